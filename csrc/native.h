@@ -1,0 +1,47 @@
+/* What Python calls in the extension. csrc/build.py gives this file, after plan.h, to cffi.
+ * Every function returns a value >= 0, or -errno. All fds made here are CLOEXEC. */
+
+/* Starts init from its sealed memfd, as a child of the caller. Its 0, 1, 2 are stdio[0..2] (-1: /dev/null); fds[i] becomes its fd 3 + i.
+ * The first `keep` of them are the files of the user's program, the others are the plan's table: control socket, plan, ….
+ * Signals: all unblocked, dispositions default. Empty environment. Returns the pid. */
+int native_spawn(const int *stdio, const int *fds, int count, int keep);
+
+/* A sealed memfd holding data. */
+int native_memfd(const char *name, const void *data, size_t size);
+
+/* A pair of SOCK_SEQPACKET sockets; fds[0] receives credentials. */
+int native_socketpair(int fds[2]);
+
+/* One packet (or one piece of a stream) with up to `count` fds. Retries EINTR. MSG_NOSIGNAL. */
+int native_send(int sock, const void *data, size_t size, const int *fds, int count);
+
+/* Receives one packet; *count is the room in fds before, the number received after; *pid is the sender's, 0 if it sent none.
+ * timeout in milliseconds, -1 for none: -ETIMEDOUT. Returns the bytes received, 0 at EOF. */
+int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pid, int timeout);
+
+/* AF_UNIX sockets named relative to a directory fd, through /proc/self/fd, so that no path is too long (108 bytes). type: SOCK_STREAM … */
+int native_listen(int dirfd, const char *name, int type);
+int native_connect(int dirfd, const char *name, int type);
+
+int native_pidfd_getfd(int pidfd, int fd);
+int native_open_tree(int dirfd, const char *path, unsigned flags);
+int native_openat2(int dirfd, const char *path, unsigned long long flags, unsigned long long mode, unsigned long long resolve);
+
+/* Effective, permitted, inheritable, bounding capabilities of the caller, as masks. */
+int native_capabilities(unsigned long long out[4]);
+
+/* PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE … : prctl(option, arg). */
+int native_prctl(int option, unsigned long arg);
+
+/* Terminal: raw mode with the old settings kept in `saved` (64 bytes), and back; size as rows << 16 | columns. */
+int native_tty_raw(int fd, void *saved);
+int native_tty_restore(int fd, const void *saved);
+int native_tty_get_size(int fd);
+int native_tty_set_size(int fd, int rows, int columns);
+
+/* close_range(first, ~0, CLOSE_RANGE_CLOEXEC): what the caller of the runtime left open never reaches a program. */
+int native_cloexec_from(int first);
+
+/* A signalfd for every signal that can be caught (and blocks them), CLOEXEC and NONBLOCK. native_read_signal: number, or -EAGAIN. */
+int native_signalfd(void);
+int native_read_signal(int fd);

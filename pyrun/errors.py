@@ -1,0 +1,41 @@
+"""The one error type of the runtime, and how an errno reads."""
+
+import errno
+
+
+class Error(Exception):
+    """Something that ends a command. `str()` of it is the one line its user sees.
+
+    code: exit status of the command (int, 1 unless runc gives another).
+    """
+
+    code = 1
+
+    def __init__(self, message, code=None):
+        Exception.__init__(self, message)
+        if code is not None:
+            self.code = code
+
+
+class ConfigError(Error):
+    """A fault of the bundle's config.json (or of a process.json).
+
+    path: where in the file, in the words of the specification: `mounts[3].options[1]`; '' for the file itself.
+    """
+
+    def __init__(self, path, message):
+        Error.__init__(self, f"config.json: {path}: {message}" if path else f"config.json: {message}")
+        self.path = path
+
+
+def words(number):
+    """The words of an errno, lower-case as runc and Go print them: callers match `no such file or directory`."""
+    import posix
+
+    text = posix.strerror(number)
+    # docker and podman compare lower-case words; glibc capitalises the first letter only.
+    return text[:1].lower() + text[1:]
+
+
+def name(number):
+    return errno.errorcode.get(number, str(number))
