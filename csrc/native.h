@@ -16,7 +16,8 @@ int native_socketpair(int fds[2]);
 int native_send(int sock, const void *data, size_t size, const int *fds, int count);
 
 /* Receives one packet; *count is the room in fds before, the number received after; *pid is the sender's, 0 if it sent none.
- * timeout in milliseconds, -1 for none: -ETIMEDOUT. Returns the bytes received, 0 at EOF. */
+ * timeout in milliseconds, -1 for none: -ETIMEDOUT. A signal: -EINTR (Python runs its handler and calls again).
+ * Returns the bytes received, 0 at EOF. */
 int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pid, int timeout);
 
 /* AF_UNIX sockets named relative to a directory fd, through /proc/self/fd, so that no path is too long (108 bytes). type: SOCK_STREAM … */

@@ -96,6 +96,8 @@ enum plan_opcode {
     OP_UMASK,          /* n0 */
     OP_CHDIR,          /* s0. EACCES is kept for OP_CHDIR_CHECK; makes sure the directory lies inside the root */
     OP_CHDIR_CHECK,    /* after OP_IDS: does the kept chdir again, then getcwd must be absolute (CVE-2024-21626); s0 as before */
+    OP_HOME,           /* n0: uid. Finds its home in the root's /etc/passwd ("/" if there is none) and adds HOME to the environment
+                          of OP_EXEC; a file that is no regular one, or cannot be read, counts as missing */
     OP_EXEC_CHECK,     /* s0: list of candidate paths: the first that exists decides: ENOENT none, EACCES not executable by anyone */
     OP_READY,          /* Sends MSG_READY, waits for MSG_GO, closes the control socket, the plan and all of the table but fd */
     OP_WAIT_START,     /* fd: listening socket. Accepts a connection and reads one byte from it; later messages go to that
@@ -104,7 +106,8 @@ enum plan_opcode {
     OP_FIX_STDIO,      /* n0: uid. fchown of those of 0, 1, 2 that are FIFOs, to that uid; never a device or a file */
     OP_BOUNDING,       /* n0: capabilities that stay in the bounding set */
     OP_IDS,            /* n0: uid, n1: gid, s0: supplementary gids as uint32_t[], len. IDS_NO_SETGROUPS: groups untouched.
-                          Capabilities survive (PR_SET_KEEPCAPS) */
+                          Capabilities survive (PR_SET_KEEPCAPS), and what is permitted is effective again afterwards: a filter
+                          without no_new_privs is installed between this and OP_CAPS */
     OP_CAPS,           /* n0: effective, n1: permitted, n2: inheritable, n3: ambient */
     OP_NO_NEW_PRIVS,
     OP_SECCOMP,        /* s0: struct sock_filter[], len, n0: SECCOMP_FILTER_FLAG_*. SECCOMP_NOTIFY: sends MSG_SECCOMP with the number

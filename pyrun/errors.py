@@ -18,13 +18,13 @@ class Error(Exception):
 
 
 class ConfigError(Error):
-    """A fault of the bundle's config.json (or of a process.json).
+    """A fault of the bundle's config.json, or of another file: of a process, of resources.
 
     path: where in the file, in the words of the specification: `mounts[3].options[1]`; '' for the file itself.
     """
 
-    def __init__(self, path, message):
-        Error.__init__(self, f"config.json: {path}: {message}" if path else f"config.json: {message}")
+    def __init__(self, path, message, file="config.json"):
+        Error.__init__(self, f"{file}: {path}: {message}" if path else f"{file}: {message}")
         self.path = path
 
 

@@ -1,0 +1,60 @@
+"""The cgroup of a container: limits, device rules, processes (config-linux.md, Control groups).
+
+    group = cgroup.open(config, id, glob)      # create: decides where it lies, touches nothing
+    group.create()                             # the directories
+    group.apply(config["linux"]["resources"])  # the limits, by the table in resources.py
+    group.procs_files()                        # what init writes "0" to
+    state["cgroup"] = group.to_state()         # {controller: directory}
+
+    group = cgroup.from_state(state["cgroup"]) # every later command
+    group.frozen(); group.pids(); group.kill(9); group.delete()
+
+v1.py and v2.py are two ways to do the same; a hybrid machine is v1 with one more hierarchy.
+"""
+
+from pyrun.errors import ConfigError, Error
+
+
+def open(config, id, glob):
+    """The cgroup (Cgroup) that a config (dict) asks for. Reads /proc/self/mountinfo and /proc/self/cgroup, changes nothing.
+
+    linux.cgroupsPath counts from the mount point if it is absolute, from the runtime's own cgroup if it is relative (on
+    v2 from the one above, since that must hold no processes). Without it the name is the id: below the mount point, or
+    for an unprivileged caller, who may only own a part of the tree, as a relative path. Raises Error, ConfigError.
+    """
+    import posix
+
+    from pyrun.cgroup import layout
+
+    if glob.systemd_cgroup:
+        raise Error("--systemd-cgroup: there is no systemd cgroup driver; name the cgroup by a path, without this option")
+    path = (config.get("linux") or {}).get("cgroupsPath") or ""
+    inner = layout.clean(path or id)
+    if not inner or "\0" in inner:
+        raise ConfigError("linux.cgroupsPath", f"{path!r} names no cgroup of a container's own")
+    if path:
+        relative = not path.startswith("/")
+    else:
+        relative = posix.geteuid() != 0 or glob.rootless == "true"
+    mounts = layout.discover()
+    unified = [mount.names for mount in mounts] == [[""]]
+    paths = {}
+    for mount in mounts:
+        own = mount.own if relative else ""
+        if unified:
+            own = own.rpartition("/")[0]
+        paths.update(dict.fromkeys(mount.names, mount.point + own + inner))
+    return _kind(paths)(paths, mounts, config, glob.rootless)
+
+
+def from_state(paths):
+    """The cgroup (Cgroup) that to_state() described (dict). Touches nothing."""
+    return _kind(paths)(paths)
+
+
+def _kind(paths):
+    if list(paths) == [""]:
+        from pyrun.cgroup.v2 import V2 as kind
+    else:
+        from pyrun.cgroup.v1 import V1 as kind
+    return kind

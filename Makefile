@@ -1,0 +1,72 @@
+# --- building ---------------------------------------------------------------------------------------------------
+
+PYTHON ?= /usr/bin/python3
+VENV   := .venv
+BUILD  := $(VENV)/bin/python csrc/build.py
+
+.PHONY: all ext build venv clean
+
+all: build
+
+# Python's packages, at the versions of requirements.txt.
+venv: $(VENV)/.installed
+$(VENV)/.installed: requirements.txt | needs
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet setuptools pytest -r requirements.txt
+	touch $@
+
+# pyrun/_native*.so beside the sources: `.venv/bin/python -m pyrun` then runs from the checkout.
+ext: venv
+	$(BUILD) ext
+
+# build/pyrun: the whole runtime in one executable.
+build: venv
+	$(BUILD) binary
+
+clean:
+	rm -rf build dist pyrun/_argv_table.py pyrun/_checks.py pyrun/*.so *.egg-info
+	rm -rf bundles/*/rootfs
+
+# --- running, testing, installing -------------------------------------------------------------------------------
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+# Debian packages. `needs` installs those that are missing; where none is, it does nothing and needs no root.
+PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static
+TEST_PACKAGES := iproute2 procps shellcheck util-linux
+APT_GET       := DEBIAN_FRONTEND=noninteractive apt-get -q -y
+apt = dpkg -s $(1) >/dev/null 2>&1 || { $(APT_GET) update && $(APT_GET) install --no-install-recommends $(1); }
+
+.PHONY: run test lint bench install needs test-needs
+
+needs:
+	@$(call apt,$(PACKAGES))
+
+test-needs: needs
+	@$(call apt,$(TEST_PACKAGES))
+	@$(MAKE) --no-print-directory $(VENV)/.tested
+
+$(VENV)/.tested: tests/requirements.txt $(VENV)/.installed
+	$(VENV)/bin/pip install --quiet -r tests/requirements.txt
+	touch $@
+
+# A container that shows that it is one.
+run: build
+	bundles/rootfs.sh hello
+	build/pyrun run bundles/hello
+
+# All tests, as root. TESTS="tests/unit -k plan" runs some of them.
+TESTS ?= tests
+test: test-needs ext build
+	$(VENV)/bin/python -m pytest $(TESTS)
+
+lint: test-needs
+	$(VENV)/bin/python -m pytest tests/unit/test_lint.py
+
+# Times and memory beside runc and crun, as far as they are on PATH. RUNS=50 RUNTIMES="build/pyrun runc crun"
+bench: build
+	$(PYTHON) tests/bench/bench.py
+
+install: build
+	install -D -m 755 build/pyrun $(DESTDIR)$(PREFIX)/bin/pyrun

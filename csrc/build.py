@@ -1,0 +1,158 @@
+"""Builds the C parts: the static init, the cffi extension that carries it, and the standalone binary.
+
+    python csrc/build.py ext      pyrun/_native*.so beside the Python sources
+    python csrc/build.py binary   build/pyrun, one executable
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CSRC = ROOT / "csrc"
+BUILD = ROOT / "build"
+
+CFLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-strict-aliasing", "-fvisibility=hidden"]
+# Headers given to cffi and compiled into the extension, each with the source that implements it.
+INTERFACES = {"native.h": "native.c", "seccomp.h": "seccomp.c"}
+
+
+def run(*command, **options):
+    """Runs a command (list of str or Path), and stops the build with its name if it fails."""
+    try:
+        return subprocess.run([str(word) for word in command], check=True, **options)
+    except FileNotFoundError:
+        sys.exit(f"build: {command[0]} is missing")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"build: {command[0]} ended with {error.returncode}: {' '.join(map(str, command))}")
+
+
+def stale(target, sources):
+    """Whether `target` is missing or older than one of `sources` or of the build's own files."""
+    if not target.exists():
+        return True
+    made = target.stat().st_mtime_ns
+    return any(source.stat().st_mtime_ns > made for source in [*sources, *CSRC.glob("*.py")])
+
+
+def write_if_changed(path, text):
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+    return path
+
+
+def c_array(name, data):
+    """C source of `const unsigned char NAME[]` and `const unsigned long NAME_size` for bytes."""
+    rows = (", ".join(map(str, data[i:i + 24])) for i in range(0, len(data), 24))
+    return (f"extern const unsigned char {name}[];\nextern const unsigned long {name}_size;\n"
+            f"const unsigned char {name}[] = {{\n" + ",\n".join(rows) + f"\n}};\nconst unsigned long {name}_size = {len(data)};\n")
+
+
+# --- init --------------------------------------------------------------------------------------------------------
+
+def build_init():
+    """The static init of csrc/init/*.c. musl makes it about 20 KB; glibc's libc.a does where musl is not installed."""
+    target = BUILD / "init"
+    sources = sorted((CSRC / "init").glob("*.c"))
+    if not sources:
+        target.write_bytes(b"")
+        return target
+    if stale(target, [*sources, *(CSRC / "init").glob("*.h"), CSRC / "plan.h"]):
+        compiler = "musl-gcc" if shutil.which("musl-gcc") else "gcc"
+        if not (CSRC / "native.c").exists():
+            target.write_bytes(b"")
+            return target
+        run(compiler, "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
+            "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections,-z,noexecstack,--build-id=none",
+            "-I", CSRC, "-idirafter", "/usr/include", "-idirafter", f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}",
+            "-o", target, *sources)
+    return target
+
+
+def init_source(init):
+    return write_if_changed(BUILD / "init_image.c", c_array("init_image", init.read_bytes()))
+
+
+# --- extension ---------------------------------------------------------------------------------------------------
+
+def interfaces():
+    """The headers whose sources exist, plan.h first, and those sources."""
+    pairs = [(CSRC / header, CSRC / source) for header, source in INTERFACES.items() if (CSRC / source).exists()]
+    return [CSRC / "plan.h", *(header for header, _ in pairs)], [source for _, source in pairs]
+
+
+def cdef(header):
+    """A header as cffi can read it: of the preprocessor lines only `#define NAME NUMBER` stay."""
+    text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
+    keep = re.compile(r"#\s*define\s+\w+\s+(0[xX][0-9a-fA-F]+|\d+)\s*$")
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#") or keep.match(line))
+
+
+def native_source():
+    """C source of the module pyrun._native, made by cffi."""
+    import cffi
+
+    headers, sources = interfaces()
+    target = BUILD / "_native.c"
+    if stale(target, [*headers, *sources]):
+        ffi = cffi.FFI()
+        includes = "\n".join(f'#include "{header.name}"' for header in headers)
+        ffi.set_source("pyrun._native", f"#include <stddef.h>\n#include <stdint.h>\n#include <sys/types.h>\n{includes}\n")
+        for header in headers:
+            ffi.cdef(cdef(header))
+        ffi.emit_c_code(str(target))
+        target.touch()
+    return target
+
+
+def build_extension(name, sources, *libraries, directory=ROOT / "pyrun"):
+    """NAME.<abi>.so in `directory`."""
+    target = Path(directory) / (name + sysconfig.get_config_var("EXT_SUFFIX"))
+    if stale(target, [*sources, *CSRC.glob("*.h")]):
+        # -iquote: csrc/seccomp.h must not hide libseccomp's <seccomp.h>.
+        # Written under another name first: a process may have the old file mapped.
+        fresh = BUILD / target.name
+        run("gcc", *CFLAGS, "-fPIC", "-shared", "-I", sysconfig.get_path("include"), "-iquote", CSRC, "-o", fresh, *sources, *libraries)
+        shutil.move(fresh, target)
+
+
+def build_extensions(directory=ROOT / "pyrun"):
+    """The extension modules pyrun._native and pyrun._json in `directory`."""
+    _, sources = interfaces()
+    build_extension("_native", [native_source(), init_source(build_init()), *sources], "-lseccomp", directory=directory)
+    build_extension("_json", [CSRC / "json.c"], directory=directory)
+
+
+# Python modules made from others: module -> (what makes it, the sources it depends on).
+GENERATED = {
+    "_argv_table": (["pyrun.cli", "--argv-table"], ["pyrun/cli.py", "pyrun/argv.py"]),
+    "_checks": (["pyrun.schemas"], ["pyrun/schemas.py", *(f"specs/{path.name}" for path in (ROOT / "specs").glob("*.json"))]),
+}
+
+
+def build_generated():
+    """The modules of GENERATED in pyrun/."""
+    for name, (command, sources) in GENERATED.items():
+        target = ROOT / f"pyrun/{name}.py"
+        if stale(target, [ROOT / source for source in sources]):
+            made = run(sys.executable, "-m", *command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            target.write_text(made.stdout)
+
+
+def main(what):
+    BUILD.mkdir(exist_ok=True)
+    lock = os.open(BUILD, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    build_extensions()
+    build_generated()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in (["ext"], ["binary"]):
+        sys.exit(__doc__)
+    main(sys.argv[1])

@@ -1,0 +1,216 @@
+/* Mounts that are copies of others: binds, masks, read-only paths; and the flags of what is mounted already. */
+#include "init.h"
+
+#include <sys/sysmacros.h>
+
+/* What a missing target shall be. fstat may fail on a FUSE mount that is not ours to look at. */
+static mode_t target_type(const struct plan_op *op, int tree)
+{
+    struct stat st;
+    int result = tree >= 0 ? fstat(tree, &st) : stat(op_text(op, 0), &st);
+
+    if ((op->flags & BIND_TARGET_FILE) != 0)
+        return S_IFREG;
+    return result == 0 && !S_ISDIR(st.st_mode) ? S_IFREG : S_IFDIR;
+}
+
+static int bind_target(const struct plan_op *op, int tree)
+{
+    int target = path_target(op_text(op, 1), target_type(op, tree), 0755, NULL);
+
+    return target < 0 ? fail(STEP_OPEN_TARGET) : target;
+}
+
+static int idmap(const struct plan_op *op, int tree)
+{
+    struct k_mount_attr attr = {.set = K_ATTR_IDMAP, .userns_fd = (uint64_t)op_fd(op->fd2)};
+    unsigned flags = AT_EMPTY_PATH | ((op->flags & BIND_IDMAP_RECURSIVE) != 0 ? K_AT_RECURSIVE : 0);
+
+    return op_fd(op->fd2) < 0 ? 0 : sys_mount_setattr(tree, flags, &attr);
+}
+
+static int bind_new(const struct plan_op *op, int tree)
+{
+    int late = 0;
+    int target = bind_target(op, tree);
+
+    if (target < 0)
+        return -1;
+    if (idmap(op, tree) < 0 || tree_setattr(tree, op->n[2], op->n[3], 1) < 0)
+        return fail(STEP_MOUNT_SETATTR);
+    if (tree_setattr(tree, op->n[0], op->n[1], 0) < 0) {
+        if (!unavailable(errno))
+            return fail(STEP_MOUNT_SETATTR);
+        late = 1;   /* mount(2) can do it, once the mount has a place */
+    }
+    if (!late && tree_propagation(tree, op->n[4]) < 0)
+        return fail(STEP_MOUNT_SETATTR);
+    if (tree_attach(tree, target) < 0)
+        return fail(STEP_MOVE_MOUNT);
+    close(target);
+    if (late && tree_remount(tree, op->n[0], op->n[1]) < 0)
+        return fail(STEP_MOUNT_SETATTR);
+    return tree;
+}
+
+/* By mount(2): what is on top at the target afterwards must be looked up again. */
+static int bind_old(const struct plan_op *op)
+{
+    unsigned long recursive = (op->flags & BIND_RECURSIVE) != 0 ? K_MS_REC : 0;
+    int target = bind_target(op, -1);
+    int top;
+
+    if (target < 0)
+        return -1;
+    if (op_fd(op->fd2) >= 0 || (op->n[2] | op->n[3]) != 0)
+        return fail_errno(STEP_MOUNT_SETATTR, ENOSYS);   /* mount(2) can't: better no container than a writable mount */
+    if (old_mount(op_text(op, 0), target, NULL, K_MS_BIND | recursive, NULL) < 0)
+        return fail(STEP_MOUNT);
+    close(target);
+    top = path_open(op_text(op, 1), 0);
+    if (top < 0)
+        return fail(STEP_OPEN_TARGET);
+    if ((op->n[0] | op->n[1]) != 0 && tree_remount(top, op->n[0], op->n[1]) < 0)
+        return fail(STEP_MOUNT);
+    return top;
+}
+
+int op_bind(const struct plan_op *op)
+{
+    int mount = op_fd(op->fd);
+
+    if (op->fd < 0)
+        mount = tree_clone(AT_FDCWD, op_text(op, 0), (op->flags & BIND_RECURSIVE) != 0);
+    if (mount >= 0)
+        mount = bind_new(op, mount);
+    else if (op->fd < 0 && unavailable(errno))
+        mount = bind_old(op);
+    else
+        return op->fd < 0 ? fail(STEP_OPEN_TREE) : fail_errno(STEP_OPEN_TREE, EBADF);
+    if (mount < 0)
+        return -1;
+    /* Again, for what lands on a shared mount becomes shared. */
+    if (tree_propagation(mount, op->n[4]) < 0)
+        return fail(STEP_MOUNT_SETATTR);
+    if (op->fd < 0)
+        close(mount);
+    return 0;
+}
+
+int op_setattr(const struct plan_op *op)
+{
+    int fd = path_open(op_text(op, 0), 0);
+
+    if (fd < 0)
+        return fail(STEP_OPEN_TARGET);
+    if (tree_set_attached(fd, op->n[0], op->n[1]) < 0 || tree_propagation(fd, op->n[2]) < 0)
+        return fail(STEP_MOUNT_SETATTR);
+    close(fd);
+    return 0;
+}
+
+/* Puts a copy of what `source` names over `target`, by fd. */
+static int cover(int source, int target, int recursive)
+{
+    char name[32];
+    int tree = tree_clone(source, "", recursive);
+
+    if (tree < 0)
+        return unavailable(errno) ? old_mount(fd_path(source, name), target, NULL, K_MS_BIND | (recursive ? K_MS_REC : 0), NULL)
+                                  : -1;
+    if (tree_attach(tree, target) < 0)
+        return -1;
+    close(tree);
+    return 0;
+}
+
+/* The container's own /dev/null, unless something else lies there (CVE-2025-31133). */
+static int mask_with_null(int target)
+{
+    struct stat st;
+
+    if (self.mask_file < 0) {
+        self.mask_file = path_open("/dev/null", 0);
+        if (self.mask_file < 0 || fstat(self.mask_file, &st) < 0)
+            return fail(STEP_NOT_DEVNULL);
+        if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+            return fail_errno(STEP_NOT_DEVNULL, ENODEV);
+    }
+    return cover(self.mask_file, target, 0) < 0 ? fail(STEP_MOVE_MOUNT) : 0;
+}
+
+#define EMPTY_ATTR (K_ATTR_RDONLY | K_ATTR_NOSUID | K_ATTR_NODEV | K_ATTR_NOEXEC)
+#define EMPTY_FLAGS (K_MS_RDONLY | K_MS_NOSUID | K_MS_NODEV | K_MS_NOEXEC)
+
+static int mount_empty(const char *path, int target)
+{
+    int fs = fs_open("tmpfs");
+
+    if (fs < 0 && !unavailable(errno))
+        return fail(STEP_FSOPEN);
+    if (fs < 0) {
+        if (old_mount("tmpfs", target, "tmpfs", EMPTY_FLAGS, "nr_inodes=2") < 0)
+            return fail(STEP_MOUNT);
+        self.mask_dir = path_open(path, 0);
+        return self.mask_dir < 0 ? fail(STEP_OPEN_TARGET) : 0;
+    }
+    if (fs_set(fs, "source", "tmpfs") < 0 || fs_set(fs, "nr_inodes", "2") < 0 || fs_set(fs, "ro", NULL) < 0
+        || fs_create(fs) < 0 || (self.mask_dir = fs_mount(fs, EMPTY_ATTR)) < 0)
+        return -1;
+    close(fs);
+    return tree_attach(self.mask_dir, target) < 0 ? fail(STEP_MOVE_MOUNT) : 0;
+}
+
+/* A superblock is the dear part of a mount: all masked directories share one. */
+static int mask_with_empty(const char *path, int target)
+{
+    if (self.mask_dir < 0)
+        return mount_empty(path, target);
+    return cover(self.mask_dir, target, 0) < 0 ? fail(STEP_MOVE_MOUNT) : 0;
+}
+
+int op_mask(const struct plan_op *op)
+{
+    struct stat st;
+    int target = path_open(op_text(op, 0), 0);
+
+    if (target < 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0 : fail(STEP_OPEN_TARGET);
+    if (fstat(target, &st) < 0)
+        return fail(STEP_STAT);
+    if ((S_ISDIR(st.st_mode) ? mask_with_empty(op_text(op, 0), target) : mask_with_null(target)) < 0)
+        return -1;
+    close(target);
+    return 0;
+}
+
+int op_readonly(const struct plan_op *op)
+{
+    int target = path_open(op_text(op, 0), 0);
+
+    if (target < 0)
+        return errno == ENOENT ? 0 : fail(STEP_OPEN_TARGET);
+    int tree = tree_clone(target, "", 1);
+    if (tree < 0 && !unavailable(errno))
+        return fail(STEP_OPEN_TREE);
+    if (tree >= 0 && tree_setattr(tree, K_ATTR_RDONLY, 0, 0) == 0) {
+        if (tree_attach(tree, target) < 0)
+            return fail(STEP_MOVE_MOUNT);
+        close(tree);
+        close(target);
+        return 0;
+    }
+    if (tree >= 0 && !unavailable(errno))
+        return fail(STEP_MOUNT_SETATTR);
+    if (cover(target, target, 1) < 0)
+        return fail(STEP_MOUNT);
+    close(tree);
+    close(target);
+    target = path_open(op_text(op, 0), 0);
+    if (target < 0)
+        return fail(STEP_OPEN_TARGET);
+    if (tree_remount(target, K_ATTR_RDONLY, 0) < 0)
+        return fail(STEP_MOUNT);
+    close(target);
+    return 0;
+}

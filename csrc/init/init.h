@@ -1,0 +1,117 @@
+/* init: the static program that carries out a plan (csrc/plan.h). One process, one thread, no heap.
+ *
+ * Conventions: an op returns 0, or -1 by way of fail(), which remembers errno and the step for MSG_ERROR. Init ends
+ * after the first error, so nothing is cleaned up on the way out; on success every op closes what it opened. */
+#ifndef INIT_H
+#define INIT_H
+
+#include "kernel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "../plan.h"
+
+struct init {
+    const struct plan_header *plan;
+    const struct plan_op *ops;
+    const char *strings;
+    uint32_t index;            /* of the op that runs */
+    int table[PLAN_MAX_FDS];   /* slot -> fd, -1 once closed */
+    int out;                   /* where messages go: the control socket, later the accepted start connection */
+    int proc;                  /* O_PATH fd of the host's /proc, -1 if there is none */
+    int root;                  /* O_PATH fd of what is "/" for paths in the root, -1: not opened yet */
+    int mask_file, mask_dir;   /* mounts that later masks are clones of, -1: none yet */
+    uint64_t setns_pending;    /* slots whose setns waits for SETNS_RETRY */
+    int chdir_pending;         /* OP_CHDIR met EACCES */
+    enum plan_step step;       /* of the failure, with its errno and what there is to add */
+    int error;
+    char detail[PLAN_DETAIL];
+};
+
+extern struct init self;
+
+typedef int op_function(const struct plan_op *op);
+
+/* main.c: the string i of an op ("" for none) and the fd in a slot (-1 for none) */
+const char *op_text(const struct plan_op *op, int i);
+int op_fd(int slot);
+
+/* ops.c, verify.c */
+enum operand { ANY, TEXT, LIST, BLOB, COUNTED_0, COUNTED_1 };
+struct op_type {
+    op_function *run;
+    unsigned char operands[4];   /* what s[0..3] must be */
+    unsigned char unit;          /* BLOB: size of an element */
+    uint32_t most;               /* BLOB: how many elements at most */
+    unsigned char fd;            /* 1: a slot is needed */
+    uint16_t flags;              /* those allowed */
+};
+extern const struct op_type op_types[OP_COUNT];
+int verify_plan(const void *data, size_t size);
+
+/* message.c */
+int fail(enum plan_step step);
+int fail_errno(enum plan_step step, int error);
+int fail_path(enum plan_step step, const char *path);
+void add_detail(const char *text);
+int send_message(uint32_t type, uint32_t number, int32_t value, int passed_fd);
+int await_go(uint32_t number);
+void report_and_exit(uint32_t index) __attribute__((noreturn));
+
+/* text.c: what snprintf would be for */
+char *put_text(char *at, const char *end, const char *text);
+char *put_number(char *at, const char *end, unsigned long number, unsigned base);
+
+/* proc.c: the host's procfs. fd_path: "self/fd/N", to be used relative to self.proc */
+void proc_init(void);
+int proc_open(const char *path, int flags);
+int proc_write(const char *path, const char *value);
+int proc_write_own(const char *path, const char *value);
+int proc_open_fd(int fd, int flags);
+const char *fd_path(int fd, char buffer[32]);
+int cloexec_from(int first);
+
+/* path.c: paths in the root, always to an O_PATH fd; 0 or an fd, or -1 and errno */
+int root_fd(void);
+void root_reset(void);
+int path_open(const char *path, int flags);
+int path_open_plain(const char *path);
+int path_target(const char *path, mode_t type, mode_t mode, int *made);
+int path_parent(const char *path, char name[256]);
+int unavailable(int error);
+
+/* tree.c: mounts by fd */
+int tree_clone(int dir, const char *path, int recursive);
+int tree_attach(int tree, int target);
+int tree_setattr(int tree, uint64_t set, uint64_t clear, int recursive);
+int tree_remount(int tree, uint64_t set, uint64_t clear);
+int tree_set_attached(int tree, uint64_t set, uint64_t clear);
+int tree_propagation(int tree, uint64_t flags);
+int old_mount(const char *source, int target, const char *type, unsigned long flags, const char *data);
+
+/* fscontext.c */
+int fs_open(const char *type);
+int fs_option(int fs, const char *option);
+int fs_set(int fs, const char *key, const char *value);
+int fs_create(int fs);
+int fs_mount(int fs, uint64_t attr);
+
+/* copy.c */
+int copy_tree(int from, int to);
+
+/* nopivot.c */
+int unmount_kernel_views(void);
+
+/* signals.c */
+void signals_init(void);
+
+op_function op_setns, op_oom_score_adj, op_rlimit, op_clone, op_barrier, op_dumpable, op_cgroup_join, op_unshare,
+    op_timens, op_setid, op_setsid, op_keyring, op_propagation, op_lo_up, op_hostname, op_domainname, op_root, op_mount,
+    op_bind, op_setattr, op_mkdir, op_device, op_symlink, op_mask, op_readonly, op_console, op_pivot, op_chroot,
+    op_sysctl, op_proc_write, op_scheduler, op_ioprio, op_affinity, op_mempolicy, op_personality, op_umask, op_chdir,
+    op_chdir_check, op_exec_check, op_ready, op_wait_start, op_fix_stdio, op_bounding, op_ids, op_caps,
+    op_no_new_privs, op_seccomp, op_exec;
+
+#endif

@@ -1,0 +1,69 @@
+/* Start, and the loop over the plan's ops. */
+#include "init.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+struct init self = {.proc = -1, .root = -1, .mask_file = -1, .mask_dir = -1};
+
+const char *op_text(const struct plan_op *op, int i)
+{
+    return self.strings + op->s[i];
+}
+
+int op_fd(int slot)
+{
+    return slot < 0 ? -1 : self.table[slot];
+}
+
+/* Only a plan that nobody can write to or cut short any more can be trusted to stay what verify_plan saw. */
+static int map_plan(int fd)
+{
+    const int sealed = F_SEAL_WRITE | F_SEAL_SHRINK;
+    struct stat st;
+    void *data;
+
+    self.index = UINT32_MAX;
+    if (fstat(fd, &st) < 0)
+        return fail(STEP_STAT);
+    if ((fcntl(fd, F_GET_SEALS) & sealed) != sealed || st.st_size <= 0)
+        return fail_errno(STEP_VERIFY, EINVAL);
+    data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED)
+        return fail(STEP_OPEN);
+    return verify_plan(data, (size_t)st.st_size);
+}
+
+static void fill_table(int first)
+{
+    for (int slot = 0; slot < PLAN_MAX_FDS; slot++)
+        self.table[slot] = slot < (int)self.plan->fd_count ? first + slot : -1;
+}
+
+int main(int argc, char **argv)
+{
+    long first = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
+
+    if (first < 3 || first > INT32_MAX - PLAN_MAX_FDS)
+        return 1;
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);   /* CVE-2016-9962: before anything of a container can look at this process */
+    prctl(PR_SET_NAME, "pyrun:init", 0, 0, 0);
+    umask(0);
+    self.out = (int)first;
+    signals_init();
+    proc_init();
+    if (cloexec_from((int)first) < 0) {
+        fail(STEP_OPEN);
+        report_and_exit(UINT32_MAX);
+    }
+    if (map_plan((int)first + 1) < 0)
+        report_and_exit(self.index);
+    fill_table((int)first);
+    for (self.index = 0; self.index < self.plan->op_count; self.index++) {
+        const struct plan_op *op = &self.ops[self.index];
+        if (op_types[op->op].run(op) < 0)
+            report_and_exit(self.index);
+    }
+    return 0;
+}

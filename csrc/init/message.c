@@ -1,0 +1,110 @@
+/* Messages to the runtime, and the one way an op fails. */
+#include "init.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+int fail_errno(enum plan_step step, int error)
+{
+    self.step = step;
+    self.error = error;
+    return -1;
+}
+
+int fail(enum plan_step step)
+{
+    return fail_errno(step, errno);
+}
+
+int fail_path(enum plan_step step, const char *path)
+{
+    int error = errno;
+
+    add_detail(path);
+    return fail_errno(step, error);
+}
+
+/* Keeps the first reason: the one nearest to the cause. */
+void add_detail(const char *text)
+{
+    if (self.detail[0] == '\0')
+        put_text(self.detail, self.detail + sizeof self.detail, text);
+}
+
+/* write, and not send: under a seccomp profile write is the one call that is sure to be allowed (plan.h, OP_SECCOMP).
+ * SIGPIPE has a handler that does nothing. */
+static int send_whole(const void *data, size_t size)
+{
+    const char *at = data;
+
+    while (size > 0) {
+        ssize_t n = write(self.out, at, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return -1;
+        at += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+static int send_with_fd(const struct plan_msg *msg, int passed_fd)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec data = {(void *)(uintptr_t)msg, sizeof *msg};
+    struct msghdr packet = {.msg_iov = &data, .msg_iovlen = 1};
+    ssize_t n;
+
+    memset(&control, 0, sizeof control);
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &passed_fd, sizeof passed_fd);
+    packet.msg_control = &control;
+    packet.msg_controllen = sizeof control;
+    do
+        n = sendmsg(self.out, &packet, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n == (ssize_t)sizeof *msg ? 0 : -1;
+}
+
+/* passed_fd: sent along, -1 for none */
+int send_message(uint32_t type, uint32_t number, int32_t value, int passed_fd)
+{
+    struct plan_msg msg = {.type = type, .number = number, .value = value};
+
+    return passed_fd < 0 ? send_whole(&msg, sizeof msg) : send_with_fd(&msg, passed_fd);
+}
+
+/* Waits for MSG_GO with this very number. A runtime that is gone ends init without a word: nobody would hear it. */
+int await_go(uint32_t number)
+{
+    struct plan_msg msg;
+    size_t got = 0;
+
+    while (got < sizeof msg) {
+        ssize_t n = read(self.out, (char *)&msg + got, sizeof msg - got);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            _exit(1);
+        got += (size_t)n;
+    }
+    if (msg.type != MSG_GO || msg.number != number)
+        return fail_errno(STEP_PROTOCOL, EPROTO);
+    return 0;
+}
+
+void report_and_exit(uint32_t index)
+{
+    struct plan_msg msg = {.type = MSG_ERROR, .number = index, .value = self.error, .step = self.step};
+
+    memcpy(msg.detail, self.detail, sizeof msg.detail);
+    send_whole(&msg, sizeof msg);
+    _exit(1);
+}

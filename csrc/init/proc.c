@@ -1,0 +1,157 @@
+/* The host's procfs, held from the start, so that no file of the container is ever taken for one of the kernel's
+ * (CVE-2019-16884, CVE-2025-52881). It also gives every fd a name that mount(2) and open(2) accept, after pivot_root
+ * and in a container without /proc too: "self/fd/N" relative to it. */
+#include "init.h"
+
+#include <sys/prctl.h>
+#include <sys/vfs.h>
+
+void proc_init(void)
+{
+    struct statfs fs;
+    int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == K_PROC_SUPER_MAGIC)
+        self.proc = fd;
+}
+
+const char *fd_path(int fd, char buffer[32])
+{
+    put_number(put_text(buffer, buffer + 32, "self/fd/"), buffer + 32, (unsigned long)fd, 10);
+    return buffer;
+}
+
+/* For kernels without openat2: the file must be of this very procfs. */
+static int open_checked(const char *path, int flags)
+{
+    struct stat proc, file;
+    int fd = openat(self.proc, path, flags | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0 || fstat(fd, &file) < 0 || fstat(self.proc, &proc) < 0)
+        return -1;
+    if (file.st_dev != proc.st_dev) {
+        errno = EXDEV;
+        return -1;
+    }
+    return fd;
+}
+
+/* A file of procfs, never one that is mounted over it. */
+int proc_open(const char *path, int flags)
+{
+    struct k_open_how how = {
+        .flags = (uint64_t)(flags | O_CLOEXEC),
+        .resolve = K_RESOLVE_BENEATH | K_RESOLVE_NO_XDEV | K_RESOLVE_NO_MAGICLINKS,
+    };
+    int fd;
+
+    if (self.proc < 0) {
+        errno = ENOENT;
+        return -1;
+    }
+    fd = (int)syscall(NR_OPENAT2, self.proc, path, &how, sizeof how);
+    if (fd < 0 && unavailable(errno))
+        fd = open_checked(path, flags);
+    return fd;
+}
+
+int proc_write(const char *path, const char *value)
+{
+    size_t size = 0;
+    int fd = proc_open(path, O_WRONLY);
+
+    if (fd < 0)
+        return fail(STEP_OPEN);
+    while (value[size] != '\0')
+        size++;
+    if (write(fd, value, size) < 0)
+        return fail(STEP_WRITE);
+    close(fd);
+    return 0;
+}
+
+/* Opens for use what `fd` (O_PATH) names. */
+int proc_open_fd(int fd, int flags)
+{
+    char name[32];
+
+    return openat(self.proc, fd_path(fd, name), flags | O_CLOEXEC);
+}
+
+static unsigned long number_of(const char *text)
+{
+    unsigned long number = 0;
+
+    while (*text >= '0' && *text <= '9')
+        number = number * 10 + (unsigned long)(*text++ - '0');
+    return number;
+}
+
+static int cloexec_listed(int first)
+{
+    _Alignas(struct k_dirent) char entries[1024];
+    long size;
+    int dir = proc_open("self/fd", O_RDONLY | O_DIRECTORY);
+
+    if (dir < 0)
+        return -1;
+    while ((size = syscall(SYS_getdents64, dir, entries, sizeof entries)) > 0)
+        for (long at = 0; at < size;) {
+            const struct k_dirent *entry = (const void *)(entries + at);
+            if (entry->name[0] != '.' && number_of(entry->name) >= (unsigned long)first)
+                fcntl((int)number_of(entry->name), F_SETFD, FD_CLOEXEC);
+            at += entry->size;
+        }
+    close(dir);
+    return (int)size;
+}
+
+/* Every open fd from `first` on is closed by execve. */
+int cloexec_from(int first)
+{
+    if (syscall(NR_CLOSE_RANGE, first, ~0U, K_CLOSE_RANGE_CLOEXEC) == 0)
+        return 0;
+    return cloexec_listed(first);   /* ENOSYS, EPERM; EINVAL from kernels before 5.11 */
+}
+
+/* The files of a process that is not dumpable belong to the host's root, so one that is not root there must be dumpable
+ * for the moment of opening them. */
+int proc_write_own(const char *path, const char *value)
+{
+    int written = proc_write(path, value);
+
+    if (written == 0 || self.error != EACCES)
+        return written;
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+    written = proc_write(path, value);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    return written;
+}
+
+int op_oom_score_adj(const struct plan_op *op)
+{
+    return proc_write_own("self/oom_score_adj", op_text(op, 0));
+}
+
+int op_sysctl(const struct plan_op *op)
+{
+    char path[512];
+    const char *end = path + sizeof path;
+
+    if (put_text(put_text(path, end, "sys/"), end, op_text(op, 0)) + 1 == end)
+        return fail_errno(STEP_OPEN, ENAMETOOLONG);
+    return proc_write(path, op_text(op, 1));
+}
+
+int op_proc_write(const struct plan_op *op)
+{
+    const char *preferred = op_text(op, 2);
+
+    if (*preferred != '\0') {
+        if (proc_write(preferred, op_text(op, 1)) == 0)
+            return 0;
+        if (self.step != STEP_OPEN || self.error != ENOENT)
+            return -1;
+    }
+    return proc_write(op_text(op, 0), op_text(op, 1));
+}

@@ -1,0 +1,22 @@
+/* Text without stdio. Both cut off at the end of the buffer, always leave a NUL and return where it is. */
+#include "init.h"
+
+char *put_text(char *at, const char *end, const char *text)
+{
+    while (*text != '\0' && at + 1 < end)
+        *at++ = *text++;
+    *at = '\0';
+    return at;
+}
+
+char *put_number(char *at, const char *end, unsigned long number, unsigned base)
+{
+    char digits[sizeof number * 8 + 1];
+    char *first = digits + sizeof digits - 1;
+
+    *first = '\0';
+    do
+        *--first = (char)('0' + number % base);
+    while ((number /= base) > 0);
+    return put_text(at, end, first);
+}

@@ -1,0 +1,99 @@
+"""argv -> command: the only place that catches errors and sets the exit status."""
+
+import posix
+import sys
+
+from pyrun import argv, errors, log
+
+# How the message of a failed command begins, and its exit status, where they differ from the others': callers know both.
+FAILURES = {"create": ("pyrun create failed: ", 1), "run": ("pyrun run failed: ", 1), "exec": ("exec failed: ", 255)}
+# Commands whose names Python keeps for itself.
+FUNCTIONS = {"list": "list_", "exec": "exec_"}
+INTERRUPTED = 130
+
+
+def main(words):
+    """Runs one command line. words: what follows the program's name (list of str). Returns the exit status (int)."""
+    command = ""
+    try:
+        hold_stdio()
+        glob, name, values = argv.parse(words) or parse_cold(words)
+        log.start(glob.log, glob.log_format, glob.debug)
+        glob.check()
+        command = name
+        return load(name)(glob, **values) or 0
+    except SystemExit as end:
+        return end.code or 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except errors.Error as fault:
+        return fail(command, str(fault), fault.code)
+    except OSError as fault:
+        log_traceback()
+        return fail(command, describe(fault))
+    except Exception as fault:
+        log_traceback()
+        return fail(command, f"internal error: {place(fault)}: {type(fault).__name__}: {fault} (--debug shows more)")
+
+
+def parse_cold(words):
+    """The same as argv.parse(), by click."""
+    from pyrun import cold
+
+    cold.start()
+    from pyrun import cli
+
+    return cli.parse(words)
+
+
+def load(name):
+    """The function of a command."""
+    function = FUNCTIONS.get(name, name)
+    return getattr(__import__(f"pyrun.commands.{name}", fromlist=[function]), function)
+
+
+def hold_stdio():
+    """Opens /dev/null as each of stdin, stdout and stderr that the caller has closed: no file of ours may become one."""
+    for fd in range(3):
+        try:
+            posix.fstat(fd)
+        except OSError:
+            posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
+
+
+def fail(command, message, code=1):
+    """Says why the command failed, once; returns the exit status."""
+    begin, usual = FAILURES.get(command, ("", 1))
+    log.error(begin + message)
+    return usual if code == 1 else code
+
+
+def describe(fault):
+    """An OSError in one line: the path or paths, and the errno in words."""
+    text = errors.words(fault.errno) if fault.errno else str(fault)
+    names = [name for name in (fault.filename, fault.filename2) if name is not None]
+    return ": ".join([" -> ".join(map(str, names)), text]) if names else f"{text} ({place(fault)})"
+
+
+def place(fault):
+    """Where in the source an exception was raised."""
+    trace = fault.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+def log_traceback():
+    if not log.debugging():
+        return
+    from pyrun import cold
+
+    cold.start()
+    import traceback
+
+    for line in traceback.format_exc().splitlines():
+        log.debug(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,316 @@
+"""What a cgroup of either version does, and what a command may ask of it."""
+
+import errno
+import posix
+
+from pyrun.cgroup import tree
+from pyrun.errors import ConfigError, Error, words
+
+SIGKILL = 9
+END_TIMEOUT = 10
+"""Seconds within which killed processes must have ended and a cgroup must be removed."""
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Hierarchy:
+    """What a cgroup mount of the container shows of one hierarchy.
+
+    name: '' for cgroup v2; directory: its name below /sys/fs/cgroup; links: other names of the same (list); type and
+    options: for a mount in a new cgroup namespace; path: the directory of the host for a bind mount.
+    """
+
+    def __init__(self, mount, path):
+        self.name = mount.names[0]
+        self.directory = mount.point.rpartition("/")[2]
+        self.links = [name for name in mount.names if name != self.directory] if len(mount.names) > 1 else []
+        self.type = "cgroup" if self.name else "cgroup2"
+        self.options = mount.names if self.name else []
+        self.path = path
+
+
+class Cgroup:
+    """The cgroup of one container. Made by cgroup.open() and cgroup.from_state().
+
+    paths: {controller: directory}; `name=systemd` is one of them, and '' is cgroup v2. Controllers that are mounted
+    together have the same directory. Empty if a rootless container has no cgroup.
+    """
+
+    def __init__(self, paths, mounts=(), config=None, rootless="auto"):
+        self.paths = paths
+        self.mounts = mounts
+        self.config = config or {}
+        self.linux = self.config.get("linux") or {}
+        self.resources = self.linux.get("resources") or {}
+        self.rootless = rootless
+        # Device rules are always set on a new cgroup, later only when they are named.
+        self.new = config is not None
+
+    # --- making -------------------------------------------------------------------------------------------------------
+
+    def create(self):
+        """Makes the directories. If that fails, those made are removed again.
+
+        Raises Error if the cgroup holds processes or is frozen, and if it cannot be made. For a rootless container that
+        asks for no particular cgroup a missing permission is no error: then it lives in the caller's.
+        """
+        made = []
+        try:
+            for path in dict.fromkeys(self.paths.values()):
+                try:
+                    self._make(path, made)
+                except OSError as fault:
+                    if not self._bearable(fault):
+                        text = f"unable to apply cgroup configuration: mkdir {path}: {words(fault.errno)}"
+                        raise Error(text) from None
+                    self._forget(path)
+        except BaseException:
+            for path in reversed(made):
+                try:
+                    posix.rmdir(path)
+                except OSError:  # another container is in it by now
+                    pass
+            raise
+        if self.mounts and not self.paths:
+            self._tell_missing()
+
+    def _make(self, path, made):
+        try:
+            posix.mkdir(path, 0o755)
+        except FileNotFoundError:
+            made += tree.make(path)
+            return True
+        except FileExistsError:
+            self._check_vacant(path)
+            return False
+        made.append(path)
+        return True
+
+    def _check_vacant(self, path):
+        if found := tree.pids(path):
+            raise Error(f"container's cgroup is not empty: {len(found)} process(es) found in {path}")
+
+    def _forget(self, path):
+        self.paths = {name: directory for name, directory in self.paths.items() if directory != path}
+
+    def _bearable(self, fault):
+        """Whether an OSError is only what a rootless container must expect."""
+        return fault.errno in DENIED and not self.linux.get("cgroupsPath") and self._is_rootless()
+
+    def _is_rootless(self):
+        from pyrun import glob
+
+        return self.rootless == "true" or (self.rootless == "auto" and (posix.geteuid() != 0 or glob.in_user_namespace()))
+
+    def _tell_missing(self):
+        from pyrun import log
+
+        spaces = self.linux.get("namespaces") or ()
+        if any(space.get("type") == "pid" and not space.get("path") for space in spaces):
+            log.debug("rootless: no permission to make a cgroup; the container stays in the caller's")
+        else:
+            log.warning("a rootless container without a cgroup and a pid namespace of its own: not all its processes can be killed")
+
+    # --- limits -------------------------------------------------------------------------------------------------------
+
+    def apply(self, resources, where="linux.resources"):
+        """Writes the limits of linux.resources (dict), and nothing that it does not name.
+
+        Device rules are set when they are named, and once on a new cgroup in any case. where: config path for errors.
+        Raises ConfigError.
+        """
+        if resources:
+            from pyrun.cgroup import resources as table
+
+            self._write_all(table.writes(resources, self, where))
+        if self.new or resources.get("devices") is not None:
+            self._limit_devices(resources.get("devices") or (), f"{where}.devices")
+            self.new = False
+
+    def _write_all(self, writes):
+        """Some settings hold each other back: memory and memory+swap, quota and period and burst, real-time runtime and
+        period, weight and idle. The kernel refuses one with EINVAL until the other is written, and which of them depends
+        on the old values. So what is refused is written again after the rest.
+        """
+        while writes:
+            refused = []
+            for write in writes:
+                try:
+                    write.run()
+                except OSError as fault:
+                    if fault.errno != errno.EINVAL or len(writes) == 1:
+                        raise write.error(fault) from None
+                    refused.append((write, fault))
+            if len(refused) == len(writes):
+                write, fault = refused[0]
+                raise write.error(fault) from None
+            writes = [write for write, _ in refused]
+
+    def controller_missing(self, controller, where):
+        """The ConfigError for a limit that no cgroup of the container has."""
+        if self.paths:
+            return ConfigError(where, f"cannot set {controller} limit: mountpoint for {controller} not found")
+        return ConfigError(
+            where,
+            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups: "
+            f"cannot set {controller} limit: container could not join or create cgroup",
+        )
+
+    # --- joining ------------------------------------------------------------------------------------------------------
+
+    def hierarchies(self):
+        """What a cgroup mount of the container shows: list of Hierarchy. Only after open()."""
+        return [Hierarchy(mount, self.paths.get(mount.names[0], mount.point + mount.own)) for mount in self.mounts]
+
+    def procs_files(self, init=0):
+        """The cgroup.procs files (list of str) that put whoever writes "0" to them all into the cgroup.
+
+        init: pid of the container's init, for v2: where the cgroup can take no process any more, its cgroup is joined.
+        """
+        return [path + "/cgroup.procs" for path in dict.fromkeys(self.paths.values())]
+
+    def sub(self, arguments):
+        """As procs_files(), for `exec --cgroup` (list of str: `path`, or on v1 `controller[,controller…]:path`). Raises Error.
+
+        Controllers that are not named are joined at the top of the container.
+        """
+        wanted = {path: path for path in self.paths.values()}
+        for controller, path in sub_paths(arguments, self.paths):
+            base = self.paths[controller]
+            joined = wanted[base] = _join(base, path)
+            if joined is None:
+                raise Error(f"bad sub cgroup path: {path}")
+            if not tree.exists(joined):
+                raise Error(f"error adding pid to cgroups: open {joined}/cgroup.procs: {words(errno.ENOENT)}")
+        return [path + "/cgroup.procs" for path in wanted.values()]
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def _main(self):
+        """The directory whose processes count: the one that can be frozen, if there is one. None if there is no cgroup."""
+        for controller in ("", "freezer", "devices"):
+            if controller in self.paths:
+                return self.paths[controller]
+        return next(iter(self.paths.values()), None)
+
+    def pids(self, recursive=True):
+        """The processes (list of int) of the cgroup, and of those below it. None, if it is gone."""
+        path = self._main()
+        return tree.pids(path, recursive) if path else []
+
+    def kill(self, signal):
+        """Sends a signal (int) to all processes of the cgroup and of those below it, whether frozen or not.
+
+        With SIGKILL it returns when they have ended; Error if they have not after END_TIMEOUT.
+        """
+        path = self._main()
+        if not path:
+            return
+        if signal != SIGKILL:
+            self._signal(path, signal)
+            return
+        left = []
+        for _ in tree.pauses(END_TIMEOUT):
+            left = self._others(path)
+            if not left:
+                return
+            self._kill(path)
+            self._wait_empty(path)
+        raise Error(f"processes do not end: {' '.join(map(str, left))}")
+
+    def _others(self, path):
+        own = posix.getpid()
+        return [pid for pid in tree.pids(path) if pid != own]
+
+    def _signal(self, path, signal):
+        """Frozen for a moment, the processes cannot fork away or leave their pids to others."""
+        paused = self.frozen()
+        if not paused:
+            self._freeze_briefly()
+        self._send(path, signal)
+        if not paused:
+            self.thaw()
+
+    def _send(self, path, signal):
+        for pid in self._others(path):
+            try:
+                posix.kill(pid, signal)
+            except ProcessLookupError:
+                pass
+
+    def _freeze_briefly(self):
+        try:
+            self.freeze(0.05)
+        except Error:  # no freezer, or one process cannot be stopped now: then it goes without
+            pass
+
+    # --- removing -----------------------------------------------------------------------------------------------------
+
+    def delete(self):
+        """Removes the cgroup and what the workload made below it; processes that are left in it are killed. A missing one is fine.
+
+        Parents stay: they may be another's. Raises Error if a directory cannot be removed within END_TIMEOUT.
+        """
+        for path in dict.fromkeys(self.paths.values()):
+            try:
+                tree.remove(path)
+            except OSError as fault:
+                self._remove_slowly(path, fault)
+
+    def _remove_slowly(self, path, fault):
+        # A process that has just ended may still be on its way out of the cgroup, so killing comes second.
+        killed = False
+        for _ in tree.pauses(END_TIMEOUT):
+            if fault.errno in DENIED and self._is_rootless():
+                from pyrun import log
+
+                log.warning(f"rmdir {path}: {words(fault.errno)}")
+                return
+            if fault.errno != errno.EBUSY:
+                break
+            if not killed and tree.pids(path):
+                killed = True
+                self._kill(path)
+            try:
+                tree.remove(path)
+            except OSError as again:
+                fault = again
+            else:
+                return
+        raise Error(f"unable to remove container's cgroup: rmdir {path}: {words(fault.errno)}")
+
+    def to_state(self):
+        """What from_state() needs: {controller: directory}, for state.json."""
+        return self.paths
+
+
+def sub_paths(arguments, known):
+    """[(controller, path)] of the values of `exec --cgroup` (list of str). known: the controllers there are. Raises Error."""
+    found = {}
+    for argument in arguments:
+        names, colon, path = argument.partition(":")
+        if not colon:
+            if len(arguments) > 1:
+                raise Error(f"invalid --cgroup argument: {argument} (missing <controller>: prefix)")
+            return [(name, argument) for name in known]
+        for name in names.split(","):
+            if not name:
+                raise Error(f"invalid --cgroup argument: {argument} (empty <controller> prefix)")
+            if name in found:
+                raise Error(f"invalid --cgroup argument(s): controller {name} specified multiple times")
+            if name not in known:
+                raise Error(f"unknown controller {name} in --cgroup {argument}")
+            found[name] = path
+    return list(found.items())
+
+
+def _join(base, path):
+    """base/path (str), None if that is not below base."""
+    names = []
+    for name in path.split("/"):
+        if name == "..":
+            if not names:
+                return None
+            names.pop()
+        elif name not in ("", "."):
+            names.append(name)
+    return "/".join([base, *names])

@@ -1,0 +1,157 @@
+"""What is the same in every hierarchy: control files, processes, and directories that come and go."""
+
+import errno
+import posix
+import time
+
+GONE = (errno.ENOENT, errno.ENODEV)
+"""errnos of a cgroup that was removed: before its file was opened, or after."""
+
+
+def read(path):
+    """The text of a control file. OSError as posix gives it."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        text = b""
+        while piece := posix.read(fd, 65536):
+            text += piece
+        return text.decode(errors="surrogateescape")
+    finally:
+        posix.close(fd)
+
+
+def write(path, *texts):
+    """Writes texts to a control file, each with one write(2), as the kernel wants them. OSError as posix gives it."""
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+    try:
+        for text in texts:
+            posix.write(fd, text.encode())
+    finally:
+        posix.close(fd)
+
+
+def children(path):
+    """The directories of the cgroups right below a cgroup; none if it is gone."""
+    try:
+        with posix.scandir(path) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError as fault:
+        if fault.errno not in GONE:
+            raise
+        return []
+
+
+def walk(path):
+    """A cgroup and all cgroups below it, parents first."""
+    yield path
+    for child in children(path):
+        yield from walk(child)
+
+
+def pids(path, recursive=True):
+    """The processes (list of int) in a cgroup, and in those below it."""
+    found = {}
+    threaded = False
+    for directory in walk(path) if recursive else (path,):
+        try:
+            text = read(directory + "/cgroup.procs")
+        except OSError as fault:
+            if fault.errno in GONE:
+                continue
+            if fault.errno != errno.EOPNOTSUPP:
+                raise
+            # A threaded cgroup lists no processes. Its threaded domain does, and that is above it, unless `path`
+            # itself is threaded: then the threads stand for their processes.
+            threaded = threaded or directory == path
+            if not threaded:
+                continue
+            text = read(directory + "/cgroup.threads")
+        found.update(dict.fromkeys(map(int, text.split())))
+    # 0 stands for those that the reader's pid namespace does not show.
+    found.pop(0, None)
+    return list(found)
+
+
+def make(path):
+    """Makes a directory and its parents. Returns those it made (list, parents first), none if it was there.
+
+    Others may remove a parent, being empty, before the child is in it: so it is tried some times.
+    """
+    made = []
+    for _ in range(10):
+        try:
+            posix.mkdir(path, 0o755)
+        except FileExistsError:
+            return made
+        except FileNotFoundError:
+            made += make(parent(path))
+        else:
+            return [*made, path]
+    posix.mkdir(path, 0o755)
+    return [*made, path]
+
+
+def remove(path):
+    """Removes a cgroup and those below it, children first. OSError (EBUSY) if one has processes; a missing one is fine."""
+    try:
+        posix.rmdir(path)
+    except FileNotFoundError:
+        return
+    except OSError as fault:
+        if fault.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and not exists(path):
+            return
+        below = children(path)
+        if fault.errno != errno.EBUSY or not below:
+            raise
+        for child in below:
+            remove(child)
+        posix.rmdir(path)
+
+
+def exists(path):
+    try:
+        posix.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def parent(path):
+    return path.rpartition("/")[0]
+
+
+def wait_event(path, line, seconds):
+    """Waits until cgroup.events of a v2 cgroup holds a line (`populated 0`). False if it does not within so many seconds."""
+    import select
+
+    try:
+        fd = posix.open(path + "/cgroup.events", posix.O_RDONLY | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        poller = select.poll()
+        poller.register(fd, select.POLLPRI)
+        deadline = time.monotonic() + seconds
+        while line not in posix.pread(fd, 4096, 0).decode().splitlines():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            # The kernel wakes whoever polls when the content is no longer what was read.
+            poller.poll(left * 1000)
+        return True
+    except OSError as fault:
+        if fault.errno not in GONE:
+            raise
+        return True
+    finally:
+        posix.close(fd)
+
+
+def pauses(seconds):
+    """For loops that wait for the kernel: sleeps, from a fifth of a millisecond up to 20, until so many seconds are over."""
+    deadline = time.monotonic() + seconds
+    pause = 0.0002
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)

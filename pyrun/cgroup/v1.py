@@ -1,0 +1,136 @@
+"""cgroup v1: a directory in every mounted hierarchy, of which on a hybrid machine one is v2."""
+
+import errno
+import posix
+
+from pyrun.cgroup import tree
+from pyrun.cgroup.base import SIGKILL, Cgroup
+from pyrun.errors import Error, words
+
+
+class V1(Cgroup):
+    # --- making -------------------------------------------------------------------------------------------------------
+
+    def _make(self, path, made):
+        fresh = Cgroup._make(self, path, made)
+        if not fresh and path == self.paths.get("freezer") and self.frozen():
+            raise Error("container's cgroup unexpectedly frozen")
+        if path == self.paths.get("cpuset"):
+            # Those that are asked for come with the limits: the parent's might be refused where it is exclusive.
+            cpu = self.resources.get("cpu") or {}
+            inherit_cpuset(path, [f"cpuset.{name}" for name in ("cpus", "mems") if not cpu.get(name)], fresh)
+        return fresh
+
+    # --- limits -------------------------------------------------------------------------------------------------------
+
+    def version_of(self, controller):
+        """By which column of the table a controller is set, and where: (1, directory), (2, directory), or None.
+
+        On a hybrid machine a controller may be in v2's hierarchy alone, as hugetlb often is.
+        """
+        if controller in self.paths:
+            return 1, self.paths[controller]
+        name = {"blkio": "io"}.get(controller, controller)
+        path = self.paths.get("")
+        if path and name in tree.enable(path, {name}):
+            return 2, path
+        return None
+
+    def _limit_devices(self, rules, where):
+        from pyrun.cgroup import devices
+
+        target = devices.compile(rules, where)
+        path = self.paths.get("devices")
+        try:
+            if path is None:
+                raise OSError(errno.EPERM, "")
+            current = None if self.new else devices.parse(tree.read(path + "/devices.list"))
+            for file, texts in devices.v1_writes(target, current):
+                tree.write(f"{path}/{file}", *texts)
+        except OSError as fault:
+            # A user namespace may not set device rules, and need not: no device can be made or opened in it.
+            if fault.errno == errno.EPERM and self._is_rootless():
+                return
+            what = f"{path}: {words(fault.errno)}" if path else "mountpoint for devices not found"
+            raise Error(f"{where}: cannot set device rules: {what}") from None
+
+    # --- freezing -----------------------------------------------------------------------------------------------------
+
+    def frozen(self):
+        """Whether the cgroup is frozen itself (a frozen parent does not count)."""
+        try:
+            return tree.read(self._freezer("self_freezing")) == "1\n"
+        except OSError as fault:
+            if fault.errno not in tree.GONE:
+                raise
+            return False
+
+    def freeze(self, seconds=10):
+        """Stops all processes. Raises Error if that cannot be done within so many seconds: then they run again."""
+        if "freezer" not in self.paths:
+            raise Error("cannot toggle freezer: cgroups not configured for container")
+        file = self._freezer("state")
+        try:
+            for count, _ in enumerate(tree.pauses(seconds), 1):
+                # While processes are forked or are about to sleep the kernel may miss one: each write looks again,
+                # and running for a moment lets those pass that wait for one that is stopped already.
+                if count % 20 == 0:
+                    tree.write(file, "THAWED")
+                tree.write(file, "FROZEN")
+                if tree.read(file) == "FROZEN\n":
+                    return
+            tree.write(file, "THAWED")
+        except OSError as fault:
+            raise Error(f"unable to freeze: {file}: {words(fault.errno)}") from None
+        raise Error(f"unable to freeze: {file} does not become FROZEN")
+
+    def thaw(self, recursive=False):
+        """Lets the processes run again; recursive: in cgroups below too, which the workload may have frozen."""
+        path = self.paths.get("freezer")
+        for directory in tree.walk(path) if recursive and path else filter(None, [path]):
+            try:
+                tree.write(directory + "/freezer.state", "THAWED")
+            except OSError as fault:
+                if fault.errno not in tree.GONE:
+                    raise Error(f"unable to thaw: {directory}: {words(fault.errno)}") from None
+
+    def _freezer(self, name):
+        return f"{self.paths.get('freezer', '')}/freezer.{name}"
+
+    # --- killing ------------------------------------------------------------------------------------------------------
+
+    def _kill(self, path):
+        if not self._kill_unified():
+            self._freeze_briefly()
+            self._send(path, SIGKILL)
+        # What is frozen dies only when it runs again.
+        self.thaw(recursive=True)
+
+    def _kill_unified(self):
+        """On a hybrid machine the kernel kills a whole cgroup at once (5.14)."""
+        try:
+            tree.write(self.paths[""] + "/cgroup.kill", "1")
+        except (KeyError, OSError):
+            return False
+        return True
+
+    def _wait_empty(self, path):
+        for _ in tree.pauses(1):
+            if not tree.pids(path):
+                return
+
+
+def inherit_cpuset(path, names, fresh):
+    """Gives a v1 cpuset cgroup its parent's CPUs and memory nodes: without any it takes no process. Parents first.
+
+    names: of its files (list of str). fresh: it was just made, so they are known to be empty.
+    """
+    for name in names:
+        if not fresh and tree.read(f"{path}/{name}").strip():
+            continue
+        above = tree.parent(path)
+        value = tree.read(f"{above}/{name}").strip()
+        if not value:
+            inherit_cpuset(above, [name], True)
+            value = tree.read(f"{above}/{name}").strip()
+        tree.write(f"{path}/{name}", value)

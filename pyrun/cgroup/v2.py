@@ -1,0 +1,157 @@
+"""cgroup v2: one directory, in which the controllers are switched on from above."""
+
+import errno
+import posix
+
+from pyrun.cgroup import tree
+from pyrun.cgroup.base import DENIED, SIGKILL, Cgroup
+from pyrun.errors import Error, words
+
+DELEGATE = "/sys/kernel/cgroup/delegate"
+DELEGATED = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n"
+"""The files that may be given away, for kernels that do not list them (config-linux.md, Cgroup ownership)."""
+THREADED = {"cpu", "cpuset", "perf_event", "pids"}
+"""Controllers that a threaded cgroup can have."""
+DOMAIN_RESOURCES = ("memory", "blockIO", "hugepageLimits", "rdma")
+
+
+class V2(Cgroup):
+    # --- making -------------------------------------------------------------------------------------------------------
+
+    def _make(self, path, made):
+        fresh = Cgroup._make(self, path, made)
+        if not fresh and self.frozen():
+            raise Error("container's cgroup unexpectedly frozen")
+        tree.enable(path, set(tree.read(self.mounts[0].point + "/cgroup.controllers").split()))
+        self._settle_type(path)
+        if (owner := self._owner()) is not None:
+            self._give_away(path, owner)
+        return fresh
+
+    def _settle_type(self, path):
+        """Below a threaded cgroup a new one is `domain invalid` and takes no process until it is threaded, too."""
+        kind = tree.read(path + "/cgroup.type").strip()
+        if kind == "domain":
+            return
+        if any(self.resources.get(name) for name in DOMAIN_RESOURCES):
+            state = "an invalid state" if kind == "domain invalid" else f"{kind} mode"
+            raise Error(f'cannot enter cgroupv2 "{path}" with domain controllers -- it is in {state}')
+        if kind == "domain invalid":
+            self._settle_type(tree.parent(path))
+            tree.write(path + "/cgroup.type", "threaded")
+
+    def _owner(self):
+        """The uid on the host that the cgroup is given to, None if it stays the runtime's.
+
+        config-linux.md, Cgroup ownership: only with a cgroup namespace of its own and a writable mount of it.
+        """
+        namespaces = {space.get("type"): space.get("path") for space in self.linux.get("namespaces") or ()}
+        if namespaces.get("cgroup", "host") or not any(map(_is_writable_cgroup, self.config.get("mounts") or ())):
+            return None
+        uid = ((self.config.get("process") or {}).get("user") or {}).get("uid") or 0
+        if "user" not in namespaces:
+            return uid or None
+        for entry in self.linux.get("uidMappings") or ():
+            if entry["containerID"] <= uid < entry["containerID"] + entry["size"]:
+                return entry["hostID"] + uid - entry["containerID"]
+        return None
+
+    def _give_away(self, path, owner):
+        try:
+            names = tree.read(DELEGATE)
+        except FileNotFoundError:
+            names = DELEGATED
+        for file in (path, *(f"{path}/{name}" for name in names.split())):
+            try:
+                posix.chown(file, owner, -1)
+            except FileNotFoundError:  # a file of a controller that is off
+                pass
+
+    # --- limits -------------------------------------------------------------------------------------------------------
+
+    def version_of(self, controller):
+        """By which column of the table a controller is set, and where: (2, directory); None if there is no cgroup."""
+        return (2, self.paths[""]) if self.paths else None
+
+    def _limit_devices(self, rules, where):
+        from pyrun.cgroup import bpf, devices
+
+        target = devices.compile(rules, where)
+        if not self.paths:
+            return
+        try:
+            bpf.attach(self.paths[""], target)
+        except OSError as fault:
+            # A user namespace may not load the program, and need not: no device can be made or opened in it.
+            if self._is_rootless():
+                return
+            raise Error(f"{where}: cannot set device rules: bpf: {self.paths['']}: {words(fault.errno)}") from None
+
+    # --- joining ------------------------------------------------------------------------------------------------------
+
+    def procs_files(self, init=0):
+        path = self.paths.get("")
+        if path and init and not takes_processes(path):
+            own = [line[3:] for line in tree.read(f"/proc/{init}/cgroup").splitlines() if line.startswith("0::")]
+            if own and (point := _mount_point(path, own[0])):
+                return [f"{point}{own[0].rstrip('/')}/cgroup.procs"]
+        return Cgroup.procs_files(self)
+
+    # --- freezing -----------------------------------------------------------------------------------------------------
+
+    def frozen(self):
+        """Whether the cgroup is frozen, or about to be."""
+        try:
+            return bool(self.paths) and tree.read(self.paths[""] + "/cgroup.freeze") == "1\n"
+        except OSError as fault:
+            if fault.errno not in tree.GONE:
+                raise
+            return False
+
+    def freeze(self, seconds=10):
+        """Stops all processes. Raises Error if that cannot be done within so many seconds: then they run again."""
+        if not self.paths:
+            raise Error("cannot toggle freezer: cgroups not configured for container")
+        path = self.paths[""]
+        try:
+            tree.write(path + "/cgroup.freeze", "1")
+            if tree.wait_event(path, "frozen 1", seconds):
+                return
+            tree.write(path + "/cgroup.freeze", "0")
+        except OSError as fault:
+            raise Error(f"unable to freeze: {path}: {words(fault.errno)}") from None
+        raise Error(f"unable to freeze: timeout of {seconds} s reached waiting for {path}")
+
+    def thaw(self, recursive=False):
+        """Lets the processes run again; recursive: in cgroups below too, which the workload may have frozen."""
+        path = self.paths.get("")
+        for directory in tree.walk(path) if recursive and path else filter(None, [path]):
+            try:
+                tree.write(directory + "/cgroup.freeze", "0")
+            except OSError as fault:
+                if fault.errno not in tree.GONE:
+                    raise Error(f"unable to thaw: {directory}: {words(fault.errno)}") from None
+
+    # --- killing ------------------------------------------------------------------------------------------------------
+
+    def _kill(self, path):
+        try:
+            # All of them and those below, frozen or about to fork (5.14).
+            tree.write(path + "/cgroup.kill", "1")
+        except OSError:
+            self._freeze_briefly()
+            self._send(path, SIGKILL)
+            self.thaw(recursive=True)
+
+    def _wait_empty(self, path):
+        tree.wait_event(path, "populated 0", 1)
+
+
+def takes_processes(path):
+    """Whether a process can join: not if the cgroup is gone, or hands controllers on that only cgroups without processes may."""
+    try:
+        return set(tree.read(path + "/cgroup.subtree_control").split()) <= THREADED
+    except OSError as fault:
+        if fault.errno not in tree.GONE:
+            raise
+        return False

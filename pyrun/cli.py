@@ -1,0 +1,352 @@
+"""The command tree: every command, option and help text, declared once, in click.
+
+What a hot command's words mean is also written into the table that pyrun/argv.py reads; `python -m pyrun.cli --argv-table`
+prints it as a Python module. Both ways scan words with argv.scan() and give a command the same keyword arguments.
+"""
+
+import sys
+from contextlib import contextmanager
+
+import click
+
+from pyrun import __version__, argv, log, output
+from pyrun.errors import Error
+from pyrun.glob import Glob, default_root
+
+UNKNOWN_TOPIC = 3
+
+
+class Command(click.Command):
+    """A command. stop: whether the first argument ends the options. cold: it needs the whole of Python."""
+
+    def __init__(self, name, usage, summary, *params, text="", stop=False, cold=False):
+        super().__init__(name, params=[*params, HELP], callback=lambda **values: values, add_help_option=False)
+        self.usage, self.summary, self.text, self.stop, self.cold = usage, summary, text, stop, cold
+
+    def parse_args(self, ctx, args):
+        # Not click's own: that knows GNU's style alone.
+        values, settings = {}, {}
+        with usage_errors(ctx):
+            rest = argv.scan(options_of(self), args, self.stop, values, settings)
+            ctx.parent.params.update(settings)
+            if values.pop("help", False):
+                show_help(ctx)
+            values |= argv.arguments(self.name, arguments_of(self), rest)
+        for param in self.params:
+            param.handle_parse_result(ctx, values, [])
+        return []
+
+    def get_help(self, ctx):
+        usage = f"pyrun {self.name} [options] {self.usage}".rstrip()
+        return sections({
+            "NAME": [f"pyrun {self.name} - {self.summary}"],
+            "USAGE": [usage],
+            "DESCRIPTION": self.text.splitlines(),
+            "OPTIONS": option_rows(self.params),
+            "GLOBAL OPTIONS": option_rows(GLOBALS),
+        })
+
+
+class Root(click.Group):
+    """`pyrun` itself."""
+
+    def parse_args(self, ctx, args):
+        values = {}
+        with usage_errors(ctx):
+            ctx.args = argv.scan(options_of(self), args, True, values, values)
+        if values.pop("help", False):
+            show_help(ctx)
+        for param in self.params:
+            param.handle_parse_result(ctx, values, [])
+        return ctx.args
+
+    def invoke(self, ctx):
+        """Returns (command's name, its keyword arguments); raises SystemExit after help."""
+        if ctx.params.pop("version"):
+            return "version", {}
+        if not ctx.args:
+            show_help(ctx)
+        command = topic(ctx.args[0])
+        with command.make_context(command.name, ctx.args[1:], parent=ctx) as inner:
+            values = command.invoke(inner)
+        if command is not HELP_COMMAND:
+            return command.name, values
+        if not values["topic"]:
+            show_help(ctx)
+        with click.Context(topic(values["topic"]), parent=ctx) as about:
+            show_help(about)
+
+    def get_help(self, ctx):
+        return sections({
+            "NAME": ["pyrun - Open Container Initiative runtime"],
+            "USAGE": ["pyrun [global options] command [options] [arguments]"],
+            "VERSION": [__version__],
+            "DESCRIPTION": ABOUT.splitlines(),
+            "COMMANDS": rows([(command.name, command.summary) for command in self.commands.values()]),
+            "GLOBAL OPTIONS": option_rows(self.params),
+        })
+
+
+@contextmanager
+def usage_errors(ctx):
+    try:
+        yield
+    except argv.Refused as fault:
+        raise click.UsageError(str(fault), ctx) from None
+
+
+def parse(words):
+    """Reads a command line as argv.parse() does, and says what is wrong with one. Returns (Glob, name, keyword arguments).
+
+    words: what follows the program's name (list of str). Raises Error, and SystemExit(0) after help.
+    """
+    context = None
+    try:
+        context = PYRUN.make_context("pyrun", list(words))
+        with context:
+            name, values = PYRUN.invoke(context)
+        return Glob(**context.params), name, values
+    except click.UsageError as fault:
+        start_log(context)
+        output.write(f"Incorrect Usage.\n\n{fault.ctx.get_help()}\n")
+        raise Error(fault.message) from None
+    except Error:
+        start_log(context)
+        raise
+
+
+def start_log(context):
+    """The fault shall reach the log that the words before it named."""
+    if context:
+        glob = Glob(**{name: value for name, value in context.params.items() if name != "version"})
+        log.start(glob.log, glob.log_format, glob.debug)
+
+
+def topic(name):
+    """The command of that name."""
+    command = HELP_COMMAND if name == "h" else PYRUN.commands.get(name)
+    if command is None:
+        raise Error(f"No help topic for '{name}'", UNKNOWN_TOPIC)
+    return command
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+def show_help(ctx):
+    output.write(ctx.get_help() + "\n")
+    raise SystemExit(0)
+
+
+def sections(parts):
+    """Help text: each title that has lines, and the lines."""
+    return "\n\n".join("\n".join([f"{title}:", *(f"   {line}".rstrip() for line in lines)]) for title, lines in parts.items() if lines)
+
+
+def rows(pairs):
+    width = max(len(left) for left, _ in pairs)
+    return [f"{left:{width}}  {right}" for left, right in pairs]
+
+
+def option_rows(params):
+    options = [param for param in params if isinstance(param, click.Option)]
+    return rows([(", ".join(option.opts) + (f" {option.metavar}" if option.metavar else ""), option.help) for option in options])
+
+
+# --- declaring -------------------------------------------------------------------------------------------------------
+
+def flag(*names, help, default=False):
+    """A bool: `--x`, `--x=false`."""
+    return click.Option(names, is_flag=True, help=help, default=default)
+
+
+def text(*names, metavar, help, default=None):
+    return click.Option(names, metavar=metavar, help=help, default=default)
+
+
+def texts(*names, metavar, help):
+    """A tuple of str, one for each time that the option is given."""
+    return click.Option(names, metavar=metavar, help=f"{help}; may be repeated", multiple=True, default=())
+
+
+def number(*names, metavar, help):
+    """An int from 0 on."""
+    return click.Option(names, metavar=metavar, help=help, type=click.IntRange(min=0), default=0)
+
+
+def numbers(*names, metavar, help):
+    return click.Option(
+        names, metavar=metavar, help=f"{help}; may be repeated", type=click.IntRange(min=0), multiple=True, default=()
+    )
+
+
+HELP = click.Option(["--help", "-h"], is_flag=True, default=False, expose_value=False, help="show this help")
+
+# --- the options -----------------------------------------------------------------------------------------------------
+
+BUNDLE = text("--bundle", "-b", metavar="DIR", help="the bundle's directory (default: the working directory)")
+PID_FILE = text("--pid-file", metavar="FILE", help="write the process's pid to FILE")
+CONSOLE_SOCKET = text("--console-socket", metavar="PATH", help="Unix socket that gets the terminal's master end")
+PIDFD_SOCKET = text("--pidfd-socket", metavar="PATH", help="Unix socket that gets a pidfd of the process")
+NO_PIVOT = flag("--no-pivot", help="move the root mount instead of pivot_root (for a rootfs on a ramdisk)")
+NO_NEW_KEYRING = flag("--no-new-keyring", help="keep the caller's session keyring")
+PRESERVE_FDS = number("--preserve-fds", metavar="N", help="pass N file descriptors on, from 3 (after those of $LISTEN_FDS)")
+DETACH = flag("--detach", "-d", help="return as soon as the process runs")
+ID = click.Argument(["id"])
+
+ABOUT = """\
+Runs a container from a bundle: a directory with a root file system and a config.json that describes the container.
+
+   pyrun spec                  writes a config.json to begin with
+   pyrun run mybundle          runs the bundle in the directory mybundle, as the container mybundle
+   pyrun run -b DIR ID         runs the bundle in DIR as the container ID
+
+Help on a command: pyrun COMMAND --help"""
+
+BUNDLE_TEXT = """\
+CONTAINER-ID is a name of your choice, one that no other container under the same --root has.
+Where --bundle is not given and the argument is a directory with a config.json, that directory is the bundle, and its
+base name the container's id."""
+
+GLOBALS = [
+    flag("--debug", help="log debug messages too"),
+    text("--log", metavar="FILE", help="append messages to FILE (default: stderr)"),
+    text("--log-format", metavar="FORMAT", help="how the log is written: text or json (default: text)"),
+    text("--root", metavar="DIR", help=f"where the containers' state is kept, best a tmpfs (default: {default_root()})"),
+    flag("--systemd-cgroup", help="let systemd make the cgroups; cgroupsPath is then slice:prefix:name"),
+    text("--rootless", metavar="WHEN", help="go on without cgroups that may not be written: true, false or auto (default: auto)"),
+]
+VERSION = flag("--version", "-v", help="show the version")
+
+COMMANDS = [
+    Command(
+        "create", "CONTAINER-ID", "make a container, ready for start",
+        BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS, ID,
+        text=BUNDLE_TEXT,
+    ),
+    Command("start", "CONTAINER-ID", "run the program of a created container", ID),
+    Command("state", "CONTAINER-ID", "print a container's state as JSON", ID),
+    Command(
+        "kill", "CONTAINER-ID [SIGNAL]", "send a signal to a container's first process",
+        flag("--all", "-a", help="send it to every process of the container"),
+        ID, click.Argument(["signal"], default="SIGTERM"),
+        text="SIGNAL is a name (KILL, SIGKILL, RTMIN+3) or a number; TERM where it is left out.",
+    ),
+    Command(
+        "delete", "CONTAINER-ID", "remove a stopped container and all that it held",
+        flag("--force", "-f", help="end the container first if it is not stopped (SIGKILL); an unknown id is no error"),
+        ID,
+    ),
+    Command(
+        "run", "CONTAINER-ID", "create, start and wait for a container, then delete it",
+        BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, DETACH,
+        flag("--keep", help="do not delete the container when it has ended"),
+        PID_FILE,
+        flag("--no-subreaper", help="do not adopt processes that the container leaves"),
+        NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS, ID,
+        text=f"{BUNDLE_TEXT}\nThe exit code is the program's, or 128+N where signal N ended it.",
+    ),
+    Command(
+        "list", "", "list the containers",
+        text("--format", "-f", metavar="FORMAT", default="table", help="table or json (default: table)"),
+        flag("--quiet", "-q", help="print the ids alone"),
+        text="The containers are those under the directory that --root names.",
+    ),
+    Command(
+        "spec", "", "write a config.json to begin with",
+        text("--bundle", "-b", metavar="DIR", help="write it there (default: the working directory)"),
+        flag("--rootless", help="make it one that needs no privileges, with a user namespace"),
+        text="Its program is `sh` on a terminal, in the root file system `rootfs` beside it. A file that exists is kept.",
+    ),
+    Command(
+        "exec", "CONTAINER-ID COMMAND [ARGUMENT]...  |  -p FILE CONTAINER-ID", "run another process in a running container",
+        CONSOLE_SOCKET, PIDFD_SOCKET,
+        text("--cwd", metavar="DIR", help="working directory in the container"),
+        texts("--env", "-e", metavar="NAME=VALUE", help="add to the environment"),
+        flag("--tty", "-t", help="give the process a terminal"),
+        text("--user", "-u", metavar="UID[:GID]", help="the user, and group, that it runs as"),
+        numbers("--additional-gids", "-g", metavar="GID", help="a further group"),
+        text("--process", "-p", metavar="FILE", help="take the whole process from FILE, JSON as in config.json"),
+        DETACH, PID_FILE,
+        text("--process-label", metavar="LABEL", help="SELinux label of the process"),
+        text("--apparmor", metavar="PROFILE", help="AppArmor profile of the process"),
+        # Not given, it is what config.json says.
+        flag("--no-new-privs", default=None, help="let the process and its children gain no privileges"),
+        texts("--cap", "-c", metavar="CAP_NAME", help="a capability more"),
+        PRESERVE_FDS,
+        texts("--cgroup", metavar="[CONTROLLER,...:]PATH", help="run it in a cgroup below the container's"),
+        flag("--ignore-paused", help="do not refuse a paused container; the process waits until it goes on"),
+        ID, click.Argument(["args"], nargs=-1, required=False),
+        text="All that follows CONTAINER-ID is the command, options of its own included.",
+        stop=True,
+    ),
+]
+
+HELP_COMMAND = Command("help", "[COMMAND]", "show help, or that of a command", click.Argument(["topic"], required=False, default=None), cold=True)
+
+PYRUN = Root(
+    "pyrun",
+    params=[*GLOBALS, HELP, VERSION],
+    commands={command.name: command for command in [*COMMANDS, HELP_COMMAND]},
+    add_help_option=False,
+)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+def options_of(command):
+    """name -> (keyword, kind, whether it is a global one), as argv.scan() wants it: a command's own options and, after
+    any command, the global ones."""
+    params = {True: command.params if command is PYRUN else GLOBALS, False: [] if command is PYRUN else command.params}
+    return {
+        name.lstrip("-"): (option.name, kind(option), is_global)
+        for is_global, options in params.items()
+        for option in options if isinstance(option, click.Option)
+        for name in option.opts
+    }
+
+
+def kind(option):
+    if option.is_flag:
+        return "flag"
+    return ("number" if isinstance(option.type, click.IntRange) else "text") + "s" * option.multiple
+
+
+def arguments_of(command):
+    """(keyword, kind) of each argument, as argv.arguments() wants them."""
+    return tuple(
+        (param.name, "rest" if param.nargs == -1 else "one" if param.required else "maybe")
+        for param in command.params if isinstance(param, click.Argument)
+    )
+
+
+def table():
+    """GLOBALS and COMMANDS for argv.read(): the hot commands, and no help."""
+    def without_help(options):
+        return {name: row for name, row in options.items() if row[0] != "help"}
+
+    return without_help(options_of(PYRUN)), {
+        command.name: {
+            "options": without_help(options_of(command)),
+            "defaults": {
+                param.name: param.default for param in command.params
+                if param is not HELP and (isinstance(param, click.Option) or (param.name, "maybe") in arguments_of(command))
+            },
+            "arguments": arguments_of(command),
+            "stop": command.stop,
+        }
+        for command in COMMANDS if not command.cold
+    }
+
+
+def table_source():
+    """The table as a Python module."""
+    from pprint import pformat
+
+    options, commands = (pformat(part, width=120, sort_dicts=False) for part in table())
+    return f'"""The hot commands\' options, made from pyrun/cli.py."""\n\nGLOBALS = {options}\n\nCOMMANDS = {commands}\n'
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--argv-table"]:
+        sys.exit("usage: python -m pyrun.cli --argv-table")
+    output.write(table_source())

@@ -1,0 +1,173 @@
+"""pyrun exec: a further process in a running container."""
+
+import posix
+
+from pyrun import compile, config as configs, jsonio, launch, seccomp, state
+from pyrun import tty as terminals
+from pyrun._native import lib
+from pyrun.errors import Error, words
+from pyrun.launch import Init
+from pyrun.namespaces import CLONE_NEWNS
+from pyrun.plan import Plan
+from pyrun.process import CAPABILITIES
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def exec_(
+    glob, *, id, args, tty, user, env, detach, cwd, cap, process, pid_file, console_socket, pidfd_socket, additional_gids,
+    no_new_privs, apparmor, process_label, preserve_fds, ignore_paused, cgroup,
+):  # fmt: skip
+    """Returns the process's exit code, 128 + N if signal N ended it; errors of our own are 255."""
+    container = state.load(glob.root, id)
+    require_running(container, ignore_paused)
+    config = container.config()
+    if process:
+        described = read_process(process)
+    else:
+        described = make_process(config, args, tty, user, env, cwd, cap, additional_gids, no_new_privs, apparmor, process_label)
+    return execute(glob, container, config, described, Files(detach, pid_file, console_socket, pidfd_socket, preserve_fds), cgroup)
+
+
+class Files:
+    """Where the process's terminal, pid and fds go to or come from."""
+
+    def __init__(self, detach, pid_file, console_socket, pidfd_socket, preserve_fds):
+        self.detach = detach
+        self.pid_file = pid_file
+        self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
+        self.preserve_fds = preserve_fds or 0
+
+
+def require_running(container, ignore_paused):
+    status = container.status()
+    if status == "stopped" or status == "creating":
+        raise Error(f"cannot exec in a {status} container")
+    if status == "paused" and not ignore_paused:
+        raise Error("cannot exec in a paused container (use --ignore-paused to override)")
+
+
+def read_process(path):
+    """A process.json; /dev/fd/N and pipes work too. Its environment is the whole environment."""
+    try:
+        described = jsonio.read(path)
+    except OSError as error:
+        raise Error(f"--process {path}: {words(error.errno)}") from None
+    except Error as error:
+        raise Error(f"--process {path}: {error}") from None
+    configs.check_process(described)
+    return described
+
+
+def make_process(config, args, terminal, user, env, cwd, cap, additional_gids, no_new_privs, apparmor, process_label):
+    """The config's process with what the options change."""
+    if not args:
+        raise Error("exec needs a command, or --process FILE")
+    described = dict(config.get("process") or {"cwd": "/"})
+    described["args"] = list(args)
+    described["terminal"] = bool(terminal)
+    described["env"] = [*(described.get("env") or ()), *env]
+    if cwd:
+        described["cwd"] = cwd
+    if user:
+        described["user"] = parse_user(user, described.get("user") or {})
+    if additional_gids:
+        described["user"] = dict(described.get("user") or {})
+        described["user"]["additionalGids"] = [*(described["user"].get("additionalGids") or ()), *additional_gids]
+    if cap:
+        described["capabilities"] = add_capabilities(described.get("capabilities") or {}, cap)
+    if no_new_privs:
+        described["noNewPrivileges"] = True
+    if apparmor:
+        described["apparmorProfile"] = apparmor
+    if process_label:
+        described["selinuxLabel"] = process_label
+    return described
+
+
+def parse_user(text, base):
+    """UID[:GID], numbers alone (CVE-2026-30892: `-u 1` read as root). Without GID the group is the config's."""
+    uid, colon, gid = text.partition(":")
+    for part in (uid, gid) if colon else (uid,):
+        if not (part.isascii() and part.isdigit() and int(part) < 0xFFFFFFFF):
+            raise Error(f'--user {text}: "{part}" is no id: give UID or UID:GID as numbers')
+    user = dict(base)
+    user["uid"] = int(uid)
+    if colon:
+        user["gid"] = int(gid)
+    return user
+
+
+def add_capabilities(sets, names):
+    """--cap: into bounding, effective and permitted; into ambient only what is inheritable, which stays as it was (CVE-2022-29162)."""
+    for name in names:
+        if name.upper() not in CAPABILITIES:
+            raise Error(f"--cap {name}: unknown capability")
+    added = {key: list(value or ()) for key, value in sets.items()}
+    for key in ("bounding", "effective", "permitted"):
+        added[key] = [*added.get(key, ()), *(name for name in names if name not in added.get(key, ()))]
+    inheritable = added.get("inheritable", ())
+    added["ambient"] = [*added.get("ambient", ()), *(name for name in names if name in inheritable and name not in added.get("ambient", ()))]
+    return added
+
+
+def execute(glob, container, config, process, files, cgroup_paths):
+    """Starts the process; waits for it, unless detached."""
+    terminals.check(process, files.console_socket, files.detach)
+    keep = launch.preserved_fds(files.preserve_fds)
+    pid, mask = container.data["pid"], container.data["mask"]
+    group = container.cgroup()
+    cgroup_files = (group.sub(cgroup_paths) if cgroup_paths else group.procs_files(pid)) if group else ()
+    host = compile.Host(container.data["bundle"], cgroup_files, keep=len(keep), id=container.id)
+    host.user_namespace = bool(mask & compile.CLONE_NEWUSER)
+    host.no_setgroups = host.rootless and host.user_namespace
+    profile = (config.get("linux") or {}).get("seccomp")
+    filter = seccomp.compile_profile(profile, f"{glob.root}/.seccomp") if profile else None
+    plan = Plan()
+    root = None if mask & CLONE_NEWNS else f"/proc/{pid}/root"
+    compile.execute(plan, config, process, host, filter, mask, root)
+
+    foreground = None
+    if not files.detach:
+        foreground = terminals.Foreground()
+        foreground.take_signals()
+        lib.native_prctl(PR_SET_CHILD_SUBREAPER, 1)
+    init = Init(plan)
+    console = _Console(files.console_socket)
+    pidfd = posix.pidfd_open(pid)
+    try:
+        if not container.alive():
+            raise Error("cannot exec in a stopped container")
+        init.spawn(keep=keep, container=pidfd)
+        init.drive_program(console=console.receive, notify=lambda number: launch.send_listener(container, config, number, init.pid))
+        if files.pid_file:
+            launch.write_pid_file(files.pid_file, init.pid)
+        if files.pidfd_socket:
+            launch.send_pidfd(files.pidfd_socket, init.pid)
+    except BaseException:
+        init.kill()
+        raise
+    finally:
+        posix.close(pidfd)
+    if files.detach:
+        return 0
+    if console.master >= 0:
+        foreground.adopt(console.master)
+    return foreground.wait(init.pid, keep_size=bool(process.get("consoleSize")))
+
+
+class _Console:
+    """The pty's master: kept for the foreground, or handed to the console socket."""
+
+    def __init__(self, path):
+        self.socket = terminals.connect(path) if path else -1
+        self.master = -1
+
+    def receive(self, master):
+        if self.socket < 0:
+            self.master = master
+            return
+        terminals.send(self.socket, master)
+        posix.close(master)
+        posix.close(self.socket)

@@ -1,0 +1,53 @@
+"""`pyrun list`."""
+
+from pyrun import jsonio, log, output, state
+from pyrun.errors import Error, words
+
+COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
+LEAST_WIDTH = 12
+GAP = 3
+
+
+def list_(glob, *, format, quiet):
+    """Prints the containers under the state directory: a table, their ids alone, or a JSON array on one line.
+
+    A container whose state cannot be read is left out with a warning. Raises Error for an unknown format, and for a state
+    directory that was named and is not there.
+    """
+    found = containers(glob)
+    if quiet:
+        text = "".join(f"{container['id']}\n" for container in found)
+    elif format == "table":
+        text = table(found)
+    elif format == "json":
+        # Of no containers runc makes a null: callers decode it into an empty list.
+        text = jsonio.dumps(found or None) + "\n"
+    else:
+        raise Error("invalid format option")
+    output.write(text)
+
+
+def containers(glob):
+    """What `state` prints of each container (list of dict)."""
+    try:
+        names = state.ids(glob.root)
+    except OSError as fault:
+        if isinstance(fault, FileNotFoundError) and not glob.root_given:
+            return []
+        raise Error(f"open {glob.root}: {words(fault.errno)}") from None
+    found = []
+    for name in names:
+        try:
+            found.append(state.load(glob.root, name).public())
+        except KeyError as fault:
+            log.warning(f"load container {name}: state.json without {fault}")
+        except (Error, OSError) as fault:  # not made yet, or just deleted
+            log.warning(f"load container {name}: {fault}")
+    return found
+
+
+def table(found):
+    """Rows of text, each column as wide as its widest cell and at least 12."""
+    rows = [[column.upper() for column in COLUMNS], *([str(container[column]) for column in COLUMNS] for container in found)]
+    widths = [max(LEAST_WIDTH, *(len(row[index]) + GAP for row in rows)) for index in range(len(COLUMNS) - 1)]
+    return "".join("".join(f"{cell:{width}}" for cell, width in zip(row, widths)) + f"{row[-1]}\n" for row in rows)

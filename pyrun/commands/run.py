@@ -1,0 +1,28 @@
+"""pyrun run: create and start in one; in the foreground until the program ends, unless detached."""
+
+from pyrun import argv, launch, tty
+from pyrun._native import lib
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach, keep, no_subreaper):
+    """Returns the program's exit code, 128 + N if signal N ended it."""
+    bundle, id = argv.bundle_and_id(bundle, id)
+    request = launch.Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring)
+    foreground = None if detach else tty.Foreground()
+    if foreground and not no_subreaper:
+        lib.native_prctl(PR_SET_CHILD_SUBREAPER, 1)
+    # Until the program is about to run a signal ends us and all that was begun; from then on signals are the program's.
+    container, init, console, config = launch.create(glob, request, waits=False, before_start=foreground and foreground.take_signals)
+    launch.started(container, config)
+    if detach:
+        return 0
+    if console >= 0:
+        foreground.adopt(console)
+    container.unlock()
+    code = foreground.wait(init.pid, keep_size=bool(config["process"].get("consoleSize")))
+    if not keep:
+        container.lock()
+        launch.destroy(container, config)
+    return code

@@ -1,0 +1,11 @@
+"""pyrun start: the program of a created container begins."""
+
+from pyrun import launch, state
+
+
+def start(glob, *, id):
+    """Returns the exit status (runtime.md#start)."""
+    container = state.load(glob.root, id)
+    container.lock()
+    launch.start(container)
+    return 0

@@ -1,0 +1,12 @@
+"""`pyrun --version`."""
+
+from pyrun import SPEC_VERSION, __version__, output
+
+
+def version(glob):
+    """Prints what podman and dockerd parse: `pyrun version X.Y.Z`, `commit: …`, `spec: X.Y.Z`."""
+    try:
+        from pyrun._build_info import COMMIT
+    except ImportError:
+        COMMIT = "unknown"
+    output.write(f"pyrun version {__version__}\ncommit: {COMMIT}\nspec: {SPEC_VERSION}\n")

@@ -1,0 +1,268 @@
+"""config -> Plan. `create` reads like the boot of a container; `execute` is the same program with fewer steps.
+
+Every decision is made here, none in init: what a rootless caller, a user namespace, no_new_privs or a cgroup layout
+change is which ops are emitted, and in what order.
+"""
+
+import posix
+
+from pyrun import devices, mounts, namespaces
+from pyrun._native import lib
+from pyrun.mounts import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, PROPAGATION_WORDS
+from pyrun.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWTIME, CLONE_NEWUSER, CLONE_NEWUTS, Namespaces
+from pyrun.process import Program, emit_identity, emit_oom_score, emit_rlimits, emit_setup, own_capabilities
+
+# The barriers of a plan, in order. init stops at each until the runtime answers with the same number.
+BARRIER_IDS = 1  # the new user namespace waits for its id maps
+BARRIER_HOOKS = 2  # mounted, before the pivot: prestart, createRuntime and createContainer hooks
+BARRIER_START = 3  # `run` alone: all is set up; the state is written and startContainer hooks run
+
+
+class Host:
+    """What the compiler must know besides the config: facts about the machine, and what the command asked for.
+
+    cgroup_files: paths of the cgroup.procs files init joins.
+    hierarchies: what a cgroup mount shows (cgroup.Hierarchy).
+    keep: number of files beyond stdio the program gets.
+    """
+
+    def __init__(self, bundle, cgroup_files=(), hierarchies=(), capabilities=None, keep=0, id=""):
+        self.bundle = bundle
+        self.id = id
+        self.cgroup_files = cgroup_files
+        self.hierarchies = hierarchies
+        self.own_capabilities = capabilities or own_capabilities()
+        self.keep = keep
+        self.no_pivot = False
+        self.new_keyring = True
+        self.rootless = posix.geteuid() != 0
+        # Filled in from the config:
+        self.user_namespace = False
+        self.new_cgroup_namespace = False
+        self.no_setgroups = False
+        self.opens_sources = False
+        self.sources = []  # (name of the slot, path, recursive, mount) of what the runtime itself opens
+        self.is_file = mounts.is_file
+
+    def learn(self, spaces):
+        self.user_namespace = spaces.has("user")
+        self.new_cgroup_namespace = bool(spaces.new & CLONE_NEWCGROUP)
+        # user_namespaces(7): setgroups is denied before a caller without CAP_SETGID may write gid_map.
+        self.no_setgroups = self.rootless and bool(spaces.new & CLONE_NEWUSER)
+        # A caller without rights of its own can open no more than its user namespace can.
+        self.opens_sources = self.user_namespace and not self.rootless
+
+
+def create(plan, config, host, seccomp, waits):
+    """The plan of a new container. waits: stop for `start` (create) instead of going on (run).
+
+    seccomp: the compiled filter (seccomp.Filter) or None.
+    """
+    linux = config.get("linux") or {}
+    process = config.get("process")
+    spaces = Namespaces(config)
+    host.learn(spaces)
+
+    emit_first_stage(plan, spaces, process)
+    emit_new_namespaces(plan, config, linux, spaces, host)
+    emit_root(plan, config, linux, spaces, host)
+    if process:
+        emit_terminal(plan, process)
+    if any((config.get("hooks") or {}).get(kind) for kind in ("prestart", "createRuntime", "createContainer")):
+        plan.add(lib.OP_BARRIER, "hooks", n=(BARRIER_HOOKS,))
+    emit_protection(plan, linux)
+    emit_pivot(plan, config, linux, spaces, host)
+    for name, value in (linux.get("sysctl") or {}).items():
+        plan.add(lib.OP_SYSCTL, f"linux.sysctl[{name}]", name, s=(name if "/" in name else name.replace(".", "/"), value))
+    if process:
+        program = emit_process_setup(plan, process, linux)
+    if waits:
+        start = plan.given("start")
+        plan.add(lib.OP_READY, fd=start)
+        plan.add(lib.OP_WAIT_START, fd=start)
+    else:
+        plan.add(lib.OP_BARRIER, "start", n=(BARRIER_START,))
+    if process:
+        emit_identity(plan, process, host, seccomp)
+        program.emit_exec(plan, host.keep)
+
+
+def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
+    """The plan of a further process in a running container (exec, and hooks inside).
+
+    pidfd_mask: CLONE_NEW* mask of the namespaces to enter, through the pidfd given as "container".
+    root_file: path of the container's root (/proc/PID/root) where it has no mount namespace of its own.
+    """
+    linux = config.get("linux") or {}
+    emit_oom_score(plan, process)
+    if pidfd_mask & CLONE_NEWUSER:
+        emit_rlimits(plan, process, lib.RLIMIT_RAISE)
+    root = plan.file(root_file, posix.O_PATH, "root") if root_file else -1
+    if pidfd_mask:
+        plan.add(lib.OP_SETNS, "namespaces", "of the container", fd=plan.given("container"), n=(pidfd_mask,))
+    plan.add(lib.OP_CLONE, n=(0,))
+    emit_cgroup_join(plan, host)
+    if pidfd_mask & CLONE_NEWUSER:
+        plan.add(lib.OP_SETID, "linux.namespaces", n=(0, 0))
+    plan.add(lib.OP_SETSID)
+    if root_file:
+        plan.add(lib.OP_CHROOT, "root", root_file, fd=root)
+    if process.get("terminal"):
+        emit_console(plan, process, bind="")
+    program = emit_process_setup(plan, process, linux)
+    emit_identity(plan, process, host, seccomp)
+    program.emit_exec(plan, host.keep)
+
+
+def hook(plan, entry, env, pidfd_mask, cgroup_files, inside, root_file=None):
+    """The plan of a hook that runs in the container's namespaces (createContainer, startContainer).
+
+    inside: its path is one of the container (startContainer), so the program's own set-up is done already.
+    """
+    root = plan.file(root_file, posix.O_PATH, "root") if root_file and inside else -1
+    if pidfd_mask:
+        plan.add(lib.OP_SETNS, "namespaces", "of the container", fd=plan.given("container"), n=(pidfd_mask,))
+    plan.add(lib.OP_CLONE, n=(0,))
+    for path in cgroup_files:
+        plan.add(lib.OP_CGROUP_JOIN, "cgroup", path, fd=plan.file(path, posix.O_WRONLY, "cgroup"), s=(path,))
+    if pidfd_mask & CLONE_NEWUSER:
+        plan.add(lib.OP_SETID, n=(0, 0))
+    plan.add(lib.OP_SETSID)
+    if root >= 0:
+        plan.add(lib.OP_CHROOT, "root", root_file, fd=root)
+    args = entry.get("args") or [entry["path"]]
+    plan.add(lib.OP_UMASK, n=(0o022,))
+    plan.add(
+        lib.OP_EXEC, "hook", entry["path"], s=(plan.strings([entry["path"]]), plan.strings(args), plan.strings(env)), n=(len(args), len(env), 3)
+    )
+
+
+# --- the steps of create, in the order they run
+
+
+def emit_first_stage(plan, spaces, process):
+    """In the caller's namespaces, with its rights: what a user namespace would no longer allow; then the clone."""
+    if process:
+        emit_oom_score(plan, process)
+        if spaces.has("user"):
+            emit_rlimits(plan, process, lib.RLIMIT_RAISE)
+    namespaces.emit_joins(plan, spaces)
+    # The cgroup namespace shows the cgroup the process is in when it is made, so it is made after the join; the
+    # time namespace takes its offsets before anyone lives in it.
+    plan.add(lib.OP_CLONE, "linux.namespaces", n=(spaces.new & ~(CLONE_NEWCGROUP | CLONE_NEWTIME),))
+
+
+def emit_cgroup_join(plan, host):
+    for path in host.cgroup_files:
+        plan.add(lib.OP_CGROUP_JOIN, "linux.cgroupsPath", path, fd=plan.file(path, posix.O_WRONLY, "linux.cgroupsPath"), s=(path,))
+
+
+def emit_new_namespaces(plan, config, linux, spaces, host):
+    if spaces.new & CLONE_NEWUSER:
+        if host.rootless:
+            # /proc/PID/uid_map of a process that is not dumpable belongs to the real root.
+            plan.add(lib.OP_DUMPABLE, n=(1,))
+        plan.add(lib.OP_BARRIER, "linux.uidMappings", n=(BARRIER_IDS,))
+        if host.rootless:
+            plan.add(lib.OP_DUMPABLE, n=(0,))
+        plan.add(lib.OP_SETID, "linux.uidMappings", n=(0, 0))
+    emit_cgroup_join(plan, host)
+    if spaces.new & CLONE_NEWCGROUP:
+        plan.add(lib.OP_UNSHARE, "linux.namespaces", "cgroup", n=(CLONE_NEWCGROUP,))
+    if spaces.new & CLONE_NEWTIME:
+        plan.add(lib.OP_TIMENS, "linux.timeOffsets", s=(time_offsets(linux.get("timeOffsets") or {}),))
+    plan.add(lib.OP_SETSID)
+    if host.new_keyring:
+        plan.add(lib.OP_KEYRING, s=(f"_ses.{host.id}",))
+    if spaces.new & CLONE_NEWNET:
+        plan.add(lib.OP_LO_UP, "linux.namespaces", "network")
+    if spaces.has("uts"):
+        if config.get("hostname"):
+            plan.add(lib.OP_HOSTNAME, "hostname", config["hostname"], s=(config["hostname"],))
+        if config.get("domainname"):
+            plan.add(lib.OP_DOMAINNAME, "domainname", config["domainname"], s=(config["domainname"],))
+
+
+def time_offsets(offsets):
+    """The text of /proc/PID/timens_offsets (time_namespaces(7))."""
+    return "".join(
+        f"{clock} {one.get('secs') or 0} {one.get('nanosecs') or 0}\n" for clock, one in offsets.items() if one
+    )
+
+
+def emit_root(plan, config, linux, spaces, host):
+    """The root file system, what is mounted on it, and its devices."""
+    if spaces.has("mount"):
+        plan.add(lib.OP_PROPAGATION, "linux.rootfsPropagation", n=(first_propagation(linux),))
+    path = config["root"]["path"]
+    if not path.startswith("/"):
+        path = f"{host.bundle}/{path}"
+    plan.add(lib.OP_ROOT, "root.path", path, flags=lib.ROOT_PRIVATE_PARENT, s=(path,))
+    own_dev = False
+    read_only_later = []
+    for mount in mounts.parse(config):
+        if mount.destination == "/dev":
+            own_dev = own_dev or mount.bind
+            if mount.point.set & mounts.ATTR_RDONLY and mount.type == "tmpfs":
+                # Nodes and the console are still to be made in it.
+                mount.point.word("rw")
+                read_only_later.append(mount)
+        mounts.emit(plan, mount, host)
+    if not own_dev:
+        devices.emit(plan, config, host)
+    host.read_only_later = read_only_later
+
+
+def first_propagation(linux):
+    """Of all the mounts a new mount namespace starts with.
+
+    Slave: the host's mounts arrive, ours do not leave. Shared, if the config wants that, so that mounts made in shared
+    volumes reach the host. Never unbindable: the root could not be bound onto itself.
+    """
+    word = linux.get("rootfsPropagation")
+    recursive = PROPAGATION_WORDS[word] | MS_REC if word else 0
+    return recursive if recursive in (MS_SHARED | MS_REC, MS_PRIVATE | MS_REC) else MS_SLAVE | MS_REC
+
+
+def emit_terminal(plan, process):
+    if process.get("terminal"):
+        emit_console(plan, process, bind="/dev/console")
+
+
+def emit_console(plan, process, bind):
+    size = process.get("consoleSize") or {}
+    uid = (process.get("user") or {}).get("uid") or 0
+    plan.add(
+        lib.OP_CONSOLE, "process.terminal", "/dev/pts/ptmx", s=("/dev/pts/ptmx", bind), n=(uid, size.get("height") or 0, size.get("width") or 0)
+    )
+
+
+def emit_protection(plan, linux):
+    for key, op in (("readonlyPaths", lib.OP_READONLY), ("maskedPaths", lib.OP_MASK)):
+        for index, path in enumerate(linux.get(key) or ()):
+            plan.add(op, f"linux.{key}[{index}]", path, s=(path,))
+
+
+def emit_pivot(plan, config, linux, spaces, host):
+    """From here on "/" is the container's."""
+    if spaces.has("mount"):
+        plan.add(lib.OP_PIVOT, "root.path", "", flags=lib.PIVOT_MOVE if host.no_pivot else 0)
+        word = linux.get("rootfsPropagation")
+        if word:
+            # After the pivot: pivot_root refuses a shared root, and an unbindable one cannot be bound onto itself.
+            plan.add(lib.OP_PROPAGATION, "linux.rootfsPropagation", word, n=(PROPAGATION_WORDS[word],))
+    else:
+        plan.add(lib.OP_CHROOT, "root.path")
+    for mount in host.read_only_later:
+        plan.add(lib.OP_SETATTR, mount.where, mount.destination, s=(mount.destination,), n=(mounts.ATTR_RDONLY, 0, 0))
+    if config["root"].get("readonly"):
+        plan.add(lib.OP_SETATTR, "root.readonly", "/", s=("/",), n=(mounts.ATTR_RDONLY, 0, 0))
+
+
+def emit_process_setup(plan, process, linux):
+    emit_setup(plan, process, linux)
+    cwd = process["cwd"]
+    plan.add(lib.OP_CHDIR, "process.cwd", cwd, s=(cwd,))
+    program = Program(process)
+    program.emit_check(plan, process)
+    return program

@@ -1,0 +1,87 @@
+"""The global options, as every command gets them."""
+
+import posix
+
+from pyrun.errors import Error, words
+
+ROOTLESS = {"": "auto", "auto": "auto"}
+ROOTLESS |= dict.fromkeys(("1", "t", "true"), "true") | dict.fromkeys(("0", "f", "false"), "false")
+# uid_map of the initial user namespace: every uid is itself.
+ALL_IDS = ["0", "0", "4294967295"]
+
+
+class Glob:
+    """root: state directory (absolute path), root_given: whether --root named it, log: file or None, log_format: `text` or
+    `json`, debug and systemd_cgroup: bool, rootless: `auto`, `true` or `false`.
+    """
+
+    def __init__(self, root=None, log=None, log_format=None, debug=False, systemd_cgroup=False, rootless=None):
+        self.root_given = root is not None
+        self.root = absolute(root) if self.root_given else default_root()
+        self.log = log
+        self.log_format = log_format or "text"
+        self.debug = debug
+        self.systemd_cgroup = systemd_cgroup
+        self.rootless = rootless or "auto"
+
+    def check(self):
+        """Raises Error for values that no command can work with, and makes the default root of an unprivileged user."""
+        if self.root == "/":
+            raise Error("--root: / cannot be the state directory")
+        if self.rootless.lower() not in ROOTLESS:
+            raise Error(f"--rootless: {self.rootless}: neither true, false nor auto")
+        self.rootless = ROOTLESS[self.rootless.lower()]
+        if not self.root_given and self.root == _runtime_root():
+            _make_private(self.root)
+
+
+def default_root():
+    """/run/pyrun, or $XDG_RUNTIME_DIR/pyrun where /run is not the caller's: without privileges, or as root of a user namespace."""
+    return _runtime_root() if _unprivileged() and _runtime_root() else "/run/pyrun"
+
+
+def absolute(path):
+    """The path from / on, without `.`, `..` and doubled slashes; symbolic links are not looked at. '' is the working directory."""
+    if not path.startswith("/"):
+        path = f"{posix.getcwd()}/{path}"
+    names = []
+    for name in path.split("/"):
+        if name == "..":
+            del names[-1:]
+        elif name not in ("", "."):
+            names.append(name)
+    return "/" + "/".join(names)
+
+
+def in_user_namespace():
+    """Whether the caller is in a user namespace other than the initial one."""
+    try:
+        fd = posix.open("/proc/self/uid_map", posix.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return posix.read(fd, 4096).decode().split() != ALL_IDS
+    finally:
+        posix.close(fd)
+
+
+def _unprivileged():
+    # A root that keeps the name `root` in its user namespace owns its /run: a container that runs containers.
+    return posix.geteuid() != 0 or (in_user_namespace() and posix.environ.get(b"USER") != b"root")
+
+
+def _runtime_root():
+    directory = posix.environ.get(b"XDG_RUNTIME_DIR")
+    return f"{directory.decode(errors='surrogateescape')}/pyrun" if directory else None
+
+
+def _make_private(path):
+    try:
+        try:
+            posix.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        # The XDG specification: what has the sticky bit is not cleaned away with age.
+        posix.chmod(path, 0o1700)
+    except OSError as fault:
+        raise Error(f"{path}: {words(fault.errno)}: $XDG_RUNTIME_DIR must be a directory of yours, or give --root") from None

@@ -1,0 +1,176 @@
+"""config.hooks: programs run around a container's life (config.md#posix-platform-hooks).
+
+| kind | when | where |
+| prestart, createRuntime | mounted, before the pivot | the runtime's namespaces |
+| createContainer | after those | the container's namespaces, paths of the host |
+| startContainer | `start`, before the program | the container's namespaces and root |
+| poststart, poststop | after the program has been executed; after the container is gone | the runtime's namespaces |
+"""
+
+import errno
+import posix
+import select
+import time
+
+from pyrun import compile, jsonio, log
+from pyrun._native import lib
+from pyrun.errors import Error, words
+from pyrun.plan import Plan
+
+INSIDE = frozenset(("createContainer", "startContainer"))
+SIGKILL = 9
+
+
+def run(config, kind, container, status, inside=None):
+    """Runs the hooks of one kind, in order. Raises Error at the first that fails.
+
+    status: of the container, as the hook sees it. inside: a Target, for the kinds that run in the container.
+    """
+    for index, hook in enumerate((config.get("hooks") or {}).get(kind) or ()):
+        try:
+            _run_one(hook, container.oci(status), inside)
+        except Error as error:
+            raise Error(f"error running {kind} hook #{index}: hooks.{kind}[{index}]: {error}") from None
+
+
+def run_all(config, kind, container, status):
+    """Runs the hooks of one kind; a failure is a warning and the next one runs (poststop, runtime.md#lifecycle)."""
+    for index, hook in enumerate((config.get("hooks") or {}).get(kind) or ()):
+        try:
+            _run_one(hook, container.oci(status), None)
+        except Error as error:
+            log.warning(f"error running {kind} hook #{index}: hooks.{kind}[{index}]: {error}")
+
+
+class Target:
+    """Where hooks inside a container run: its pid, the mask of its namespaces, its cgroup.procs files."""
+
+    def __init__(self, pid, mask, cgroup_files, pivoted, env=()):
+        self.pid = pid
+        self.mask = mask
+        self.cgroup_files = cgroup_files
+        self.pivoted = pivoted
+        self.env = env
+
+
+def _run_one(hook, state, inside):
+    text = jsonio.dumps(state).encode("utf-8", "surrogateescape")
+    stdin, feed = posix.pipe2(posix.O_CLOEXEC)
+    output, stdout = posix.pipe2(posix.O_CLOEXEC)
+    try:
+        pid = _spawn_inside(hook, inside, stdin, stdout) if inside else _spawn(hook, stdin, stdout)
+    except BaseException:
+        posix.close(feed)
+        posix.close(output)
+        raise
+    finally:
+        posix.close(stdin)
+        posix.close(stdout)
+    code, said = _attend(pid, text, feed, output, hook.get("timeout"))
+    if code is None:
+        raise Error(f"{hook['path']} did not end within {hook['timeout']} s (timeout) and was killed")
+    if code:
+        how = f"exit status {code}" if code > 0 else f"signal {-code}"
+        raise Error(f"{hook['path']} failed: {how}{', output: ' + said if said else ''}")
+
+
+def _spawn(hook, stdin, stdout):
+    """posix_spawn does not fork Python: the hook's first own instruction is its exec."""
+    actions = [(posix.POSIX_SPAWN_DUP2, fd, target) for fd, target in ((stdin, 0), (stdout, 1), (stdout, 2))]
+    env = {}
+    for entry in hook.get("env") or ():
+        name, _, value = entry.partition("=")
+        env[name] = value
+    try:
+        return posix.posix_spawn(
+            hook["path"], hook.get("args") or [hook["path"]], env, file_actions=actions, setsigmask=(), setsigdef=_DEFAULTS
+        )
+    except OSError as error:
+        raise Error(f"exec {hook['path']}: {words(error.errno)}") from None
+
+
+# Signals a hook starts with in their default state: all that can be set.
+_DEFAULTS = tuple(number for number in range(1, 32) if number not in (9, 19))
+
+
+def _spawn_inside(hook, inside, stdin, stdout):
+    from pyrun import launch
+
+    plan = Plan()
+    env = hook.get("env") or list(inside.env)
+    compile.hook(plan, hook, env, inside.mask, inside.cgroup_files, inside.pivoted, None if inside.mask & compile.CLONE_NEWNS else f"/proc/{inside.pid}/root")
+    init = launch.Init(plan)
+    pidfd = posix.pidfd_open(inside.pid)
+    try:
+        init.spawn(stdio=(stdin, stdout, stdout), container=pidfd)
+        init.drive()
+    except BaseException:
+        init.kill()
+        raise
+    finally:
+        posix.close(pidfd)
+    return init.pid
+
+
+def _attend(pid, text, feed, output, timeout):
+    """Feeds a hook its state and waits for it: (exit code or None when the time was up, what it said).
+
+    A hook that reads nothing is no error; one that leaves a child holding its output does not keep us.
+    """
+    pidfd = posix.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(output, select.POLLIN)
+    poll.register(feed, select.POLLOUT)
+    posix.set_blocking(feed, False)
+    posix.set_blocking(output, False)
+    said = bytearray()
+    end = time.monotonic() + timeout if timeout else None
+    ended = False
+    while not ended:
+        left = None if end is None else max(0, int((end - time.monotonic()) * 1000) + 1)
+        events = poll.poll(left)
+        if not events:
+            posix.kill(pid, SIGKILL)
+            break
+        for fd, _ in events:
+            if fd == feed:
+                text = _feed(feed, text)
+                if not text:
+                    poll.unregister(feed)
+                    posix.close(feed)
+                    feed = -1
+            elif fd == output:
+                if not _collect(output, said):
+                    poll.unregister(output)
+            else:
+                ended = True
+    _, status = posix.waitpid(pid, 0)
+    _collect(output, said)
+    for fd in (pidfd, output, feed):
+        if fd >= 0:
+            posix.close(fd)
+    if not ended:
+        return None, ""
+    return posix.waitstatus_to_exitcode(status), said[:4096].decode("utf-8", "replace").strip()
+
+
+def _feed(fd, text):
+    """Writes what fits; returns the rest, none if the reader has gone."""
+    try:
+        return text[posix.write(fd, text) :]
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            return text
+        return b""
+
+
+def _collect(fd, said):
+    """Reads what is there; False at the end."""
+    try:
+        part = posix.read(fd, 65536)
+    except OSError:
+        return True
+    if len(said) < 65536:
+        said += part
+    return bool(part)

@@ -1,0 +1,330 @@
+"""config.mounts and root -> ops (config.md#mounts, mount(8), mount_setattr(2))."""
+
+import posix
+
+from pyrun._native import lib
+from pyrun.errors import ConfigError
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
+MS_SYNCHRONOUS, MS_REMOUNT, MS_MANDLOCK, MS_DIRSYNC = 0x10, 0x20, 0x40, 0x80
+MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME = 0x100, 0x400, 0x800
+MS_BIND, MS_REC, MS_SILENT = 0x1000, 0x4000, 0x8000
+MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 0x20000, 0x40000, 0x80000, 0x100000
+MS_RELATIME, MS_I_VERSION, MS_STRICTATIME, MS_LAZYTIME = 0x200000, 0x800000, 0x1000000, 0x2000000
+
+ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 0x1, 0x2, 0x4, 0x8
+ATTR_RELATIME, ATTR_NOATIME, ATTR_STRICTATIME, ATTR_ATIME_MASK = 0x0, 0x10, 0x20, 0x70
+ATTR_NODIRATIME, ATTR_NOSYMFOLLOW = 0x80, 0x200000
+
+# The flags of one mount point: word -> (set, MS_* flag, MOUNT_ATTR_* flag).
+POINT_WORDS = {
+    "ro": (True, MS_RDONLY, ATTR_RDONLY),
+    "rw": (False, MS_RDONLY, ATTR_RDONLY),
+    "nosuid": (True, MS_NOSUID, ATTR_NOSUID),
+    "suid": (False, MS_NOSUID, ATTR_NOSUID),
+    "nodev": (True, MS_NODEV, ATTR_NODEV),
+    "dev": (False, MS_NODEV, ATTR_NODEV),
+    "noexec": (True, MS_NOEXEC, ATTR_NOEXEC),
+    "exec": (False, MS_NOEXEC, ATTR_NOEXEC),
+    "nodiratime": (True, MS_NODIRATIME, ATTR_NODIRATIME),
+    "diratime": (False, MS_NODIRATIME, ATTR_NODIRATIME),
+    "nosymfollow": (True, MS_NOSYMFOLLOW, ATTR_NOSYMFOLLOW),
+    "symfollow": (False, MS_NOSYMFOLLOW, ATTR_NOSYMFOLLOW),
+}
+# Access time is one field of three values, not a flag: word -> (MS_* flag, value).
+ATIME_WORDS = {
+    "noatime": (MS_NOATIME, ATTR_NOATIME),
+    "atime": (0, ATTR_RELATIME),
+    "relatime": (MS_RELATIME, ATTR_RELATIME),
+    "norelatime": (0, ATTR_RELATIME),
+    "strictatime": (MS_STRICTATIME, ATTR_STRICTATIME),
+    "nostrictatime": (0, ATTR_RELATIME),
+}
+# Flags of the file system as a whole: word -> (set, MS_* flag, fsconfig key or None where the kernel has none).
+SUPER_WORDS = {
+    "sync": (True, MS_SYNCHRONOUS, "sync"),
+    "async": (False, MS_SYNCHRONOUS, "sync"),
+    "dirsync": (True, MS_DIRSYNC, "dirsync"),
+    "mand": (True, MS_MANDLOCK, "mand"),
+    "nomand": (False, MS_MANDLOCK, "mand"),
+    "lazytime": (True, MS_LAZYTIME, "lazytime"),
+    "nolazytime": (False, MS_LAZYTIME, "lazytime"),
+    "iversion": (True, MS_I_VERSION, None),
+    "noiversion": (False, MS_I_VERSION, None),
+    "silent": (True, MS_SILENT, None),
+    "loud": (False, MS_SILENT, None),
+}
+PROPAGATION_WORDS = {
+    "private": MS_PRIVATE,
+    "rprivate": MS_PRIVATE | MS_REC,
+    "slave": MS_SLAVE,
+    "rslave": MS_SLAVE | MS_REC,
+    "shared": MS_SHARED,
+    "rshared": MS_SHARED | MS_REC,
+    "unbindable": MS_UNBINDABLE,
+    "runbindable": MS_UNBINDABLE | MS_REC,
+}
+# Words that shape the mount itself: word -> the Mount attribute it makes true.
+SHAPE_WORDS = {
+    "bind": ("bind",),
+    "rbind": ("bind", "recursive"),
+    "remount": ("remount",),
+    "defaults": (),
+    "tmpcopyup": ("copy_up",),
+    "idmap": ("idmap",),
+    "ridmap": ("idmap", "idmap_recursive"),
+}
+# Every recursive word is `r` + a word of one mount point: "rro", "rnosuid", "rnoatime" …
+RECURSIVE_WORDS = {"r" + word: word for word in (*POINT_WORDS, *ATIME_WORDS)}
+
+WORDS = frozenset((*POINT_WORDS, *ATIME_WORDS, *SUPER_WORDS, *PROPAGATION_WORDS, *SHAPE_WORDS, *RECURSIVE_WORDS))
+
+
+class Attributes:
+    """Flags to set and clear on a mount point, as mount_setattr(2) takes them, and as mount(2) does."""
+
+    __slots__ = ("set", "clear", "ms")
+
+    def __init__(self):
+        self.set = self.clear = self.ms = 0
+
+    def word(self, word):
+        if word in ATIME_WORDS:
+            ms, value = ATIME_WORDS[word]
+            self.ms = self.ms & ~(MS_NOATIME | MS_RELATIME | MS_STRICTATIME) | ms
+            self.set = self.set & ~ATTR_ATIME_MASK | value
+            self.clear |= ATTR_ATIME_MASK
+            return
+        on, ms, flag = POINT_WORDS[word]
+        if on:
+            self.ms |= ms
+            self.set |= flag
+            self.clear &= ~flag
+        else:
+            self.ms &= ~ms
+            self.set &= ~flag
+            self.clear |= flag
+
+
+class Mount:
+    """One entry of config.mounts, its options taken apart."""
+
+    def __init__(self, entry, index):
+        self.where = f"mounts[{index}]"
+        self.entry = entry
+        # Relative destinations are deprecated but legal: they are below "/".
+        self.destination = normal(entry["destination"])
+        self.type = entry.get("type") or ""
+        self.source = entry.get("source") or ""
+        self.point = Attributes()
+        self.recursive_point = Attributes()
+        self.propagation = 0
+        self.super_ms = 0
+        self.super_keys = []
+        self.data = []
+        self.bind = self.recursive = self.remount = self.copy_up = self.idmap = self.idmap_recursive = False
+        self.touches_flags = False
+        for word in entry.get("options") or ():
+            self._option(word)
+        if self.type == "bind":
+            self.bind = True
+        if entry.get("uidMappings") or entry.get("gidMappings"):
+            self.idmap = True
+
+    def _option(self, word):
+        if word in POINT_WORDS or word in ATIME_WORDS:
+            self.point.word(word)
+            self.touches_flags = True
+        elif word in SHAPE_WORDS:
+            for name in SHAPE_WORDS[word]:
+                setattr(self, name, True)
+        elif word in PROPAGATION_WORDS:
+            self.propagation = PROPAGATION_WORDS[word]
+        elif word in RECURSIVE_WORDS:
+            self.recursive_point.word(RECURSIVE_WORDS[word])
+        elif word in SUPER_WORDS:
+            on, ms, key = SUPER_WORDS[word]
+            self.super_ms = self.super_ms | ms if on else self.super_ms & ~ms
+            if key in self.super_keys:
+                self.super_keys.remove(key)
+            if on and key:
+                self.super_keys.append(key)
+        elif word:
+            self.data.append(word)
+
+    @property
+    def subject(self):
+        return f'"{self.source or self.type}" to rootfs at "{self.destination}"'
+
+
+def normal(path):
+    """A clean absolute path: no `.`, `..`, `//`; what lies outside the root is the root (filepath.Clean)."""
+    parts = []
+    for part in path.split("/"):
+        if part == "..":
+            if parts:
+                parts.pop()
+        elif part and part != ".":
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
+def parse(config):
+    return [Mount(entry, index) for index, entry in enumerate(config.get("mounts") or ())]
+
+
+# /proc and /sys must be real directories (CVE-2019-19921), and these kinds of mounts only belong there.
+ORDINARY_TYPES = frozenset(("proc", "sysfs"))
+# lxcfs and the like replace single files of /proc; anything else below it would shadow the kernel's.
+PROC_FILES = frozenset(
+    "/proc/" + name
+    for name in ("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled")
+)
+
+
+def check(mount):
+    """Refuses a destination in /proc that would hide the kernel's files (CVE-2019-16884), as runc does."""
+    if not mount.destination.startswith("/proc/") or mount.destination in PROC_FILES:
+        if mount.destination == "/proc" and mount.type != "proc" and not mount.bind:
+            raise ConfigError(f"{mount.where}.destination", '"/proc" can only be a proc mount: set type to "proc"')
+        return
+    raise ConfigError(
+        f"{mount.where}.destination", f'"{mount.destination}" cannot be mounted because it is inside /proc: choose another destination'
+    )
+
+
+def emit(plan, mount, host):
+    """The ops of one mount. host: facts about the machine and the request (see compile.Host)."""
+    check(mount)
+    if mount.type == "cgroup" and not mount.bind:
+        _emit_cgroup(plan, mount, host)
+    elif mount.bind:
+        _emit_bind(plan, mount, host)
+    elif mount.remount:
+        plan.add(
+            lib.OP_SETATTR, mount.where, mount.destination, s=(mount.destination,), n=(mount.point.set, mount.point.clear, mount.propagation)
+        )
+    else:
+        _emit_file_system(plan, mount)
+
+
+def _emit_file_system(plan, mount):
+    if not mount.type:
+        raise ConfigError(f"{mount.where}.type", 'a mount needs a type, or "bind" among its options')
+    flags = 0
+    data = list(mount.data)
+    point = mount.point
+    if mount.type in ORDINARY_TYPES:
+        flags |= lib.MOUNT_ORDINARY_DIR
+    if mount.type == "mqueue":
+        data = []
+    if mount.type == "tmpfs":
+        if not any(word.startswith("mode=") for word in data):
+            flags |= lib.MOUNT_TARGET_MODE
+        if mount.copy_up:
+            flags |= lib.MOUNT_TMPCOPYUP
+    keys = [f"source={mount.source or mount.type}", *mount.super_keys, *data]
+    plan.add(
+        lib.OP_MOUNT,
+        mount.where,
+        mount.subject,
+        flags=flags,
+        s=(mount.type, mount.destination, plan.strings(keys)),
+        n=(point.set, mount.propagation, point.ms | mount.super_ms),
+    )
+    if mount.recursive_point.set or mount.recursive_point.clear:
+        recursive = mount.recursive_point
+        plan.add(lib.OP_SETATTR, mount.where, mount.destination, s=(mount.destination,), n=(recursive.set, recursive.clear, 0))
+
+
+# What a bind mount clears when its options name any flag: all it does not name, but for access times, which the kernel
+# keeps unless one of them is named (mount(2), MS_REMOUNT | MS_BIND).
+_POINT_FLAGS = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NODIRATIME | ATTR_NOSYMFOLLOW
+
+
+def _emit_bind(plan, mount, host):
+    if mount.data:
+        from pyrun import log
+
+        log.warning(f"config.json: {mount.where}.options: {mount.data[0]!r} means nothing to a bind mount and is ignored")
+    point, recursive = mount.point, mount.recursive_point
+    clear = point.clear
+    if mount.touches_flags:
+        clear |= _POINT_FLAGS & ~point.set
+    flags = lib.BIND_RECURSIVE if mount.recursive else 0
+    source = mount.source if mount.source.startswith("/") else posix_join(host.bundle, mount.source)
+    fd = fd2 = -1
+    if mount.idmap:
+        fd2 = plan.given(f"{mount.where}.idmap")
+        if mount.idmap_recursive:
+            flags |= lib.BIND_IDMAP_RECURSIVE
+    if host.opens_sources:
+        # In a user namespace the mapped root may not be able to reach the source: the runtime clones it.
+        fd = plan.given(f"{mount.where}.source")
+        host.sources.append((f"{mount.where}.source", source, mount.recursive, mount))
+        if host.is_file(source):
+            flags |= lib.BIND_TARGET_FILE
+    plan.add(
+        lib.OP_BIND,
+        mount.where,
+        mount.subject,
+        flags=flags,
+        fd=fd,
+        fd2=fd2,
+        s=(source, mount.destination),
+        n=(point.set, clear, recursive.set, recursive.clear, mount.propagation),
+    )
+
+
+def posix_join(base, path):
+    return f"{base}/{path}" if path else base
+
+
+def _emit_cgroup(plan, mount, host):
+    """A cgroup mount shows the container its own cgroups, in the layout of the host (config-linux.md#cgroups)."""
+    point = mount.point
+    hierarchies = host.hierarchies
+    if [one.name for one in hierarchies] == [""]:
+        _emit_hierarchy(plan, mount, mount.destination, hierarchies[0], host)
+        return
+    plan.add(
+        lib.OP_MOUNT,
+        mount.where,
+        mount.subject,
+        s=("tmpfs", mount.destination, plan.strings(["source=cgroup", "mode=755"])),
+        n=(point.set & ~ATTR_RDONLY, mount.propagation, point.ms & ~MS_RDONLY),
+    )
+    for hierarchy in hierarchies:
+        _emit_hierarchy(plan, mount, f"{mount.destination}/{hierarchy.directory}", hierarchy, host)
+        for link in hierarchy.links:
+            plan.add(lib.OP_SYMLINK, mount.where, link, s=(hierarchy.directory, f"{mount.destination}/{link}"))
+    if point.set & ATTR_RDONLY:
+        plan.add(lib.OP_SETATTR, mount.where, mount.destination, s=(mount.destination,), n=(ATTR_RDONLY, 0, 0))
+
+
+def _emit_hierarchy(plan, mount, target, hierarchy, host):
+    point = mount.point
+    if host.new_cgroup_namespace:
+        plan.add(
+            lib.OP_MOUNT,
+            mount.where,
+            mount.subject,
+            s=(hierarchy.type, target, plan.strings(["source=cgroup", *hierarchy.options])),
+            n=(point.set, mount.propagation, point.ms),
+        )
+    else:
+        plan.add(
+            lib.OP_BIND,
+            mount.where,
+            mount.subject,
+            s=(hierarchy.path, target),
+            n=(point.set, _POINT_FLAGS & ~point.set, 0, 0, mount.propagation),
+        )
+
+
+def is_file(path):
+    """Whether a bind source is something else than a directory (a missing one is init's to report)."""
+    try:
+        return posix.stat(path).st_mode & 0o170000 != 0o040000
+    except OSError:
+        return False

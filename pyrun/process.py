@@ -1,0 +1,330 @@
+"""config.process -> ops: who the program is, what it may do, what it executes (config.md#process)."""
+
+import _struct
+
+from pyrun._native import ffi, lib
+from pyrun.errors import ConfigError, Error
+
+CAPABILITIES = {
+    "CAP_" + name: number
+    for number, name in enumerate(
+        (
+            "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+            "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
+            "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
+            "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+        ).split()
+    )
+}
+ALL_CAPABILITIES = (1 << len(CAPABILITIES)) - 1
+
+RLIMITS = {
+    "RLIMIT_" + name: number
+    for number, name in enumerate(
+        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
+    )
+}
+
+# sched(7), sched_setattr(2)
+SCHEDULER_POLICIES = {
+    "SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, "SCHED_ISO": 4, "SCHED_IDLE": 5, "SCHED_DEADLINE": 6,
+}  # fmt: skip
+SCHEDULER_FLAGS = {
+    "SCHED_FLAG_RESET_ON_FORK": 0x01,
+    "SCHED_FLAG_RECLAIM": 0x02,
+    "SCHED_FLAG_DL_OVERRUN": 0x04,
+    "SCHED_FLAG_KEEP_POLICY": 0x08,
+    "SCHED_FLAG_KEEP_PARAMS": 0x10,
+    "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
+    "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
+}
+IOPRIO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+PERSONALITY_DOMAINS = {"LINUX": 0, "LINUX32": 8}
+MEMORY_MODES = {
+    "MPOL_DEFAULT": 0, "MPOL_PREFERRED": 1, "MPOL_BIND": 2, "MPOL_INTERLEAVE": 3, "MPOL_LOCAL": 4, "MPOL_PREFERRED_MANY": 5,
+    "MPOL_WEIGHTED_INTERLEAVE": 6,
+}  # fmt: skip
+MEMORY_FLAGS = {"MPOL_F_STATIC_NODES": 0x8000, "MPOL_F_RELATIVE_NODES": 0x4000, "MPOL_F_NUMA_BALANCING": 0x2000}
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def own_capabilities():
+    """(permitted, bounding) capabilities of the runtime, as masks."""
+    out = ffi.new("unsigned long long[4]")
+    code = lib.native_capabilities(out)
+    if code < 0:
+        raise Error(f"capget: errno {-code}")
+    return out[1], out[3]
+
+
+class Capabilities:
+    """The five sets as masks, cut down to what can be granted.
+
+    The specification wants a warning for a capability that can't be granted, and the container to go on
+    (config.md#linux-process); runc's words for the ambient ones are kept.
+    """
+
+    __slots__ = ("bounding", "effective", "inheritable", "permitted", "ambient")
+
+    def __init__(self, sets, user_namespace, own):
+        permitted, bounding = (ALL_CAPABILITIES, ALL_CAPABILITIES) if user_namespace else own
+        self.bounding = _mask(sets, "bounding", bounding)
+        self.permitted = _mask(sets, "permitted", permitted)
+        self.effective = _mask(sets, "effective", self.permitted, "effective needs permitted")
+        self.inheritable = _mask(sets, "inheritable", permitted)
+        # capabilities(7): an ambient capability must be permitted and inheritable.
+        self.ambient = _mask(sets, "ambient", self.permitted & self.inheritable, "ambient needs permitted and inheritable")
+
+
+def _mask(sets, name, grantable, reason=""):
+    mask = 0
+    for index, word in enumerate(sets.get(name) or ()):
+        number = CAPABILITIES.get(word.upper())
+        where = f"config.json: process.capabilities.{name}[{index}]"
+        if number is None:
+            _warn(f"{where}: unknown capability {word} is ignored")
+        elif not grantable >> number & 1:
+            if name == "ambient":
+                _warn(f"{where}: can't raise ambient capability {word}: {reason or 'operation not permitted'}")
+            else:
+                _warn(f"{where}: {word} cannot be granted and is ignored{f': {reason}' if reason else ''}")
+        else:
+            mask |= 1 << number
+    return mask
+
+
+def _warn(text):
+    from pyrun import log
+
+    log.warning(text)
+
+
+def environment(process):
+    """env as the program gets it: the last of several wins and comes once; (list, dict)."""
+    last = {}
+    for index, entry in enumerate(process.get("env") or ()):
+        name, equals, value = entry.partition("=")
+        if not name or "\0" in entry:
+            raise ConfigError(f"process.env[{index}]", f"{entry!r} is no NAME=VALUE")
+        last.pop(name, None)
+        last[name] = value if equals else None
+    return last
+
+
+def candidates(name, path):
+    """What execvp would try for `name`, in order, inside the container."""
+    if "/" in name:
+        return [name]
+    # An empty element is the current directory; runc's and Go's look-up refuse a program found that way.
+    return [f"{directory}/{name}" for directory in path.split(":") if directory]
+
+
+def emit_setup(plan, process, linux):
+    """What is set once and inherited by the program: scheduling, personality, memory policy, umask."""
+    # The caller's affinity is not the container's: all CPUs, which the kernel cuts down to the cgroup's cpuset.
+    plan.add(lib.OP_AFFINITY, "", "", size=1024, s=(plan.blob(b"\xff" * 1024),))
+    scheduler = process.get("scheduler")
+    if scheduler:
+        _emit_scheduler(plan, scheduler)
+    priority = process.get("ioPriority")
+    if priority:
+        kind = priority["class"]
+        if kind not in IOPRIO_CLASSES:
+            raise ConfigError("process.ioPriority.class", f'"{kind}" is none of {" ".join(IOPRIO_CLASSES)}')
+        plan.add(lib.OP_IOPRIO, "process.ioPriority", kind, n=(IOPRIO_CLASSES[kind] << 13 | priority.get("priority", 0),))
+    personality = linux.get("personality")
+    if personality:
+        domain = personality.get("domain")
+        if domain not in PERSONALITY_DOMAINS:
+            raise ConfigError("linux.personality.domain", f'"{domain}" is none of {" ".join(PERSONALITY_DOMAINS)}')
+        plan.add(lib.OP_PERSONALITY, "linux.personality", domain, n=(PERSONALITY_DOMAINS[domain],))
+    policy = linux.get("memoryPolicy")
+    if policy:
+        _emit_memory_policy(plan, policy)
+    umask = (process.get("user") or {}).get("umask")
+    # init works with umask 0; runc's default for the program is 022.
+    plan.add(lib.OP_UMASK, "process.user.umask", "", n=(0o022 if umask is None else umask,))
+
+
+def _emit_scheduler(plan, scheduler):
+    name = scheduler.get("policy")
+    if name not in SCHEDULER_POLICIES:
+        raise ConfigError("process.scheduler.policy", f'"{name}" is none of {" ".join(SCHEDULER_POLICIES)}')
+    flags = 0
+    for index, word in enumerate(scheduler.get("flags") or ()):
+        if word not in SCHEDULER_FLAGS:
+            raise ConfigError(f"process.scheduler.flags[{index}]", f'"{word}" is none of {" ".join(SCHEDULER_FLAGS)}')
+        flags |= SCHEDULER_FLAGS[word]
+    # struct sched_attr, first version: size, policy, flags, nice, priority, runtime, deadline, period.
+    attributes = _struct.pack(
+        "=IIQiIQQQ",
+        48,
+        SCHEDULER_POLICIES[name],
+        flags,
+        scheduler.get("nice") or 0,
+        scheduler.get("priority") or 0,
+        scheduler.get("runtime") or 0,
+        scheduler.get("deadline") or 0,
+        scheduler.get("period") or 0,
+    )
+    plan.add(lib.OP_SCHEDULER, "process.scheduler", name, size=len(attributes), s=(plan.blob(attributes),))
+
+
+def _emit_memory_policy(plan, policy):
+    mode = policy.get("mode")
+    if mode not in MEMORY_MODES:
+        raise ConfigError("linux.memoryPolicy.mode", f'invalid memory policy mode "{mode}": one of {" ".join(MEMORY_MODES)}')
+    value = MEMORY_MODES[mode]
+    for index, word in enumerate(policy.get("flags") or ()):
+        if word not in MEMORY_FLAGS:
+            raise ConfigError(f"linux.memoryPolicy.flags[{index}]", f'invalid memory policy flag "{word}": one of {" ".join(MEMORY_FLAGS)}')
+        value |= MEMORY_FLAGS[word]
+    mask = number_set(policy.get("nodes") or "", "linux.memoryPolicy.nodes", "invalid memory policy node")
+    size = (mask.bit_length() + 63) // 64 * 8
+    plan.add(
+        lib.OP_MEMPOLICY, "linux.memoryPolicy", mode, size=size, s=(plan.blob(mask.to_bytes(size, "little")) if size else 0,), n=(value, size * 8)
+    )
+
+
+def number_set(text, where, words):
+    """The mask of a list like `0-3,7` (cpuset(7), List format). Raises ConfigError."""
+    mask = 0
+    for part in text.split(","):
+        part = part.strip()
+        if not part:
+            continue
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise ConfigError(where, f'{words}: "{part}" in "{text}"')
+        low, high = int(first), int(last) if dash else int(first)
+        if low > high or high > 8191:
+            raise ConfigError(where, f'{words}: "{part}" in "{text}"')
+        mask |= (1 << high + 1) - (1 << low)
+    return mask
+
+
+def emit_rlimits(plan, process, flags=0):
+    for index, entry in enumerate(process.get("rlimits") or ()):
+        where = f"process.rlimits[{index}]"
+        kind = entry["type"]
+        if kind not in RLIMITS:
+            raise ConfigError(f"{where}.type", f'"{kind}" is none of {" ".join(RLIMITS)}')
+        plan.add(lib.OP_RLIMIT, where, kind, flags=flags, n=(RLIMITS[kind], entry["soft"], entry["hard"]))
+
+
+def emit_oom_score(plan, process):
+    score = process.get("oomScoreAdj")
+    if score is not None:
+        plan.add(lib.OP_OOM_SCORE_ADJ, "process.oomScoreAdj", str(score), s=(str(score),))
+
+
+def emit_identity(plan, process, host, seccomp):
+    """The last steps before the program: ids, capabilities, labels, filter, limits.
+
+    Without no_new_privs a filter needs CAP_SYS_ADMIN, so it goes in after the ids and the check of the working
+    directory and before the capabilities go (seccomp(2)); with it, it goes in last.
+    """
+    user = process.get("user") or {}
+    uid, gid = user.get("uid") or 0, user.get("gid") or 0
+    gids = user.get("additionalGids") or ()
+    no_new_privileges = bool(process.get("noNewPrivileges"))
+    sets = Capabilities(process.get("capabilities") or {}, host.user_namespace, host.own_capabilities)
+    _emit_labels(plan, process)
+    emit_rlimits(plan, process)
+    plan.add(lib.OP_FIX_STDIO, "process.user", "", n=(uid,))
+    plan.add(lib.OP_BOUNDING, "process.capabilities.bounding", "", n=(sets.bounding,))
+    groups = _struct.pack(f"={len(gids)}I", *gids)
+    plan.add(
+        lib.OP_IDS,
+        "process.user",
+        f"{uid}:{gid}",
+        flags=lib.IDS_NO_SETGROUPS if host.no_setgroups else 0,
+        size=len(groups),
+        s=(plan.blob(groups) if groups else 0,),
+        n=(uid, gid),
+    )
+    cwd = process["cwd"]
+    plan.add(lib.OP_CHDIR_CHECK, "process.cwd", cwd, s=(cwd,))
+    if seccomp and not no_new_privileges:
+        _emit_seccomp(plan, seccomp)
+    plan.add(lib.OP_CAPS, "process.capabilities", "", n=(sets.effective, sets.permitted, sets.inheritable, sets.ambient))
+    if no_new_privileges:
+        plan.add(lib.OP_NO_NEW_PRIVS, "process.noNewPrivileges")
+        if seccomp:
+            _emit_seccomp(plan, seccomp)
+
+
+def _emit_seccomp(plan, seccomp):
+    plan.add(
+        lib.OP_SECCOMP,
+        "linux.seccomp",
+        "",
+        flags=lib.SECCOMP_NOTIFY if seccomp.notify else 0,
+        size=len(seccomp.bpf),
+        s=(plan.blob(seccomp.bpf),),
+        n=(seccomp.flags,),
+    )
+
+
+def _emit_labels(plan, process):
+    profile = process.get("apparmorProfile")
+    if profile and profile != "unconfined":
+        if _read("/sys/module/apparmor/parameters/enabled") != "Y":
+            raise ConfigError("process.apparmorProfile", f'"{profile}" cannot be enforced: AppArmor is not enabled on this host')
+        plan.add(
+            lib.OP_PROC_WRITE,
+            "process.apparmorProfile",
+            profile,
+            s=("self/attr/exec", f"exec {profile}", "self/attr/apparmor/exec"),
+        )
+    label = process.get("selinuxLabel")
+    if label:
+        if not _read("/sys/fs/selinux/enforce"):
+            raise ConfigError("process.selinuxLabel", f'"{label}" cannot be set: SELinux is not enabled on this host')
+        plan.add(lib.OP_PROC_WRITE, "process.selinuxLabel", label, s=("self/attr/exec", label))
+
+
+def _read(path):
+    import posix
+
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return posix.read(fd, 64).decode().strip()
+    finally:
+        posix.close(fd)
+
+
+class Program:
+    """The program's words: what is looked up, its arguments and its environment."""
+
+    def __init__(self, process):
+        self.args = process["args"]
+        self.env = environment(process)
+        # runc: an empty HOME counts as none, and the container's passwd gives it.
+        self.needs_home = not self.env.get("HOME")
+        if self.needs_home:
+            self.env.pop("HOME", None)
+        path = self.env.get("PATH")
+        self.candidates = candidates(self.args[0], DEFAULT_PATH if path is None else path)
+
+    def emit_check(self, plan, process):
+        """Fails while nothing has been started yet if the program is missing; finds HOME."""
+        if self.needs_home:
+            uid = (process.get("user") or {}).get("uid") or 0
+            plan.add(lib.OP_HOME, "process.env", "HOME", n=(uid,))
+        plan.add(lib.OP_EXEC_CHECK, "process.args[0]", self.args[0], s=(plan.strings(self.candidates),))
+
+    def emit_exec(self, plan, keep):
+        """keep: number of files beyond stdio that the program gets."""
+        environ = [name if value is None else f"{name}={value}" for name, value in self.env.items()]
+        plan.add(
+            lib.OP_EXEC,
+            "process.args[0]",
+            self.args[0],
+            s=(plan.strings(self.candidates), plan.strings(self.args), plan.strings(environ)),
+            n=(len(self.args), len(environ), 3 + keep),
+        )

@@ -1,0 +1,242 @@
+"""What is kept of a container: a directory below --root with state.json, the config it was made of, and the start socket.
+
+Nothing is remembered that the kernel can tell: the status is derived from the process, its cgroup and the socket.
+"""
+
+import errno
+import fcntl
+import posix
+import time
+
+from pyrun import SPEC_VERSION, jsonio
+from pyrun.errors import Error, words
+from pyrun.jsonio import read_bytes
+
+STATE, CONFIG, START_SOCKET = "state.json", "config.json", "start.sock"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+def process_start(pid):
+    """Start time of a live process in clock ticks since boot (proc_pid_stat(5), field 22); 0 if it is gone or a zombie."""
+    try:
+        text = read_bytes(f"/proc/{pid}/stat")
+    except OSError:
+        return 0
+    # The name may hold spaces and parentheses; the state follows the last ") ".
+    fields = text[text.rindex(b")") + 2 :].split()
+    return 0 if fields[0] in b"ZXx" else int(fields[19])
+
+
+def timestamp():
+    """RFC 3339 in UTC with nanoseconds, as Go prints it."""
+    now = time.time_ns()
+    y, mo, d, h, mi, s = time.gmtime(now // 10**9)[:6]
+    fraction = f".{now % 10**9:09d}".rstrip("0").rstrip(".")
+    return f"{y:04d}-{mo:02d}-{d:02d}T{h:02d}:{mi:02d}:{s:02d}{fraction}Z"
+
+
+def ids(root):
+    """Names of the state directories below root, sorted. Raises OSError."""
+    return sorted(name for name in posix.listdir(root) if name[0] != ".")
+
+
+class Container:
+    """One container. `data` is state.json: id, bundle, rootfs, created, annotations, pid, startTime, bootId, creating,
+    cgroup (cgroup.Cgroup.to_state), mask (CLONE_NEW* of its namespaces), notes (of the ops after `start`)."""
+
+    def __init__(self, root, data):
+        self.root = root
+        self.data = data
+        self.id = data["id"]
+        self.directory = f"{root}/{self.id}"
+        self.lock_fd = -1
+
+    # --- the directory
+
+    @classmethod
+    def make(cls, root, id, bundle, rootfs, config):
+        """Makes and locks the directory of a new container. Raises Error: the id is taken, root is not writable."""
+        container = cls(
+            root,
+            {
+                "id": id,
+                "ociVersion": config["ociVersion"],
+                "bundle": bundle,
+                "rootfs": rootfs,
+                "annotations": config.get("annotations") or {},
+                "created": timestamp(),
+                "pid": 0,
+                "startTime": 0,
+                "bootId": read_bytes(BOOT_ID).decode().strip(),
+                "creating": True,
+                "cgroup": None,
+                "mask": 0,
+                "notes": {},
+            },
+        )
+        make_directories(root)
+        try:
+            posix.mkdir(container.directory, 0o711)
+        except OSError as error:
+            if error.errno == errno.EEXIST:
+                raise Error("container with given ID already exists") from None
+            raise Error(f"--root {root}: mkdir {container.directory}: {words(error.errno)}") from None
+        container.lock()
+        return container
+
+    def lock(self):
+        """Waits until no other command changes this container."""
+        self.lock_fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        fcntl.flock(self.lock_fd, fcntl.LOCK_EX)
+
+    def unlock(self):
+        posix.close(self.lock_fd)
+        self.lock_fd = -1
+
+    def locked_elsewhere(self):
+        """Whether another command is at work on it now."""
+        fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            posix.close(fd)
+        return False
+
+    def save(self):
+        jsonio.write_atomic(f"{self.directory}/{STATE}", self.data)
+
+    def remove(self):
+        """Removes the directory; what is missing already is no error."""
+        try:
+            for name in posix.listdir(self.directory):
+                _ignore_missing(posix.unlink, f"{self.directory}/{name}")
+        except FileNotFoundError:
+            return
+        _ignore_missing(posix.rmdir, self.directory)
+
+    def config(self):
+        """The config the container was made of."""
+        return jsonio.loads(read_bytes(f"{self.directory}/{CONFIG}"))
+
+    # --- the process
+
+    def set_process(self, pid):
+        self.data["pid"] = pid
+        self.data["startTime"] = process_start(pid)
+
+    def alive(self):
+        """Whether init, or the program it became, still runs (and not another process with its pid)."""
+        data = self.data
+        return bool(data["pid"]) and data["startTime"] == process_start(data["pid"]) != 0 and self._this_boot()
+
+    def _this_boot(self):
+        return read_bytes(BOOT_ID).decode().strip() == self.data["bootId"]
+
+    def cgroup(self):
+        from pyrun import cgroup
+
+        return cgroup.from_state(self.data["cgroup"]) if self.data["cgroup"] else None
+
+    def waits_for_start(self):
+        return _exists(f"{self.directory}/{START_SOCKET}")
+
+    def status(self):
+        """creating, created, running, paused or stopped (runtime.md#state; paused is runc's)."""
+        if not self.alive():
+            return "creating" if self.data["creating"] and not self.data["pid"] and self.locked_elsewhere() else "stopped"
+        if self.data["creating"]:
+            return "creating"
+        group = self.cgroup()
+        if group and group.frozen():
+            return "paused"
+        return "created" if self.waits_for_start() else "running"
+
+    # --- what others see
+
+    def oci(self, status=None):
+        """The state as the specification has it (runtime.md#state): what hooks and the seccomp agent get."""
+        data = self.data
+        state = {"ociVersion": SPEC_VERSION, "id": self.id, "status": status or self.status()}
+        if state["status"] != "stopped" and data["pid"]:
+            state["pid"] = data["pid"]
+        state["bundle"] = data["bundle"]
+        if data["annotations"]:
+            state["annotations"] = data["annotations"]
+        return state
+
+    def public(self):
+        """The state as `runc state` and `runc list` print it."""
+        data = self.data
+        status = self.status()
+        public = {
+            "ociVersion": data["ociVersion"],
+            "id": self.id,
+            "pid": 0 if status == "stopped" else data["pid"],
+            "status": status,
+            "bundle": data["bundle"],
+            "rootfs": data["rootfs"],
+            "created": data["created"],
+        }
+        if data["annotations"]:
+            public["annotations"] = data["annotations"]
+        public["owner"] = owner(posix.stat(self.directory).st_uid)
+        return public
+
+
+def load(root, id):
+    """The container of this id. Raises Error: `container does not exist`."""
+    from pyrun import config
+
+    config.check_id(id)
+    try:
+        text = read_bytes(f"{root}/{id}/{STATE}")
+    except (FileNotFoundError, NotADirectoryError):
+        raise Error("container does not exist") from None
+    except OSError as error:
+        raise Error(f"--root {root}: open {root}/{id}/{STATE}: {words(error.errno)}") from None
+    return Container(root, jsonio.loads(text))
+
+
+def owner(uid):
+    """Name of a user of the host, or the number."""
+    if uid == 0:
+        return "root"
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def make_directories(path):
+    """mkdir -p, mode 0711 for the last: the start socket inside must stay unreachable by other users."""
+    try:
+        posix.mkdir(path, 0o711)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        parent = path.rpartition("/")[0]
+        if not parent:
+            raise
+        make_directories(parent)
+        make_directories(path)
+    except OSError as error:
+        raise Error(f"--root {path}: mkdir: {words(error.errno)}; choose a directory you can write with --root") from None
+
+
+def _exists(path):
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def _ignore_missing(function, path):
+    try:
+        function(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,238 @@
+"""Terminals, and the foreground: what stands between a person and a container until its program ends.
+
+Without a terminal the container has our own stdio and only signals pass through here. With one, the pty's master is
+ours: what is typed goes in, what is printed comes out, nothing is lost and nobody spins while the other side is slow.
+"""
+
+import errno
+import posix
+import select
+import _signal as signals
+
+from pyrun._native import ffi, lib
+from pyrun.errors import Error, words
+
+CHUNK = 4096  # what a pipe takes at once when poll says it is writable (PIPE_BUF, pipe(7))
+ROOM = 64 * 1024
+END_OF_FILE = b"\x04"
+
+
+def check(process, console_socket, detached):
+    """Refuses what cannot work: a terminal needs someone to hold its master. Raises Error in runc's words."""
+    terminal = bool(process.get("terminal"))
+    if detached and terminal and not console_socket:
+        raise Error("cannot allocate tty if runc will detach without setting console socket (process.terminal is true: give --console-socket)")
+    if console_socket and not (detached and terminal):
+        raise Error("cannot use console socket if runc will not detach or allocate tty (--console-socket, process.terminal)")
+
+
+def connect(path):
+    """An fd of a connection to the console socket. Raises Error."""
+    from pyrun import launch
+
+    fd = launch.connect_unix(path)
+    if fd < 0:
+        raise Error(f"--console-socket {path}: connect: {words(-fd)}")
+    return fd
+
+
+def send(sock, master):
+    """Hands the master of the container's pty to whoever listens on the console socket; the name is what runc sends."""
+    name = b"/dev/ptmx"
+    code = lib.native_send(sock, name, len(name), [master], 1)
+    if code < 0:
+        raise Error(f"--console-socket: sendmsg: {words(-code)}")
+
+
+class Foreground:
+    """Waits for one child with all signals in hand."""
+
+    def __init__(self):
+        self.signals = -1
+        self.pid = 0
+        self.status = None
+        self.master = -1
+
+    def take_signals(self):
+        """Blocks all signals and keeps them for wait(): called before the program runs, so that none is missed."""
+        self.signals = lib.native_signalfd()
+        if self.signals < 0:
+            raise Error(f"signalfd: {words(-self.signals)}")
+
+    def adopt(self, master):
+        """Takes the master of the container's pty; it gets our terminal's size, unless the config set one."""
+        posix.set_blocking(master, False)
+        self.master = master
+
+    def wait(self, pid, keep_size=False):
+        """Runs until the child has ended and its last output is written. Returns the exit code, or 128 + the signal."""
+        self.pid = pid
+        if self.master < 0:
+            self._loop(None)
+        else:
+            relay = _Relay(self.master)
+            relay.open(keep_size)
+            try:
+                self._loop(relay)
+            finally:
+                relay.close()
+        code = posix.waitstatus_to_exitcode(self.status)
+        return code if code >= 0 else 128 - code
+
+    def _loop(self, relay):
+        poll = select.poll()
+        poll.register(self.signals, select.POLLIN)
+        self._reap()
+        while self.status is None:
+            if relay:
+                relay.register(poll)
+            for fd, events in poll.poll():
+                if fd == self.signals:
+                    self._on_signals(relay)
+                elif relay:
+                    relay.on_event(fd, events)
+        if relay:
+            relay.drain()
+
+    def _on_signals(self, relay):
+        while (number := lib.native_read_signal(self.signals)) > 0:
+            if number == signals.SIGCHLD:
+                self._reap()
+            elif number == signals.SIGWINCH and relay:
+                relay.resize()
+            elif number not in _OURS and self.status is None:
+                # Not reaped yet, so the pid is still the child's.
+                posix.kill(self.pid, number)
+
+    def _reap(self):
+        """All children that ended: the program, and orphans of the container when we are their subreaper."""
+        while True:
+            try:
+                pid, status = posix.waitpid(-1, posix.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if pid == self.pid:
+                self.status = status
+
+
+# Signals about ourselves, not for the container: a size without a terminal, a reader of our output that went away.
+_OURS = frozenset((signals.SIGWINCH, signals.SIGPIPE, signals.SIGURG))
+
+
+class _Relay:
+    """Copies between our stdio and the master of a pty, each way through a bounded buffer."""
+
+    def __init__(self, master):
+        self.master = master
+        self.to_master = bytearray()
+        self.to_output = bytearray()
+        self.input_open = True
+        self.master_open = True
+        self.registered = {}
+        self.saved = None
+
+    def open(self, keep_size):
+        if posix.isatty(0):
+            saved = ffi.new("char[64]")
+            if lib.native_tty_raw(0, saved) == 0:
+                self.saved = saved
+        if not keep_size:
+            self.resize()
+
+    def close(self):
+        if self.saved is not None:
+            lib.native_tty_restore(0, self.saved)
+        posix.close(self.master)
+
+    def resize(self):
+        """Our terminal's size becomes the container's."""
+        for fd in (0, 1, 2):
+            size = lib.native_tty_get_size(fd)
+            if size > 0:
+                lib.native_tty_set_size(self.master, size >> 16, size & 0xFFFF)
+                return
+
+    def register(self, poll):
+        """Asks for what there is room for, or something to write."""
+        wanted = {}
+        if self.input_open and len(self.to_master) < ROOM:
+            wanted[0] = select.POLLIN
+        if self.to_output:
+            wanted[1] = select.POLLOUT
+        if self.master_open:
+            events = (select.POLLIN if len(self.to_output) < ROOM else 0) | (select.POLLOUT if self.to_master else 0)
+            if events:
+                wanted[self.master] = events
+        if wanted == self.registered:
+            return
+        for fd in self.registered:
+            if fd not in wanted:
+                poll.unregister(fd)
+        for fd, events in wanted.items():
+            poll.register(fd, events)
+        self.registered = wanted
+
+    def on_event(self, fd, events):
+        if fd == 0:
+            self._read_input()
+        elif fd == 1:
+            self._write_output()
+        else:
+            if events & select.POLLOUT:
+                self._write_master()
+            if events & (select.POLLIN | select.POLLHUP | select.POLLERR):
+                self._read_master()
+
+    def _read_input(self):
+        try:
+            data = posix.read(0, CHUNK)
+        except OSError:
+            data = b""
+        if data:
+            self.to_master += data
+        else:
+            # A terminal has no end of file but this character; `echo ls | pyrun run …` ends with it.
+            self.input_open = False
+            self.to_master += END_OF_FILE
+
+    def _write_master(self):
+        try:
+            del self.to_master[: posix.write(self.master, bytes(self.to_master[:CHUNK]))]
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                self.to_master.clear()
+
+    def _read_master(self):
+        """False when there is nothing more to read now."""
+        try:
+            data = posix.read(self.master, CHUNK)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                return False
+            data = b""  # EIO: the last holder of the slave has gone
+        if not data:
+            self.master_open = False
+            return False
+        self.to_output += data
+        return True
+
+    def _write_output(self):
+        try:
+            del self.to_output[: posix.write(1, bytes(self.to_output[:CHUNK]))]
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                self.to_output.clear()
+
+    def drain(self):
+        """The program has ended: what it printed last still comes out."""
+        poll = select.poll()
+        poll.register(1, select.POLLOUT)
+        while True:
+            while self.master_open and len(self.to_output) < ROOM and self._read_master():
+                pass
+            if not self.to_output:
+                return
+            poll.poll()
+            self._write_output()

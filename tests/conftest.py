@@ -1,0 +1,141 @@
+"""What every test that runs containers uses. Needs root and a built runtime: build/pyrun, or the path in $PYRUN.
+
+    def test_hostname(bundle):
+        b = bundle("hostname")                       # a shell script; or a list: the program's args
+        b.config["hostname"] = "box"                 # plain dict, as `pyrun spec` gives it; written when it runs
+        assert b.run().out == "box\\n"                # `run`, asserts exit code 0; .out .err .code
+
+    def test_life(bundle, run):
+        c = bundle("sleep 100").create()             # `create`: .id .pid .status() .state() .start() .kill() .exec() ...
+        c.start()
+        assert c.exec("echo", "hi").out == "hi\\n"
+        assert "running" in run("list").out          # any command, `--root` of this test is given for you
+        assert "not stopped" in run("delete", c.id, code=1).err    # the exit code expected; None: any
+        c.kill("KILL"); c.wait(); c.delete()
+
+    bundle("cat /data/x").mount("/data", source=str(tmp_path), options=["rbind", "ro"])    # sets add up: b.set(), b.mount()
+    bundle("true").set("linux.resources.pids.limit", 5).call("create", code=1)             # a call that shall fail
+
+    t = bundle("stty size", terminal=True).terminal()    # `run` on a pty: t.send("ls\\n"), t.expect("text"), t.wait() -> code
+
+`from harness import …`: until(condition), read(path), Terminal(command), default_config(), make_rootfs(path).
+
+A container that a test leaves is removed with `delete --force`. After that no process, mount, cgroup or state file of
+the test may be left: else the test fails. Names that a test makes up (cgroupsPath, ids) should hold `token`.
+"""
+
+import ctypes
+import os
+import pathlib
+import signal
+import subprocess
+import time
+import uuid
+
+import pytest
+from harness import PROJECT, Bundle, Runner, children, default_config, make_rootfs, reap, until
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@pytest.fixture(scope="session", autouse=True)
+def subreaper():
+    """What the runtime leaves behind becomes a child of the tests: nothing can hide, and everything is reaped."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@pytest.fixture(scope="session")
+def pyrun():
+    """The path of the runtime (str): $PYRUN or build/pyrun."""
+    path = pathlib.Path(os.environ.get("PYRUN") or PROJECT / "build/pyrun").resolve()
+    if not os.access(path, os.X_OK):
+        pytest.fail(f"{path} is not there: run `make build`, or set PYRUN")
+    if os.geteuid() != 0:
+        pytest.fail("tests that make containers need root")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def rootfs(tmp_path_factory):
+    """A busybox root file system (Path) that is shared: copy it (or use `bundle`) rather than write into it."""
+    return make_rootfs(tmp_path_factory.mktemp("busybox") / "rootfs")
+
+
+@pytest.fixture
+def token():
+    """A word that is in every name this test makes: container ids, cgroups."""
+    return f"pyrun-test-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def run(pyrun, tmp_path, token):
+    """A Runner: `run("state", id)` calls the runtime."""
+    return Runner(pyrun, tmp_path, token)
+
+
+@pytest.fixture
+def bundle(run, rootfs, tmp_path):
+    """A factory of Bundles: `bundle("echo a shell script")`, `bundle(["echo", "args"], terminal=True)`."""
+
+    def make(args=("true",), *, terminal=False):
+        directory = tmp_path / f"bundle-{run.new_id()}"
+        directory.mkdir()
+        subprocess.run(["cp", "-a", rootfs, directory / "rootfs"], check=True)
+        config = default_config()
+        config["process"]["terminal"] = terminal
+        config["process"]["args"] = ["sh", "-c", args] if isinstance(args, str) else list(args)
+        return Bundle(run, directory, config)
+
+    return make
+
+
+def state_files(root):
+    """The state directories below a `--root`; names with a leading dot are the runtime's caches."""
+    return [path for path in root.glob("*") if not path.name.startswith(".")] if root.is_dir() else []
+
+
+def left_behind(root, token, directory, before):
+    """What a test has left: lines that say so."""
+    found = [f"state: {path}" for path in state_files(root)]
+    found += [f"cgroup: {path}" for path in pathlib.Path("/sys/fs/cgroup").rglob(f"*{token}*") if path.is_dir()]
+    with open("/proc/self/mountinfo") as lines:
+        found += [f"mount: {line.strip()}" for line in lines if token in line or str(directory) in line]
+    for pid in reap() - before:
+        command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        found.append(f"process: {pid} {command}")
+    return found
+
+
+def sweep(token, directory, before):
+    """Removes by force what a test has left, so that the next one starts clean."""
+    for pid in reap() - before:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not reap() - before, what="killed processes end")
+    with open("/proc/self/mountinfo") as lines:
+        mounts = [line.split()[4] for line in lines if str(directory) in line.split()[4]]
+    for mount in reversed(mounts):
+        subprocess.run(["umount", "--lazy", mount], check=False)
+    for path in sorted(pathlib.Path("/sys/fs/cgroup").rglob(f"*{token}*"), reverse=True):
+        if path.is_dir():
+            subprocess.run(["rmdir", path], check=False)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request):
+    """After a test that ran the runtime: its containers are deleted by force, and nothing may be left."""
+    if "run" not in request.fixturenames:
+        yield
+        return
+    run, token, directory = (request.getfixturevalue(name) for name in ("run", "token", "tmp_path"))
+    before = children()
+    yield
+    for path in state_files(run.root):
+        run("delete", "--force", path.name, code=None)
+    # A killed process needs a moment to be gone; everything else must be gone at once.
+    end = time.monotonic() + 2
+    while reap() - before and time.monotonic() < end:
+        time.sleep(0.01)
+    found = left_behind(run.root, token, directory, before)
+    if found:
+        sweep(token, directory, before)
+        pytest.fail("left behind:\n" + "\n".join(found))
