@@ -38,7 +38,7 @@ TEST_PACKAGES := iproute2 procps shellcheck util-linux
 APT_GET       := DEBIAN_FRONTEND=noninteractive apt-get -q -y
 apt = dpkg -s $(1) >/dev/null 2>&1 || { $(APT_GET) update && $(APT_GET) install --no-install-recommends $(1); }
 
-.PHONY: run test lint bench install needs test-needs
+.PHONY: run test lint format bench install needs test-needs
 
 needs:
 	@$(call apt,$(PACKAGES))
@@ -63,6 +63,11 @@ test: test-needs ext build
 
 lint: test-needs
 	$(VENV)/bin/python -m pytest tests/unit/test_lint.py
+
+# What the linters can mend by themselves.
+format: test-needs
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/clang-format -i $(wildcard csrc/*.[ch] csrc/*/*.[ch] bundles/*/*.c tests/*/*.c)
 
 # Times and memory beside runc and crun, as far as they are on PATH. RUNS=50 RUNTIMES="build/pyrun runc crun"
 bench: build

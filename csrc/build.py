@@ -19,7 +19,7 @@ BUILD = ROOT / "build"
 
 CFLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-strict-aliasing", "-fvisibility=hidden"]
 # Headers given to cffi and compiled into the extension, each with the source that implements it.
-INTERFACES = {"native.h": "native.c", "seccomp.h": "seccomp.c"}
+INTERFACES = {"native.h": "native.c", "seccomp.h": "seccomp.c", "bpf.h": "bpf.c"}
 
 
 def run(*command, **options):
@@ -69,7 +69,7 @@ def build_init():
             return target
         run(compiler, "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
             "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections,-z,noexecstack,--build-id=none",
-            "-I", CSRC, "-idirafter", "/usr/include", "-idirafter", f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}",
+            "-iquote", CSRC, "-idirafter", "/usr/include", "-idirafter", f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}",
             "-o", target, *sources)
     return target
 
@@ -150,6 +150,10 @@ def main(what):
     fcntl.flock(lock, fcntl.LOCK_EX)
     build_extensions()
     build_generated()
+    if what == "binary":
+        import binary
+
+        binary.build_binary()
 
 
 if __name__ == "__main__":

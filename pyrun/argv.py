@@ -83,8 +83,8 @@ def scan(options, argv, stop, values, global_values):
             if not (value.isascii() and value.isdigit()):
                 raise Refused(f'invalid value "{value}" for flag -{name}: not a number from 0 on')
             value = int(value)
-        if kind == "text" and not is_global:
-            value = value or None  # a caller's empty variable: as if it were not given
+        if kind == "text" and not value and not is_global:
+            continue  # a caller's empty variable: as if it were not given
         if kind in ("texts", "numbers"):
             value = (*target.get(keyword, ()), value)
         target[keyword] = value

@@ -5,7 +5,6 @@ prints it as a Python module. Both ways scan words with argv.scan() and give a c
 """
 
 import sys
-from contextlib import contextmanager
 
 import click
 
@@ -14,6 +13,14 @@ from pyrun.errors import Error
 from pyrun.glob import Glob, default_root
 
 UNKNOWN_TOPIC = 3
+
+
+class Misused(Exception):
+    """Words that `command` does not take; settings: the global options read before them."""
+
+    def __init__(self, ctx, fault):
+        super().__init__(str(fault))
+        self.command, self.settings = ctx.command, ctx.find_root().params
 
 
 class Command(click.Command):
@@ -25,22 +32,22 @@ class Command(click.Command):
 
     def parse_args(self, ctx, args):
         # Not click's own: that knows GNU's style alone.
-        values, settings = {}, {}
-        with usage_errors(ctx):
-            rest = argv.scan(options_of(self), args, self.stop, values, settings)
-            ctx.parent.params.update(settings)
+        values = {}
+        try:
+            rest = argv.scan(options_of(self), args, self.stop, values, ctx.parent.params)
             if values.pop("help", False):
-                show_help(ctx)
+                show_help(self)
             values |= argv.arguments(self.name, arguments_of(self), rest)
+        except argv.Refused as fault:
+            raise Misused(ctx, fault) from None
         for param in self.params:
             param.handle_parse_result(ctx, values, [])
         return []
 
-    def get_help(self, ctx):
-        usage = f"pyrun {self.name} [options] {self.usage}".rstrip()
+    def manual(self):
         return sections({
             "NAME": [f"pyrun {self.name} - {self.summary}"],
-            "USAGE": [usage],
+            "USAGE": [f"pyrun {self.name} [options] {self.usage}"],
             "DESCRIPTION": self.text.splitlines(),
             "OPTIONS": option_rows(self.params),
             "GLOBAL OPTIONS": option_rows(GLOBALS),
@@ -51,11 +58,13 @@ class Root(click.Group):
     """`pyrun` itself."""
 
     def parse_args(self, ctx, args):
-        values = {}
-        with usage_errors(ctx):
+        values = ctx.params
+        try:
             ctx.args = argv.scan(options_of(self), args, True, values, values)
+        except argv.Refused as fault:
+            raise Misused(ctx, fault) from None
         if values.pop("help", False):
-            show_help(ctx)
+            show_help(self)
         for param in self.params:
             param.handle_parse_result(ctx, values, [])
         return ctx.args
@@ -65,34 +74,23 @@ class Root(click.Group):
         if ctx.params.pop("version"):
             return "version", {}
         if not ctx.args:
-            show_help(ctx)
+            show_help(self)
         command = topic(ctx.args[0])
         with command.make_context(command.name, ctx.args[1:], parent=ctx) as inner:
             values = command.invoke(inner)
-        if command is not HELP_COMMAND:
-            return command.name, values
-        if not values["topic"]:
-            show_help(ctx)
-        with click.Context(topic(values["topic"]), parent=ctx) as about:
-            show_help(about)
+        if command is HELP_COMMAND:
+            show_help(topic(values["topic"]) if values["topic"] else self)
+        return command.name, values
 
-    def get_help(self, ctx):
+    def manual(self):
         return sections({
             "NAME": ["pyrun - Open Container Initiative runtime"],
             "USAGE": ["pyrun [global options] command [options] [arguments]"],
             "VERSION": [__version__],
             "DESCRIPTION": ABOUT.splitlines(),
-            "COMMANDS": rows([(command.name, command.summary) for command in self.commands.values()]),
+            "COMMANDS": rows([(command.name, command.summary) for command in [*COMMANDS, HELP_COMMAND]]),
             "GLOBAL OPTIONS": option_rows(self.params),
         })
-
-
-@contextmanager
-def usage_errors(ctx):
-    try:
-        yield
-    except argv.Refused as fault:
-        raise click.UsageError(str(fault), ctx) from None
 
 
 def parse(words):
@@ -100,26 +98,25 @@ def parse(words):
 
     words: what follows the program's name (list of str). Raises Error, and SystemExit(0) after help.
     """
-    context = None
+    settings = {}
     try:
-        context = PYRUN.make_context("pyrun", list(words))
-        with context:
+        with PYRUN.make_context("pyrun", list(words)) as context:
+            settings = context.params
             name, values = PYRUN.invoke(context)
-        return Glob(**context.params), name, values
-    except click.UsageError as fault:
-        start_log(context)
-        output.write(f"Incorrect Usage.\n\n{fault.ctx.get_help()}\n")
-        raise Error(fault.message) from None
+    except Misused as fault:
+        start_log(fault.settings)
+        output.write(f"Incorrect Usage.\n\n{fault.command.manual()}\n")
+        raise Error(str(fault)) from None
     except Error:
-        start_log(context)
+        start_log(settings)
         raise
+    return Glob(**settings), name, values
 
 
-def start_log(context):
-    """The fault shall reach the log that the words before it named."""
-    if context:
-        glob = Glob(**{name: value for name, value in context.params.items() if name != "version"})
-        log.start(glob.log, glob.log_format, glob.debug)
+def start_log(settings):
+    """What is wrong with the words shall reach the log that they name."""
+    glob = Glob(**{name: value for name, value in settings.items() if name != "version"})
+    log.start(glob.log, glob.log_format, glob.debug)
 
 
 def topic(name):
@@ -132,8 +129,8 @@ def topic(name):
 
 # --- help ------------------------------------------------------------------------------------------------------------
 
-def show_help(ctx):
-    output.write(ctx.get_help() + "\n")
+def show_help(command):
+    output.write(command.manual() + "\n")
     raise SystemExit(0)
 
 
@@ -192,6 +189,9 @@ NO_NEW_KEYRING = flag("--no-new-keyring", help="keep the caller's session keyrin
 PRESERVE_FDS = number("--preserve-fds", metavar="N", help="pass N file descriptors on, from 3 (after those of $LISTEN_FDS)")
 DETACH = flag("--detach", "-d", help="return as soon as the process runs")
 ID = click.Argument(["id"])
+# Two ways to say one thing.
+THIS_BUNDLE = text("--bundle", "-b", metavar="DIR", default=".", help="the bundle's directory (default: the working directory)")
+BUNDLE_ARGUMENT = click.Argument(["bundle"], default=".")
 
 ABOUT = """\
 Runs a container from a bundle: a directory with a root file system and a config.json that describes the container.
@@ -279,6 +279,17 @@ COMMANDS = [
         text="All that follows CONTAINER-ID is the command, options of its own included.",
         stop=True,
     ),
+    Command(
+        "validate", "[BUNDLE]", "list every fault of a bundle's config.json",
+        THIS_BUNDLE, BUNDLE_ARGUMENT,
+        text="The exit code is 1 if there is one.",
+        cold=True,
+    ),
+    Command(
+        "plan", "[BUNDLE]", "show step by step how a bundle's container would be made",
+        THIS_BUNDLE, BUNDLE_ARGUMENT,
+        text="Nothing is made. Each step names the part of config.json that it comes from.",
+    ),
 ]
 
 HELP_COMMAND = Command("help", "[COMMAND]", "show help, or that of a command", click.Argument(["topic"], required=False, default=None), cold=True)
@@ -286,7 +297,7 @@ HELP_COMMAND = Command("help", "[COMMAND]", "show help, or that of a command", c
 PYRUN = Root(
     "pyrun",
     params=[*GLOBALS, HELP, VERSION],
-    commands={command.name: command for command in [*COMMANDS, HELP_COMMAND]},
+    commands=[*COMMANDS, HELP_COMMAND],
     add_help_option=False,
 )
 
@@ -296,11 +307,12 @@ PYRUN = Root(
 def options_of(command):
     """name -> (keyword, kind, whether it is a global one), as argv.scan() wants it: a command's own options and, after
     any command, the global ones."""
-    params = {True: command.params if command is PYRUN else GLOBALS, False: [] if command is PYRUN else command.params}
+    scopes = [(True, command.params)] if command is PYRUN else [(True, GLOBALS), (False, command.params)]
     return {
         name.lstrip("-"): (option.name, kind(option), is_global)
-        for is_global, options in params.items()
-        for option in options if isinstance(option, click.Option)
+        for is_global, params in scopes
+        for option in params
+        if isinstance(option, click.Option)
         for name in option.opts
     }
 

@@ -17,7 +17,7 @@ class Glob:
 
     def __init__(self, root=None, log=None, log_format=None, debug=False, systemd_cgroup=False, rootless=None):
         self.root_given = root is not None
-        self.root = absolute(root) if self.root_given else default_root()
+        self.root = default_root() if root is None else root and absolute(root)
         self.log = log
         self.log_format = log_format or "text"
         self.debug = debug
@@ -26,6 +26,8 @@ class Glob:
 
     def check(self):
         """Raises Error for values that no command can work with, and makes the default root of an unprivileged user."""
+        if not self.root:
+            raise Error("--root: an empty name")
         if self.root == "/":
             raise Error("--root: / cannot be the state directory")
         if self.rootless.lower() not in ROOTLESS:

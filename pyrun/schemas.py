@@ -27,7 +27,7 @@ FORMS = {
     r"(\.(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$": "version",
 }
 # What has no say in the verdict.
-NOTES = {"$schema", "$comment", "$defs", "title", "description", "errorMessage"}
+NOTES = {"$comment", "title", "description", "errorMessage"}
 
 
 def load(name):
@@ -52,7 +52,8 @@ def load(name):
             for key in pointer.split("/")[1:]:
                 referred = referred[key]
             result = expand(referred, target)
-        return result | {key: expand(value, file) for key, value in schema.items() if key not in ("$ref", "$defs")}
+        # jsonschema would give what has a $schema of its own to that version's validator, not to ours.
+        return result | {key: expand(value, file) for key, value in schema.items() if key not in ("$ref", "$defs", "$schema")}
 
     file = f"{name}.schema.json"
     return expand(document(file), file)

@@ -196,7 +196,10 @@ def load(root, id):
         raise Error("container does not exist") from None
     except OSError as error:
         raise Error(f"--root {root}: open {root}/{id}/{STATE}: {words(error.errno)}") from None
-    return Container(root, jsonio.loads(text))
+    data = jsonio.loads(text)
+    if data.__class__ is not dict or data.get("id") != id or "cgroup" not in data:
+        raise Error(f"{root}/{id}/{STATE} is not a container's state: was --root {root} written by another runtime?")
+    return Container(root, data)
 
 
 def owner(uid):

@@ -184,33 +184,43 @@ int op_mask(const struct plan_op *op)
     return 0;
 }
 
+static int readonly_new(int tree, int target)
+{
+    if (tree_setattr(tree, K_ATTR_RDONLY, 0, 0) < 0)
+        return fail(STEP_MOUNT_SETATTR);
+    return tree_attach(tree, target) < 0 ? fail(STEP_MOVE_MOUNT) : 0;
+}
+
+static int readonly_old(const char *path, int target)
+{
+    int top;
+
+    if (cover(target, target, 1) < 0)
+        return fail(STEP_MOUNT);
+    top = path_open(path, 0);
+    if (top < 0)
+        return fail(STEP_OPEN_TARGET);
+    if (tree_remount(top, K_ATTR_RDONLY, 0) < 0)
+        return fail(STEP_MOUNT);
+    close(top);
+    return 0;
+}
+
+/* The mounts below come along, or what they hide would show. They keep their flags. */
 int op_readonly(const struct plan_op *op)
 {
     int target = path_open(op_text(op, 0), 0);
+    int tree, result;
 
     if (target < 0)
         return errno == ENOENT ? 0 : fail(STEP_OPEN_TARGET);
-    int tree = tree_clone(target, "", 1);
+    tree = tree_clone(target, "", 1);
     if (tree < 0 && !unavailable(errno))
         return fail(STEP_OPEN_TREE);
-    if (tree >= 0 && tree_setattr(tree, K_ATTR_RDONLY, 0, 0) == 0) {
-        if (tree_attach(tree, target) < 0)
-            return fail(STEP_MOVE_MOUNT);
-        close(tree);
-        close(target);
-        return 0;
-    }
-    if (tree >= 0 && !unavailable(errno))
-        return fail(STEP_MOUNT_SETATTR);
-    if (cover(target, target, 1) < 0)
-        return fail(STEP_MOUNT);
+    result = tree >= 0 ? readonly_new(tree, target) : -1;
+    if (tree < 0 || (result < 0 && unavailable(self.error)))
+        result = readonly_old(op_text(op, 0), target);
     close(tree);
     close(target);
-    target = path_open(op_text(op, 0), 0);
-    if (target < 0)
-        return fail(STEP_OPEN_TARGET);
-    if (tree_remount(target, K_ATTR_RDONLY, 0) < 0)
-        return fail(STEP_MOUNT);
-    close(target);
-    return 0;
+    return result;
 }

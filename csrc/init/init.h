@@ -21,6 +21,7 @@ struct init {
     int table[PLAN_MAX_FDS];   /* slot -> fd, -1 once closed */
     int out;                   /* where messages go: the control socket, later the accepted start connection */
     int proc;                  /* O_PATH fd of the host's /proc, -1 if there is none */
+    int proc_kept;             /* it is needed until the user's program runs */
     int root;                  /* O_PATH fd of what is "/" for paths in the root, -1: not opened yet */
     int mask_file, mask_dir;   /* mounts that later masks are clones of, -1: none yet */
     uint64_t setns_pending;    /* slots whose setns waits for SETNS_RETRY */
@@ -103,6 +104,9 @@ int copy_tree(int from, int to);
 
 /* nopivot.c */
 int unmount_kernel_views(void);
+
+/* exec.c: everything that OP_EXEC can have done before a seccomp filter is on */
+int exec_prepare(void);
 
 /* signals.c */
 void signals_init(void);

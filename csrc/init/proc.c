@@ -3,6 +3,7 @@
  * and in a container without /proc too: "self/fd/N" relative to it. */
 #include "init.h"
 
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/vfs.h>
 
@@ -57,14 +58,11 @@ int proc_open(const char *path, int flags)
 
 int proc_write(const char *path, const char *value)
 {
-    size_t size = 0;
     int fd = proc_open(path, O_WRONLY);
 
     if (fd < 0)
         return fail(STEP_OPEN);
-    while (value[size] != '\0')
-        size++;
-    if (write(fd, value, size) < 0)
+    if (write(fd, value, strlen(value)) < 0)
         return fail(STEP_WRITE);
     close(fd);
     return 0;
@@ -106,12 +104,14 @@ static int cloexec_listed(int first)
     return (int)size;
 }
 
-/* Every open fd from `first` on is closed by execve. */
+/* Every open fd from `first` on is closed by execve. Without close_range (and before 5.11, which does not know the flag)
+ * they are looked up in procfs, which must stay open for that then. */
 int cloexec_from(int first)
 {
     if (syscall(NR_CLOSE_RANGE, first, ~0U, K_CLOSE_RANGE_CLOEXEC) == 0)
         return 0;
-    return cloexec_listed(first);   /* ENOSYS, EPERM; EINVAL from kernels before 5.11 */
+    self.proc_kept = 1;
+    return cloexec_listed(first);
 }
 
 /* The files of a process that is not dumpable belong to the host's root, so one that is not root there must be dumpable

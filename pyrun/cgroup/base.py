@@ -56,41 +56,28 @@ class Cgroup:
         made = []
         try:
             for path in dict.fromkeys(self.paths.values()):
+                before = len(made)
                 try:
                     self._make(path, made)
                 except OSError as fault:
                     if not self._bearable(fault):
-                        text = f"unable to apply cgroup configuration: mkdir {path}: {words(fault.errno)}"
-                        raise Error(text) from None
-                    self._forget(path)
+                        where = fault.filename or path
+                        raise Error(f"unable to apply cgroup configuration: {where}: {words(fault.errno)}") from None
+                    _unmake(made, before)
+                    self.paths = {name: directory for name, directory in self.paths.items() if directory != path}
         except BaseException:
-            for path in reversed(made):
-                try:
-                    posix.rmdir(path)
-                except OSError:  # another container is in it by now
-                    pass
+            _unmake(made, 0)
             raise
         if self.mounts and not self.paths:
             self._tell_missing()
 
     def _make(self, path, made):
-        try:
-            posix.mkdir(path, 0o755)
-        except FileNotFoundError:
-            made += tree.make(path)
+        """Makes one directory; adds it, and the parents it needed, to `made`. Whether it was not there before."""
+        if tree.make(path, made):
             return True
-        except FileExistsError:
-            self._check_vacant(path)
-            return False
-        made.append(path)
-        return True
-
-    def _check_vacant(self, path):
         if found := tree.pids(path):
             raise Error(f"container's cgroup is not empty: {len(found)} process(es) found in {path}")
-
-    def _forget(self, path):
-        self.paths = {name: directory for name, directory in self.paths.items() if directory != path}
+        return False
 
     def _bearable(self, fault):
         """Whether an OSError is only what a rootless container must expect."""
@@ -113,11 +100,12 @@ class Cgroup:
     # --- limits -------------------------------------------------------------------------------------------------------
 
     def apply(self, resources, where="linux.resources"):
-        """Writes the limits of linux.resources (dict), and nothing that it does not name.
+        """Writes the limits of linux.resources (dict or None), and nothing that it does not name.
 
         Device rules are set when they are named, and once on a new cgroup in any case. where: config path for errors.
         Raises ConfigError.
         """
+        resources = resources or {}
         if resources:
             from pyrun.cgroup import resources as table
 
@@ -147,13 +135,12 @@ class Cgroup:
 
     def controller_missing(self, controller, where):
         """The ConfigError for a limit that no cgroup of the container has."""
-        if self.paths:
-            return ConfigError(where, f"cannot set {controller} limit: mountpoint for {controller} not found")
-        return ConfigError(
-            where,
-            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups: "
-            f"cannot set {controller} limit: container could not join or create cgroup",
-        )
+        text = f"cannot set {controller} limit: container could not join or create cgroup"
+        if any(controller in mount.names or "" in mount.names for mount in self.mounts):
+            text = f"rootless needs no limits + no cgrouppath when no permission is granted for cgroups: {text}"
+        elif self.mounts:
+            text = f"{text}: mountpoint for {controller} not found"
+        return ConfigError(where, text)
 
     # --- joining ------------------------------------------------------------------------------------------------------
 
@@ -281,6 +268,15 @@ class Cgroup:
     def to_state(self):
         """What from_state() needs: {controller: directory}, for state.json."""
         return self.paths
+
+
+def _unmake(made, count):
+    """Removes the directories in a list beyond the first `count`, children first."""
+    while len(made) > count:
+        try:
+            posix.rmdir(made.pop())
+        except OSError:  # another container is in it by now
+            pass
 
 
 def sub_paths(arguments, known):

@@ -17,9 +17,12 @@ class Mount:
         self.names, self.point, self.own = names, point, own
 
 
-def discover():
-    """The mounted hierarchies (list of Mount): one with the name '' alone on pure v2, several on v1, '' last on hybrid."""
-    return parse(tree.read("/proc/self/mountinfo"), tree.read("/proc/self/cgroup"), leads_to)
+def discover(pid="self"):
+    """The mounted hierarchies (list of Mount): one with the name '' alone on pure v2, several on v1, '' last on hybrid.
+
+    pid: the process whose cgroup `own` is.
+    """
+    return parse(tree.read("/proc/self/mountinfo"), tree.read(f"/proc/{pid}/cgroup"), leads_to)
 
 
 def leads_to(point, device):

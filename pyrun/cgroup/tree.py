@@ -42,10 +42,11 @@ def children(path):
 
 
 def walk(path):
-    """A cgroup and all cgroups below it, parents first."""
-    yield path
-    for child in children(path):
-        yield from walk(child)
+    """A cgroup and all cgroups below it (list), parents first. However deep: the workload makes them."""
+    found = [path]
+    for directory in found:
+        found += children(directory)
+    return found
 
 
 def pids(path, recursive=True):
@@ -72,23 +73,47 @@ def pids(path, recursive=True):
     return list(found)
 
 
-def make(path):
-    """Makes a directory and its parents. Returns those it made (list, parents first), none if it was there.
+def make(path, made):
+    """Makes a directory and its parents, and adds those it made to a list. Whether it was not there before.
 
-    Others may remove a parent, being empty, before the child is in it: so it is tried some times.
+    An empty parent may be removed by another before the child is in it: so it is tried some times.
     """
-    made = []
     for _ in range(10):
         try:
             posix.mkdir(path, 0o755)
         except FileExistsError:
-            return made
+            return False
         except FileNotFoundError:
-            made += make(parent(path))
+            make(parent(path), made)
         else:
-            return [*made, path]
-    posix.mkdir(path, 0o755)
-    return [*made, path]
+            made.append(path)
+            return True
+    raise FileNotFoundError(errno.ENOENT, posix.strerror(errno.ENOENT), path)
+
+
+def enable(path, wanted):
+    """Makes v2 controllers (set of str) available in a cgroup, by switching them on in those above it, the highest first.
+
+    Returns those that are available. What cannot be switched on (in a cgroup with processes, or of another owner) is missed
+    only by who asks for a limit of it.
+    """
+    try:
+        have = set(read(path + "/cgroup.controllers").split())
+    except OSError:  # above the mount point
+        return set()
+    above = parent(path)
+    if (missing := wanted - have) and (grants := missing & enable(above, missing)):
+        have |= _switch_on(above + "/cgroup.subtree_control", sorted(grants))
+    return have
+
+
+def _switch_on(file, names):
+    """Writes `+NAME …`, all at once or, since one may be refused, each alone. Returns the set of those it took."""
+    try:
+        write(file, " ".join("+" + name for name in names))
+    except OSError:
+        return set().union(*(_switch_on(file, [name]) for name in names)) if len(names) > 1 else set()
+    return set(names)
 
 
 def remove(path):
@@ -98,14 +123,17 @@ def remove(path):
     except FileNotFoundError:
         return
     except OSError as fault:
+        # Where nothing may be written even what is not there cannot be removed.
         if fault.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and not exists(path):
             return
-        below = children(path)
-        if fault.errno != errno.EBUSY or not below:
+        below = walk(path)
+        if fault.errno != errno.EBUSY or len(below) == 1:
             raise
-        for child in below:
-            remove(child)
-        posix.rmdir(path)
+        for directory in reversed(below):
+            try:
+                posix.rmdir(directory)
+            except FileNotFoundError:
+                pass
 
 
 def exists(path):

@@ -1,10 +1,7 @@
 """cgroup v1: a directory in every mounted hierarchy, of which on a hybrid machine one is v2."""
 
-import errno
-import posix
-
 from pyrun.cgroup import tree
-from pyrun.cgroup.base import SIGKILL, Cgroup
+from pyrun.cgroup.base import DENIED, SIGKILL, Cgroup
 from pyrun.errors import Error, words
 
 
@@ -24,8 +21,9 @@ class V1(Cgroup):
     # --- limits -------------------------------------------------------------------------------------------------------
 
     def version_of(self, controller):
-        """By which column of the table a controller is set, and where: (1, directory), (2, directory), or None.
+        """By which column of the table a controller is set, and where: (1, directory) or (2, directory).
 
+        The directory is None if the controller is nowhere.
         On a hybrid machine a controller may be in v2's hierarchy alone, as hugetlb often is.
         """
         if controller in self.paths:
@@ -34,25 +32,26 @@ class V1(Cgroup):
         path = self.paths.get("")
         if path and name in tree.enable(path, {name}):
             return 2, path
-        return None
+        return 1, None
 
     def _limit_devices(self, rules, where):
         from pyrun.cgroup import devices
 
         target = devices.compile(rules, where)
         path = self.paths.get("devices")
+        if not path:
+            if self._is_rootless():
+                return
+            raise Error(f"{where}: cannot set device rules: mountpoint for devices not found")
         try:
-            if path is None:
-                raise OSError(errno.EPERM, "")
             current = None if self.new else devices.parse(tree.read(path + "/devices.list"))
             for file, texts in devices.v1_writes(target, current):
                 tree.write(f"{path}/{file}", *texts)
         except OSError as fault:
             # A user namespace may not set device rules, and need not: no device can be made or opened in it.
-            if fault.errno == errno.EPERM and self._is_rootless():
+            if fault.errno in DENIED and self._is_rootless():
                 return
-            what = f"{path}: {words(fault.errno)}" if path else "mountpoint for devices not found"
-            raise Error(f"{where}: cannot set device rules: {what}") from None
+            raise Error(f"{where}: cannot set device rules: {path}: {words(fault.errno)}") from None
 
     # --- freezing -----------------------------------------------------------------------------------------------------
 
@@ -87,7 +86,7 @@ class V1(Cgroup):
     def thaw(self, recursive=False):
         """Lets the processes run again; recursive: in cgroups below too, which the workload may have frozen."""
         path = self.paths.get("freezer")
-        for directory in tree.walk(path) if recursive and path else filter(None, [path]):
+        for directory in self._thawable(path, recursive)
             try:
                 tree.write(directory + "/freezer.state", "THAWED")
             except OSError as fault:

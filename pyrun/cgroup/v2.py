@@ -1,10 +1,9 @@
 """cgroup v2: one directory, in which the controllers are switched on from above."""
 
-import errno
 import posix
 
 from pyrun.cgroup import tree
-from pyrun.cgroup.base import DENIED, SIGKILL, Cgroup
+from pyrun.cgroup.base import SIGKILL, Cgroup
 from pyrun.errors import Error, words
 
 DELEGATE = "/sys/kernel/cgroup/delegate"
@@ -66,12 +65,15 @@ class V2(Cgroup):
                 posix.chown(file, owner, -1)
             except FileNotFoundError:  # a file of a controller that is off
                 pass
+            except PermissionError:
+                if not self._is_rootless():
+                    raise
 
     # --- limits -------------------------------------------------------------------------------------------------------
 
     def version_of(self, controller):
-        """By which column of the table a controller is set, and where: (2, directory); None if there is no cgroup."""
-        return (2, self.paths[""]) if self.paths else None
+        """By which column of the table a controller is set, and where: (2, directory), or (2, None) without a cgroup."""
+        return 2, self.paths.get("")
 
     def _limit_devices(self, rules, where):
         from pyrun.cgroup import bpf, devices
@@ -92,9 +94,10 @@ class V2(Cgroup):
     def procs_files(self, init=0):
         path = self.paths.get("")
         if path and init and not takes_processes(path):
-            own = [line[3:] for line in tree.read(f"/proc/{init}/cgroup").splitlines() if line.startswith("0::")]
-            if own and (point := _mount_point(path, own[0])):
-                return [f"{point}{own[0].rstrip('/')}/cgroup.procs"]
+            from pyrun.cgroup import layout
+
+            mount = layout.discover(init)[0]
+            return [f"{mount.point}{mount.own}/cgroup.procs"]
         return Cgroup.procs_files(self)
 
     # --- freezing -----------------------------------------------------------------------------------------------------
@@ -145,6 +148,13 @@ class V2(Cgroup):
 
     def _wait_empty(self, path):
         tree.wait_event(path, "populated 0", 1)
+
+
+def _is_writable_cgroup(mount):
+    from pyrun.cgroup import layout
+
+    target = layout.clean(mount.get("destination") or "")
+    return mount.get("source") == "cgroup" and target == layout.V2_MOUNT and "ro" not in (mount.get("options") or ())
 
 
 def takes_processes(path):

@@ -77,8 +77,8 @@ def make_process(config, args, terminal, user, env, cwd, cap, additional_gids, n
         described["user"]["additionalGids"] = [*(described["user"].get("additionalGids") or ()), *additional_gids]
     if cap:
         described["capabilities"] = add_capabilities(described.get("capabilities") or {}, cap)
-    if no_new_privs:
-        described["noNewPrivileges"] = True
+    if no_new_privs is not None:
+        described["noNewPrivileges"] = no_new_privs
     if apparmor:
         described["apparmorProfile"] = apparmor
     if process_label:

@@ -23,8 +23,8 @@ RANKS = {
     "cli": 6,
     "__main__": 7,
 }
-# Made by the build, in C or out of cli.py.
-BUILT = {"_native", "_json", "_argv_table"}
+# Made by the build: in C, out of cli.py, out of the schemas.
+BUILT = {"_native", "_json", "_argv_table", "_build_info", "_checks"}
 
 SOURCES = {
     ".".join(path.relative_to(PROJECT / "pyrun").with_suffix("").parts).removesuffix(".__init__"): path

@@ -1,0 +1,83 @@
+"""Makes the archive of the standalone binary: the cold modules, what they need of the standard library, and data files.
+
+pyrun/archive.py reads it and describes its layout.
+"""
+
+import marshal
+import modulefinder
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+# What nothing carried here needs at run time, though some module would import it in one of its functions.
+EXCLUDED = """
+    asyncio concurrent ctypes.test curses distutils doctest ensurepip idlelib lib2to3 multiprocessing pdb pydoc pydoc_data readline
+    sqlite3 test tkinter turtledemo unittest venv xmlrpc _aix_support _osx_support _bootsubprocess
+    jsonschema.tests jsonschema.benchmarks jsonschema.cli click.testing pvectorc attr._typing_compat
+""".split()
+# Encodings that are asked for by name.
+ENCODINGS = [f"encodings.{name}" for name in "aliases ascii idna latin_1 punycode raw_unicode_escape unicode_escape utf_8 utf_8_sig utf_16 utf_32".split()]
+# Extension modules that are shared objects in Debian's Python. Others (_ssl, _bz2 …) need libraries that are not carried.
+EXTENSIONS = ["_contextvars", "_ctypes", "_json", "_queue", "_typing", "mmap", "resource", "termios"]
+# Data files of packages: jsonschema reads its metaschemas.
+DATA = ["jsonschema/schemas/*.json"]
+SYSTEM_LIBRARIES = re.compile(r"(libc|libm|libdl|libpthread|ld-linux.*)\.so\.\d+")
+
+
+def make(root, cold, target):
+    """Writes the archive. root: the checkout. cold: names of the cold modules of pyrun. Returns the paths of the shared objects."""
+    contents, position = [], 0
+
+    def place(data):
+        nonlocal position
+        start, position = position, position + len(data)
+        contents.append(data)
+        return start, position
+
+    site, dynload = Path(sysconfig.get_path("platlib")), Path(sysconfig.get_path("stdlib")) / "lib-dynload"
+    modules = {}
+    for name, path, is_package in find(root, site, dynload, cold):
+        file = name.replace(".", "/") + ("/__init__.py" if is_package else ".py")
+        modules[name] = (file, is_package, *place(marshal.dumps(compile(path.read_bytes(), file, "exec", dont_inherit=True))))
+
+    extensions, files, shared = {}, {}, []
+    for name in EXTENSIONS:
+        path = dynload / (name + sysconfig.get_config_var("EXT_SUFFIX"))
+        libraries = needed(path)
+        extensions[name] = (path.name, [library.name for library in libraries])
+        for file in (path, *libraries):
+            files[file.name] = place(file.read_bytes())
+            shared.append(file)
+    for pattern in DATA:
+        for path in sorted(site.glob(pattern)):
+            files[str(path.relative_to(site))] = place(path.read_bytes())
+    for path in sorted((root / "specs").glob("*.json")):
+        files[f"pyrun/specs/{path.name}"] = place(path.read_bytes())
+
+    index = marshal.dumps((modules, extensions, files))
+    target.write_bytes(len(index).to_bytes(8, "little") + index + b"".join(contents))
+    return shared
+
+
+def find(root, site, dynload, cold):
+    """(name, path, is_package) of every module that `cold` may import and that is Python source, sorted."""
+    finder = modulefinder.ModuleFinder([str(root), str(site), str(dynload.parent), str(dynload)], excludes=EXCLUDED)
+    for name in ["encodings", *ENCODINGS, *cold, "traceback"]:
+        finder.import_hook(name)
+    for name, module in sorted(finder.modules.items()):
+        path = Path(module.__file__ or "")
+        is_hot = name.partition(".")[0] == "pyrun" and name not in cold and name != "pyrun"
+        if path.suffix == ".py" and not is_hot:
+            yield name, path, path.name == "__init__.py"
+
+
+def needed(path):
+    """The libraries (Path) that a shared object needs and that not every system has."""
+    found = []
+    for line in subprocess.run(["ldd", path], check=True, capture_output=True, text=True).stdout.splitlines():
+        name, arrow, rest = line.strip().partition(" => ")
+        if arrow and not SYSTEM_LIBRARIES.fullmatch(name):
+            # Under the name that the dynamic linker looks for.
+            found.append(Path(rest.rpartition(" (")[0]))
+    return found

@@ -1,0 +1,109 @@
+"""Builds the standalone binary, build/pyrun: libpython, the hot modules (frozen), the extensions and the archive in one executable."""
+
+import ast
+import marshal
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+import archive
+import image
+from build import BUILD, CFLAGS, CSRC, ROOT, build_init, init_source, interfaces, native_source, run, stale
+
+# Modules of pyrun that import more than a hot one may: they go to the archive.
+COLD = ["cli", "schemas", "validate", "trace", "features"]
+# Frozen beside the hot modules: UTF-8 is wanted before the rest of Python is there.
+CODECS = ["encodings", "encodings.aliases", "encodings.utf_8"]
+CFFI = "1.17.1"
+# No PIE: the image (csrc/image.h) lies at fixed addresses.
+LDFLAGS = ["-no-pie", "-Wl,-z,now,-z,relro,-z,noexecstack,-O1,--gc-sections,--build-id=none,--hash-style=gnu",
+           *(f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "free"))]
+LIBRARIES = ["-Wl,-Bstatic", "-lseccomp", "-lffi", "-lexpat", "-lz", "-Wl,-Bdynamic", "-lm", "-ldl"]
+
+
+def build_binary():
+    target, seed = BUILD / "pyrun", BUILD / "seed"
+    python = sorted((ROOT / "pyrun").rglob("*.py"))
+    headers, sources = interfaces()
+    sources = [*sources, *(CSRC / name for name in ("main.c", "image.c", "json.c")), native_source(), init_source(build_init()), cffi_source()]
+    if not stale(target, [*python, *headers, *sources, CSRC / "image.h", *(ROOT / "specs").glob("*.json"), ROOT / "requirements.txt"]):
+        return
+    cold = [f"pyrun.{name}" for name in COLD if (ROOT / f"pyrun/{name}.py").exists()]
+    frozen = freeze(cold)
+    shared = archive.make(ROOT, cold, BUILD / "archive.bin")
+    (BUILD / "archive.s").write_text(incbin("archive", BUILD / "archive.bin"))
+    objects = [compile_c(source) for source in [*sources, frozen, BUILD / "archive.s"]]
+    exported = write_exports(shared, BUILD / "exports.list")
+    run("gcc", *LDFLAGS, f"-Wl,--dynamic-list={exported}", "-o", seed, *objects, library(), *LIBRARIES)
+    image.make(seed, target)
+
+
+def library():
+    """libpython as an archive. Debian compiles it for executables that are no PIE, as its own python3 is none."""
+    path = Path(sysconfig.get_config_var("LIBPL")) / sysconfig.get_config_var("LIBRARY")
+    if not path.exists():
+        sys.exit(f"build: {path} is missing: apt-get install libpython3-dev")
+    return path
+
+
+def cffi_source():
+    """_cffi_backend.c of cffi's source distribution, the version that the environment has too."""
+    directory = BUILD / f"cffi-{CFFI}"
+    if not directory.exists():
+        run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "cffi", "-d", BUILD, f"cffi=={CFFI}")
+        shutil.unpack_archive(BUILD / f"cffi-{CFFI}.tar.gz", BUILD)
+    return directory / "src/c/_cffi_backend.c"
+
+
+def compile_c(source):
+    """The object file of a C or assembler source."""
+    target = BUILD / f"{source.stem}.o"
+    if stale(target, [source, *CSRC.glob("*.h")]) or source.suffix == ".s":
+        run("gcc", *CFLAGS, "-fno-pie", "-fno-pic", "-ffunction-sections", "-fdata-sections", "-w" if "cffi" in source.name else "-Wall",
+            "-DFFI_BUILDING=1", "-DUSE__THREAD", "-DHAVE_SYNC_SYNCHRONIZE", "-I", sysconfig.get_path("include"), "-iquote", CSRC,
+            "-c", source, "-o", target)
+    return target
+
+
+def incbin(name, path):
+    """Assembler source of `const char NAME[], NAME_end[]` with the content of a file."""
+    return (f'.section .rodata\n.balign 64\n.global {name}, {name}_end\n{name}:\n.incbin "{path}"\n{name}_end:\n.byte 0\n'
+            '.section .note.GNU-stack,"",@progbits\n')
+
+
+def freeze(cold):
+    """C source of frozen_modules[]: every module of pyrun that is not cold."""
+    modules = [(name, Path(sysconfig.get_path("stdlib")) / f"{name.replace('.', '/')}.py") for name in CODECS]
+    modules[0] = ("encodings", Path(sysconfig.get_path("stdlib")) / "encodings/__init__.py")
+    for path in sorted((ROOT / "pyrun").rglob("*.py")):
+        words = path.relative_to(ROOT).with_suffix("").parts
+        modules.append((".".join(words[:-1] if words[-1] == "__init__" else words), path))
+    arrays, rows = [], []
+    for index, (name, path) in enumerate(module for module in modules if module[0] not in cold):
+        code = marshal.dumps(compile_hot(path))
+        arrays.append(f"static const unsigned char code{index}[] = {{{','.join(map(str, code))}}};\n")
+        rows.append(f'    {{"{name}", code{index}, {len(code)}, {int(path.stem == "__init__")}, 0}},\n')
+    target = BUILD / "frozen.c"
+    target.write_text(f"#include <Python.h>\n{''.join(arrays)}const struct _frozen frozen_modules[] = {{\n{''.join(rows)}    {{0}}\n}};\n")
+    return target
+
+
+def compile_hot(path):
+    """The code of a module without its docstrings, which nobody reads in the binary."""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.copy_location(ast.Pass(), node.body[0])]
+    file = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
+    return compile(tree, str(file), "exec", dont_inherit=True)
+
+
+def write_exports(shared, target):
+    """A list, for the linker, of the symbols that the shared objects of the archive want from the executable."""
+    names = set()
+    for path in shared:
+        lines = run("nm", "-D", "--undefined-only", path, capture_output=True, text=True).stdout.splitlines()
+        names |= {line.split()[-1].partition("@")[0] for line in lines if "@" not in line}
+    target.write_text("{\n" + "".join(f"    {name};\n" for name in sorted(names)) + "};\n")
+    return target

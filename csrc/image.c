@@ -1,0 +1,166 @@
+#define _GNU_SOURCE
+#define Py_BUILD_CORE 1
+#include <Python.h>
+#include <internal/pycore_runtime.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "image.h"
+
+int image_awake;
+
+/* --- memory of the image ------------------------------------------------------------------------------------------ */
+
+#define MEMORY_SIZE (8UL << 20)
+#define PAGE 4096UL
+
+/* .lbss lies behind all other data, so that what is left of it ends the image and takes no room in the file. */
+static _Alignas(PAGE) char memory[MEMORY_SIZE] __attribute__((section(".lbss")));
+static size_t memory_used;
+
+static void *cut(size_t size)
+{
+    if (memory_used + size > MEMORY_SIZE)
+        return NULL;
+    memory_used += size;
+    return memory + memory_used - size;
+}
+
+static int in_image(const void *address)
+{
+    return (const char *)address >= memory && (const char *)address < memory + MEMORY_SIZE;
+}
+
+/* Blocks come in sizes that are powers of two, so that a freed one serves the next request of its size. */
+struct block {
+    size_t order;
+    struct block *next;     /* while free; here the caller's memory begins, 16 bytes behind `order` */
+};
+#define HEADER 16
+#define ORDERS 40
+static struct block *free_blocks[ORDERS];
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *address, size_t size);
+void __real_free(void *address);
+
+static struct block *block_of(void *address)
+{
+    return (struct block *)((char *)address - HEADER);
+}
+
+static void *take(size_t size)
+{
+    size_t order = 5;
+    while ((1UL << order) < size + HEADER)
+        order++;
+    struct block *block = free_blocks[order];
+    if (block)
+        free_blocks[order] = block->next;
+    else if (!(block = cut(1UL << order)))
+        return NULL;
+    block->order = order;
+    return (char *)block + HEADER;
+}
+
+/* The four names that the linker gives to every call of malloc and so on in the executable (--wrap). libc's own calls stay
+ * with libc, and so does everything once the image is awake, but for blocks of the image that are given back. */
+
+void *__wrap_malloc(size_t size)
+{
+    return image_awake ? __real_malloc(size) : take(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    if (image_awake)
+        return __real_calloc(count, size);
+    void *fresh = take(count * size);
+    return fresh ? memset(fresh, 0, count * size) : NULL;
+}
+
+void __wrap_free(void *address)
+{
+    if (!in_image(address)) {
+        __real_free(address);
+    } else if (!image_awake) {
+        struct block *block = block_of(address);
+        block->next = free_blocks[block->order];
+        free_blocks[block->order] = block;
+    }
+}
+
+void *__wrap_realloc(void *address, size_t size)
+{
+    if (address && !in_image(address))
+        return __real_realloc(address, size);
+    void *fresh = __wrap_malloc(size);
+    if (address && fresh) {
+        size_t old = (1UL << block_of(address)->order) - HEADER;
+        memcpy(fresh, address, old < size ? old : size);
+        __wrap_free(address);
+    }
+    return fresh;
+}
+
+/* What is left of the memory serves as arenas for the awake process, before it asks the kernel for more. */
+
+static void *arena_take(void *context, size_t size)
+{
+    void *arena = cut((size + PAGE - 1) & -PAGE);
+    if (!arena)
+        arena = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return arena == MAP_FAILED ? NULL : arena;
+}
+
+static void arena_free(void *context, void *arena, size_t size)
+{
+    if (!in_image(arena))
+        munmap(arena, size);
+}
+
+void image_prepare(void)
+{
+    PyObjectArenaAllocator allocator = {NULL, arena_take, arena_free};
+    PyObject_SetArenaAllocator(&allocator);
+}
+
+/* --- writing, waking ----------------------------------------------------------------------------------------------- */
+
+extern char __data_start[], _end[];
+
+/* What CPython keeps about the thread it runs in. After fork() it does the same with the same three. */
+static void set_thread(unsigned long ident, unsigned long native)
+{
+    PyThreadState *thread = _PyThreadState_UncheckedGet();
+    _PyRuntime.main_thread = ident;
+    thread->thread_id = ident;
+    thread->native_thread_id = native;
+}
+
+void image_write(void)
+{
+    set_thread(0, 0);
+    image_awake = 1;
+    for (const char *at = __data_start; at < _end;) {
+        ssize_t written = write(1, at, _end - at);
+        if (written < 0)
+            _exit(1);
+        at += written;
+    }
+    close(1);
+    char byte;
+    _exit(read(0, &byte, 1) != 0);
+}
+
+void image_wake(void)
+{
+    struct _gilstate_runtime_state *gilstate = &_PyRuntime.gilstate;
+    set_thread(PyThread_get_thread_ident(), PyThread_get_thread_native_id());
+    /* The key of thread-specific storage was one of the seed's process. */
+    gilstate->autoTSSkey = (Py_tss_t)Py_tss_NEEDS_INIT;
+    if (PyThread_tss_create(&gilstate->autoTSSkey) != 0 || PyThread_tss_set(&gilstate->autoTSSkey, _PyThreadState_UncheckedGet()) != 0)
+        Py_FatalError("no thread-specific storage");
+}

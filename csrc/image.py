@@ -1,0 +1,91 @@
+"""Turns the seed into the binary: runs it once, and puts the memory it writes in the place of its data segment (csrc/image.h)."""
+
+import array
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+PT_LOAD, PF_W = 1, 2
+PAGE = 4096
+# The seed is no PIE and lies below this address; libc and the stack above it.
+LOWEST_FOREIGN = 0x10000000
+
+
+def make(seed, target):
+    """Writes the executable `target` (Path) made from `seed` (Path)."""
+    elf = bytearray(seed.read_bytes())
+    symbols = addresses(seed, {"__data_start", "_end"})
+    start, end = symbols["__data_start"], symbols["_end"]
+    memory, maps = run(seed)
+    if len(memory) != end - start:
+        raise SystemExit(f"build: the seed wrote {len(memory)} bytes, not {end - start}")
+    clear_copies(seed, memory, start)
+    refuse_foreign(seed, memory, start, maps)
+
+    header, offset, address, file_size, memory_size = data_segment(elf)
+    kept = elf[:offset + start - address]
+    used = min(len(memory), len(memory.rstrip(b"\0")) + PAGE - 1 & -PAGE)
+    struct.pack_into("<Q", kept, header + 32, start - address + used)  # p_filesz; p_memsz stays, what follows is zero
+    kept[40:48] = bytes(8)   # no section headers: the symbols stay with the seed
+    kept[60:64] = bytes(4)
+    fresh = target.with_name(target.name + ".new")
+    fresh.write_bytes(kept + memory[:used])
+    fresh.chmod(0o755)
+    fresh.rename(target)
+
+
+def run(seed):
+    """What the seed writes (bytearray), and its memory map (text). Without ASLR it is always the same."""
+    # libc's own memory shall lie where no small number can be taken for its address.
+    environment = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=0"}
+    process = subprocess.Popen(["setarch", "-R", seed], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0)
+    memory = bytearray()
+    while part := os.read(process.stdout.fileno(), 1 << 20):
+        memory += part
+    maps = Path(f"/proc/{process.pid}/maps").read_text()
+    process.stdin.close()
+    if process.wait():
+        raise SystemExit(f"build: {seed} ended with {process.returncode}")
+    return memory, maps
+
+
+def addresses(seed, names):
+    lines = subprocess.run(["nm", seed], check=True, capture_output=True, text=True).stdout.splitlines()
+    return {name: int(value, 16) for value, _, name in (line.split() for line in lines if len(line.split()) == 3) if name in names}
+
+
+def data_segment(elf):
+    """The program header of the writable segment: its own place in the file, p_offset, p_vaddr, p_filesz, p_memsz."""
+    place, = struct.unpack_from("<Q", elf, 32)
+    size, count = struct.unpack_from("<HH", elf, 54)
+    for header in range(place, place + size * count, size):
+        kind, flags, offset, address, _, file_size, memory_size, _ = struct.unpack_from("<IIQQQQQQ", elf, header)
+        if kind == PT_LOAD and flags & PF_W:
+            return header, offset, address, file_size, memory_size
+    raise SystemExit("build: the seed has no data segment")
+
+
+def clear_copies(seed, memory, start):
+    """Zeroes the variables of libc that the executable holds (stderr, environ …): the dynamic linker fills them at each start."""
+    for line in subprocess.run(["readelf", "-rW", seed], check=True, capture_output=True, text=True).stdout.splitlines():
+        words = line.split()
+        if len(words) > 2 and words[2] == "R_X86_64_COPY":
+            place = int(words[0], 16) - start
+            memory[place:place + 8] = bytes(8)
+
+
+def refuse_foreign(seed, memory, start, maps):
+    """Stops the build if a word of the image could be an address of memory that the next process will not have."""
+    ranges = []
+    for line in maps.splitlines():
+        low, high = (int(bound, 16) for bound in line.split()[0].split("-"))
+        if low >= LOWEST_FOREIGN:
+            ranges.append((low, high, line.split()[-1]))
+    lowest = min(low for low, _, _ in ranges)
+    bad = []
+    for index, word in enumerate(array.array("Q", bytes(memory))):
+        if word >= lowest:
+            bad += [f"{start + index * 8:#x}: {word:#x} in {name}" for low, high, name in ranges if low <= word < high]
+    if bad:
+        raise SystemExit(f"build: the image of {seed} points out of itself:\n" + "\n".join(bad[:40]))

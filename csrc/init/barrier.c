@@ -1,0 +1,75 @@
+/* Where init waits: for the runtime, and for the start of the user's program. */
+#include "init.h"
+
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+int op_barrier(const struct plan_op *op)
+{
+    if (send_message(MSG_BARRIER, (uint32_t)op->n[0], 0, -1) < 0)
+        _exit(1);
+    return await_go((uint32_t)op->n[0]);
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static int procfs_needed(void)
+{
+    for (uint32_t i = self.index + 1; i < self.plan->op_count; i++)
+        if (self.ops[i].op == OP_SYSCTL || self.ops[i].op == OP_PROC_WRITE)
+            return 1;
+    return self.proc_kept;
+}
+
+/* From here on the runtime may end. What init holds open would be seen in /proc/PID/fd, and hold what it names. */
+int op_ready(const struct plan_op *op)
+{
+    if (send_message(MSG_READY, self.index, 0, -1) < 0)
+        _exit(1);
+    if (await_go(self.index) < 0)
+        return -1;
+    for (int slot = 0; slot < PLAN_MAX_FDS; slot++)
+        if (slot != op->fd)
+            close_fd(&self.table[slot]);
+    self.out = -1;
+    root_reset();
+    close_fd(&self.mask_file);
+    close_fd(&self.mask_dir);
+    if (!procfs_needed())
+        close_fd(&self.proc);
+    return 0;
+}
+
+/* A connection that says nothing was not a start. */
+static int is_start(int connection)
+{
+    char byte;
+    ssize_t n;
+
+    do
+        n = read(connection, &byte, 1);
+    while (n < 0 && errno == EINTR);
+    return n == 1;
+}
+
+int op_wait_start(const struct plan_op *op)
+{
+    for (;;) {
+        int connection = accept4(op_fd(op->fd), NULL, NULL, SOCK_CLOEXEC);
+        if (connection < 0 && errno != EINTR && errno != ECONNABORTED)
+            return fail(STEP_SOCKET);
+        if (connection < 0)
+            continue;
+        if (is_start(connection)) {
+            self.out = connection;
+            close_fd(&self.table[op->fd]);
+            return 0;
+        }
+        close(connection);
+    }
+}

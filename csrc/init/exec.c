@@ -1,0 +1,111 @@
+/* The last steps: seccomp and execve. Once a filter is on, every system call of init's is one that the filter may
+ * refuse, so what can be done before it is. */
+#include "init.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+static char **argv_list, **env_list;
+
+static char **point_at(char **list, const char *text, uint64_t count)
+{
+    for (; count > 0; count--) {
+        *list++ = (char *)(uintptr_t)text;
+        text += strlen(text) + 1;
+    }
+    *list++ = NULL;
+    return list;
+}
+
+/* The pointers to the plan's strings, and close-on-exec for whatever is not the user's program's. verify.c saw to it that
+ * OP_EXEC comes last and that its counts are no larger than the string area. */
+int exec_prepare(void)
+{
+    const struct plan_op *op = &self.ops[self.plan->op_count - 1];
+    size_t room;
+
+    if (op->op != OP_EXEC || argv_list != NULL)
+        return 0;
+    room = (size_t)(op->n[0] + op->n[1] + 2) * sizeof(char *);
+    argv_list = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (argv_list == MAP_FAILED)
+        return fail(STEP_EXECVE);
+    env_list = point_at(argv_list, op_text(op, 1), op->n[0]);
+    point_at(env_list, op_text(op, 2), op->n[1]);
+    return cloexec_from((int)op->n[2]) < 0 ? fail(STEP_EXECVE) : 0;
+}
+
+/* Those that say no more than "not here": the next candidate may do. */
+static int try_next(int error)
+{
+    return error == ENOENT || error == ENOTDIR || error == EACCES || error == ESTALE || error == ENODEV
+        || error == ETIMEDOUT;
+}
+
+/* As execvp: a candidate that may not be executed is remembered and the search goes on. Signal handlers become default
+ * by execve itself; the mask is empty and nothing is ignored since init started. */
+int op_exec(const struct plan_op *op)
+{
+    int denied = 0;
+
+    if (exec_prepare() < 0)
+        return -1;
+    for (const char *path = op_text(op, 0); *path != '\0'; path += strlen(path) + 1) {
+        execve(path, argv_list, env_list);
+        if (!try_next(errno))
+            return fail_path(STEP_EXECVE, path);
+        denied |= errno == EACCES;
+    }
+    return fail_errno(STEP_EXECVE, denied ? EACCES : errno);
+}
+
+/* Whether a start could succeed, told while the container is created. Who may execute it is for execve to say, later
+ * and as the user; a file that nobody may execute is none. */
+int op_exec_check(const struct plan_op *op)
+{
+    int denied = 0;
+
+    for (const char *path = op_text(op, 0); *path != '\0'; path += strlen(path) + 1) {
+        struct stat st;
+        if (stat(path, &st) == 0) {
+            if (S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0)
+                return 0;
+            denied = 1;
+        } else if (!try_next(errno)) {
+            return fail_path(STEP_EXECVE, path);
+        } else {
+            denied |= errno == EACCES;
+        }
+    }
+    return fail_errno(STEP_EXECVE, denied ? EACCES : ENOENT);
+}
+
+int op_no_new_privs(const struct plan_op *op)
+{
+    (void)op;
+    return prctl(K_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fail(STEP_PRCTL) : 0;
+}
+
+/* The runtime takes the listener out of this process (pidfd_getfd) as soon as it hears its number. Only write and read
+ * are made meanwhile; execve closes it. */
+int op_seccomp(const struct plan_op *op)
+{
+    const struct k_sock_fprog program = {(unsigned short)(op->len / 8), op_text(op, 0)};
+    const int notify = (op->flags & SECCOMP_NOTIFY) != 0;
+    const uint64_t flags = op->n[0] | (notify ? K_SECCOMP_FLAG_NEW_LISTENER : 0);
+    long result;
+
+    if (exec_prepare() < 0)
+        return -1;
+    result = syscall(SYS_seccomp, K_SECCOMP_SET_MODE_FILTER, flags, &program);
+    if (result < 0 && errno == ENOSYS && flags == 0)
+        result = prctl(PR_SET_SECCOMP, 2 /* SECCOMP_MODE_FILTER */, &program, 0, 0);
+    if (result < 0)
+        return fail(STEP_SECCOMP);
+    if (!notify)
+        return 0;
+    if (send_message(MSG_SECCOMP, self.index, (int32_t)result, -1) < 0)
+        return fail(STEP_SOCKET);
+    return await_go(self.index);
+}

@@ -1,0 +1,221 @@
+/* The standalone binary: Python, the hot modules and the C parts in one executable.
+ *
+ * Only Python's core is started (PyConfig._init_main = 0): built-in and frozen modules, no codecs but UTF-8, no io, no path.
+ * That suffices for the hot commands. pyrun.cold starts the rest, which lies in the archive, when a command wants it. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <dlfcn.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "image.h"
+
+extern const struct _frozen frozen_modules[];
+extern const char archive[], archive_end[];
+
+PyMODINIT_FUNC PyInit__cffi_backend(void);
+PyMODINIT_FUNC PyInit__json(void);
+PyMODINIT_FUNC PyInit__native(void);
+
+int _PySignal_Init(int install_handlers);
+
+static void check(PyStatus status)
+{
+    if (PyStatus_Exception(status))
+        Py_ExitStatusException(status);
+}
+
+/* --- pyrun._standalone: what pyrun/cold.py needs of this file ------------------------------------------------------------ */
+
+static PyObject *start_rest(PyObject *module, PyObject *unused)
+{
+    PyStatus status = _Py_InitializeMain();
+    if (PyStatus_Exception(status)) {
+        PyErr_SetString(PyExc_SystemError, status.err_msg ? status.err_msg : "Python does not start");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *load_library(PyObject *module, PyObject *path)
+{
+    const char *name = PyUnicode_AsUTF8(path);
+    if (!name)
+        return NULL;
+    if (!dlopen(name, RTLD_NOW | RTLD_GLOBAL)) {
+        PyErr_SetString(PyExc_ImportError, dlerror());
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_archive(PyObject *module, PyObject *unused)
+{
+    return PyMemoryView_FromMemory((char *)archive, archive_end - archive, PyBUF_READ);
+}
+
+static PyMethodDef methods[] = {
+    {"start_rest", start_rest, METH_NOARGS, "Starts what _init_main = 0 left out."},
+    {"load_library", load_library, METH_O, "Loads a shared library (path), so that extension modules find it."},
+    {"archive", get_archive, METH_NOARGS, "The archive of the cold part, a memoryview."},
+    {NULL, NULL, 0, NULL}
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "pyrun._standalone", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+static PyObject *init_standalone(void)
+{
+    return PyModule_Create(&definition);
+}
+
+/* --- starting ----------------------------------------------------------------------------------------------------- */
+
+/* Modules inside a package cannot be Python's built-in ones; so they are made here. */
+static void add_module(PyObject *package, const char *name, PyObject *(*init)(void))
+{
+    PyObject *module = init();
+    PyObject *full_name = PyUnicode_FromFormat("pyrun.%s", name);
+    if (!module || !full_name || PyObject_SetItem(PyImport_GetModuleDict(), full_name, module) < 0
+        || PyObject_SetAttrString(package, name, module) < 0) {
+        PyErr_Print();
+        _exit(1);
+    }
+    Py_DECREF(full_name);
+    Py_DECREF(module);
+}
+
+static PyObject *import(const char *name)
+{
+    PyObject *module = PyImport_ImportModule(name);
+    if (!module) {
+        PyErr_Print();
+        _exit(1);
+    }
+    return module;
+}
+
+static void start_python(void)
+{
+    PyPreConfig preconfig;
+    PyPreConfig_InitIsolatedConfig(&preconfig);
+    preconfig.utf8_mode = 1;
+    check(Py_PreInitialize(&preconfig));
+
+    PyImport_AppendInittab("_cffi_backend", PyInit__cffi_backend);
+    PyImport_FrozenModules = frozen_modules;
+
+    PyConfig config;
+    PyConfig_InitIsolatedConfig(&config);
+    config._init_main = 0;
+    config.site_import = 0;
+    config.install_signal_handlers = 0;
+    config.pathconfig_warnings = 0;
+    config.module_search_paths_set = 1;    /* and empty: everything comes from the executable */
+    config.use_hash_seed = 1;              /* the image is the same with every build */
+    config.hash_seed = 0;
+    check(PyConfig_SetString(&config, &config.program_name, L"pyrun"));
+    wchar_t **paths[] = {&config.executable, &config.base_executable, &config.prefix, &config.base_prefix,
+                         &config.exec_prefix, &config.base_exec_prefix, &config.stdlib_dir};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        check(PyConfig_SetString(&config, paths[i], L""));
+    check(Py_InitializeFromConfig(&config));
+    PyConfig_Clear(&config);
+    /* Part of what _init_main = 0 leaves out; without it the import of _signal crashes. */
+    if (_PySignal_Init(0) < 0)
+        Py_FatalError("no signals");
+}
+
+/* Everything that a hot command may import. What these modules do while they are imported must not depend on the machine. */
+static void import_all(void)
+{
+    import("encodings.utf_8");
+    PyObject *codec = PyCodec_Encoder("utf-8");    /* makes the registry of codecs and error handlers */
+    if (!codec) {
+        PyErr_Print();
+        _exit(1);
+    }
+    Py_DECREF(codec);
+
+    PyObject *package = import("pyrun");
+    add_module(package, "_standalone", init_standalone);
+    add_module(package, "_json", PyInit__json);
+    add_module(package, "_native", PyInit__native);
+    for (const struct _frozen *module = frozen_modules; module->name; module++)
+        import(module->name);
+
+    PyObject *gc = import("gc");
+    Py_XDECREF(PyObject_CallMethod(gc, "collect", NULL));
+    Py_XDECREF(PyObject_CallMethod(gc, "freeze", NULL));
+}
+
+/* _signal noted when it was imported which signals the process ignored, and made SIGINT a KeyboardInterrupt. */
+static void set_signals(void)
+{
+    PyObject *module = import("_signal");
+    signal(SIGPIPE, SIG_IGN);    /* as Python does: a reader that has gone is an error to handle, not the end */
+    for (int number = 1; number < NSIG; number++) {
+        PyOS_sighandler_t handler = PyOS_getsig(number);
+        const char *name = handler == SIG_IGN ? "SIG_IGN" : number == SIGINT ? "default_int_handler" : NULL;
+        if (!name)
+            continue;
+        PyObject *function = PyObject_GetAttrString(module, name);
+        Py_XDECREF(PyObject_CallMethod(module, "signal", "iO", number, function));
+        Py_DECREF(function);
+    }
+}
+
+/* posix.environ was filled when the module was imported. */
+static void set_environment(void)
+{
+    PyObject *values = PyObject_GetAttrString(import("posix"), "environ");
+    PyDict_Clear(values);
+    for (char **entry = environ; entry && *entry; entry++) {
+        const char *equals = strchr(*entry, '=');
+        if (!equals)
+            continue;
+        PyObject *name = PyBytes_FromStringAndSize(*entry, equals - *entry), *value = PyBytes_FromString(equals + 1);
+        if (name && value)
+            PyDict_SetDefault(values, name, value);    /* of duplicates the first holds, as for getenv */
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+    }
+    Py_DECREF(values);
+}
+
+static int run_main(int argc, char **argv)
+{
+    PyObject *words = PyList_New(0), *main = PyObject_GetAttrString(import("pyrun.__main__"), "main");
+    for (int i = 1; i < argc; i++) {
+        PyObject *word = PyUnicode_DecodeFSDefault(argv[i]);
+        PyList_Append(words, word);
+        Py_XDECREF(word);
+    }
+    PyObject *result = PyObject_CallOneArg(main, words);
+    if (!result) {
+        /* A fault of pyrun's own. The traceback needs the rest of Python. */
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        Py_XDECREF(PyObject_CallMethod(import("pyrun.cold"), "start", NULL));
+        PyErr_Restore(type, value, traceback);
+        PyErr_Print();
+        return 1;
+    }
+    return (int)PyLong_AsLong(result);
+}
+
+int main(int argc, char **argv)
+{
+    if (!image_awake) {
+        image_prepare();
+        start_python();
+        import_all();
+        image_write();
+    }
+    image_wake();
+    set_signals();
+    set_environment();
+    int status = run_main(argc, argv);
+    Py_XDECREF(PyObject_CallMethod(import("pyrun.cold"), "finish", NULL));
+    _exit(status);
+}

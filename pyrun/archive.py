@@ -1,0 +1,156 @@
+"""The importer of the standalone binary's cold part: modules and data files that lie in the executable (csrc/archive.py)."""
+
+import _imp
+import marshal
+import posix
+import sys
+from _frozen_importlib import ModuleSpec
+
+# Modules of the archive seem to lie in this directory.
+ROOT = "/proc/self/exe/"
+# Where the descriptors of shared objects begin: out of the way of fds that the caller passes on.
+LOWEST_FD = 512
+
+
+def install(standalone):
+    """Makes the archive part of the import system. standalone: the module pyrun._standalone."""
+    archive = Archive(standalone)
+    sys.meta_path.append(archive)
+    # Data files of the package itself are found through its loader.
+    package = sys.modules["pyrun"]
+    package.__spec__ = archive.spec("pyrun", "pyrun/__init__.py", True)
+    package.__file__ = package.__spec__.origin
+    package.__path__ = package.__spec__.submodule_search_locations
+
+
+class Archive:
+    """A finder and loader. Layout: 8 bytes with the index's size, the index (marshal), the contents.
+
+    modules: name -> (file, whether it is a package, start, end) of a code object (marshal)
+    extensions: name -> (file, names of the libraries it needs)
+    files: name -> (start, end)
+    """
+
+    def __init__(self, standalone):
+        self.standalone = standalone
+        self.data = standalone.archive()
+        self.base = 8 + int.from_bytes(self.data[:8], "little")
+        self.modules, self.extensions, self.files = marshal.loads(self.data[8:self.base])
+        self.loaded = {}
+
+    # --- finder and loader ---
+
+    def find_spec(self, name, path=None, target=None):
+        if name in self.modules:
+            file, is_package, _, _ = self.modules[name]
+            return self.spec(name, file, is_package)
+        if name in self.extensions:
+            file, libraries = self.extensions[name]
+            for library in libraries:
+                if library not in self.loaded:
+                    self.standalone.load_library(self.in_memory(library))
+            return ModuleSpec(name, self, origin=self.in_memory(file))
+        return None
+
+    def spec(self, name, file, is_package):
+        spec = ModuleSpec(name, self, origin=ROOT + file, is_package=is_package)
+        if is_package:
+            spec.submodule_search_locations.append(spec.origin.rpartition("/")[0])
+        spec.has_location = True
+        spec.cached = None
+        return spec
+
+    def create_module(self, spec):
+        return _imp.create_dynamic(spec) if spec.name in self.extensions else None
+
+    def exec_module(self, module):
+        name = module.__spec__.name
+        if name in self.extensions:
+            _imp.exec_dynamic(module)
+        else:
+            exec(self.get_code(name), module.__dict__)
+
+    def get_code(self, name):
+        _, _, start, end = self.modules[name]
+        return marshal.loads(self.data[self.base + start:self.base + end])
+
+    def is_package(self, name):
+        return self.modules[name][1]
+
+    def in_memory(self, file):
+        """A path by which the dynamic linker can open a file of the archive. The memfd stays open: a path names one library."""
+        if file not in self.loaded:
+            import fcntl
+
+            fd = posix.memfd_create(file, posix.MFD_CLOEXEC)
+            rest = self.get_data(ROOT + file)
+            while rest:
+                rest = rest[posix.write(fd, rest):]
+            try:
+                high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOWEST_FD)
+                posix.close(fd)
+                fd = high
+            except OSError:  # RLIMIT_NOFILE is lower than that
+                pass
+            self.loaded[file] = f"/proc/self/fd/{fd}"
+        return self.loaded[file]
+
+    # --- data files: importlib.resources and pkgutil.get_data ---
+
+    def get_data(self, path):
+        """The content (bytes) of a file. path: below a module's __file__."""
+        try:
+            start, end = self.files[path.removeprefix(ROOT)]
+        except KeyError:
+            raise FileNotFoundError(2, "No such file or directory", path) from None
+        return bytes(self.data[self.base + start:self.base + end])
+
+    def get_resource_reader(self, name):
+        return Reader(self, ROOT + self.modules[name][0].rpartition("/")[0]) if self.is_package(name) else None
+
+
+class Reader:
+    """What importlib.resources asks for: the directory of a package."""
+
+    def __init__(self, archive, path):
+        self.archive = archive
+        self.path = path
+
+    def files(self):
+        return Resource(self.archive, self.path)
+
+
+class Resource:
+    """A file or directory of the archive, as importlib.resources.abc.Traversable has it."""
+
+    def __init__(self, archive, path):
+        self.archive = archive
+        self.path = path
+        self.name = path.rpartition("/")[2]
+
+    def joinpath(self, *names):
+        return Resource(self.archive, "/".join((self.path, *names)))
+
+    __truediv__ = joinpath
+
+    def read_bytes(self):
+        return self.archive.get_data(self.path)
+
+    def read_text(self, encoding="utf-8"):
+        return self.read_bytes().decode(encoding)
+
+    def open(self, mode="r", *, encoding="utf-8"):
+        import io
+
+        return io.BytesIO(self.read_bytes()) if "b" in mode else io.StringIO(self.read_text(encoding))
+
+    def is_file(self):
+        return self.path.removeprefix(ROOT) in self.archive.files
+
+    def is_dir(self):
+        return next(self.iterdir(), None) is not None
+
+    def iterdir(self):
+        directory = self.path.removeprefix(ROOT) + "/"
+        names = {name[len(directory):].partition("/")[0] for name in self.archive.files if name.startswith(directory)}
+        return (self.joinpath(name) for name in sorted(names))

@@ -1,0 +1,81 @@
+"""All faults of a config at once, by jsonschema and the rules."""
+
+import functools
+import re
+
+import jsonschema
+
+from pyrun import rules, schemas
+from pyrun.shape import describe, path_of
+
+TYPES = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+
+
+def faults(config, bundle):
+    """Every fault of a config (dict) in a bundle (directory, str): a list of (path, message), empty when it is valid.
+
+    A rule is left out where a member it reads has a fault of its own.
+    """
+    config = without_nulls(config)
+    found = list(schema_faults("config", config))
+    wrong = [path for path, _ in found]
+    return found + list(rules.broken(config, bundle, lambda path: not any(_touch(path, other) for other in wrong)))
+
+
+def schema_faults(name, value):
+    """Yields (path, message) for what in a value breaks specs/NAME.schema.json. Members that are null count as left out."""
+    seen = set()
+    for error in validator(name).iter_errors(without_nulls(value)):
+        for fault in _explain(error):
+            if fault not in seen:
+                seen.add(fault)
+                yield fault
+
+
+@functools.cache
+def validator(name):
+    """A validator for specs/NAME.schema.json that agrees with the hot checks on two points where jsonschema is lenient."""
+    base = jsonschema.Draft202012Validator
+    # 1.0 is no integer to the callers' decoders either.
+    types = base.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    strict = jsonschema.validators.extend(base, {"pattern": _pattern}, type_checker=types)
+    return strict(schemas.load(name))
+
+
+def without_nulls(value):
+    if isinstance(value, dict):
+        return {key: without_nulls(member) for key, member in value.items() if member is not None}
+    return [without_nulls(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _pattern(_validator, pattern, value, _schema):
+    """`$` is the end of the string in ECMA 262, which JSON Schema refers to; Python's is also before a last newline."""
+    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _explain(error):
+    keys, schema, keyword, limit = list(error.absolute_path), error.schema, error.validator, error.validator_value
+    message = schema.get("errorMessage")
+    if "propertyNames" in error.absolute_schema_path:
+        keys.append(error.instance)
+    if keyword == "required":
+        for name in limit:
+            if name not in error.instance:
+                member = schema.get("properties", {}).get(name, {})
+                yield path_of([*keys, name]), describe("required", None, None, member.get("errorMessage"))
+        return
+    if keyword in ("minimum", "maximum"):
+        keyword, limit = "range", (schema["minimum"], schema["maximum"])
+    elif keyword == "type":
+        limit = TYPES[limit]
+    elif keyword == "anyOf":
+        limit = [name for choice in limit for name in choice["required"]]
+    yield path_of(keys), describe(keyword, limit, error.instance, message)
+
+
+def _touch(path, other):
+    """Whether one of two paths lies at or below the other."""
+    if len(path) > len(other):
+        path, other = other, path
+    return other.startswith(path) and other[len(path) : len(path) + 1] in ("", ".", "[")
