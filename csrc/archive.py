@@ -19,9 +19,11 @@ EXCLUDED = """
 # Encodings that are asked for by name.
 ENCODINGS = [f"encodings.{name}" for name in "aliases ascii idna latin_1 punycode raw_unicode_escape unicode_escape utf_8 utf_8_sig utf_16 utf_32".split()]
 # Extension modules that are shared objects in Debian's Python. Others (_ssl, _bz2 …) need libraries that are not carried.
-EXTENSIONS = ["_contextvars", "_ctypes", "_json", "_queue", "_typing", "mmap", "resource", "termios"]
+EXTENSIONS = ["_contextvars", "_ctypes", "_json", "_queue", "mmap", "resource", "termios"]
+# What is carried whether or not a cold module imports it by name.
+PACKAGES = ["jsonschema", "ptrace.debugger", "ptrace.syscall", "traceback"]
 # Data files of packages: jsonschema reads its metaschemas.
-DATA = ["jsonschema/schemas/*.json"]
+DATA = ["jsonschema/schemas/**/*"]
 SYSTEM_LIBRARIES = re.compile(r"(libc|libm|libdl|libpthread|ld-linux.*)\.so\.\d+")
 
 
@@ -50,7 +52,7 @@ def make(root, cold, target):
             files[file.name] = place(file.read_bytes())
             shared.append(file)
     for pattern in DATA:
-        for path in sorted(site.glob(pattern)):
+        for path in sorted(path for path in site.glob(pattern) if path.is_file()):
             files[str(path.relative_to(site))] = place(path.read_bytes())
     for path in sorted((root / "specs").glob("*.json")):
         files[f"pyrun/specs/{path.name}"] = place(path.read_bytes())
@@ -63,7 +65,7 @@ def make(root, cold, target):
 def find(root, site, dynload, cold):
     """(name, path, is_package) of every module that `cold` may import and that is Python source, sorted."""
     finder = modulefinder.ModuleFinder([str(root), str(site), str(dynload.parent), str(dynload)], excludes=EXCLUDED)
-    for name in ["encodings", *ENCODINGS, *cold, "traceback"]:
+    for name in ["encodings", *ENCODINGS, *PACKAGES, *cold]:
         finder.import_hook(name)
     for name, module in sorted(finder.modules.items()):
         path = Path(module.__file__ or "")

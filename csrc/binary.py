@@ -18,7 +18,7 @@ CODECS = ["encodings", "encodings.aliases", "encodings.utf_8"]
 CFFI = "1.17.1"
 # No PIE: the image (csrc/image.h) lies at fixed addresses.
 LDFLAGS = ["-no-pie", "-Wl,-z,now,-z,relro,-z,noexecstack,-O1,--gc-sections,--build-id=none,--hash-style=gnu",
-           *(f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "free"))]
+           *(f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "free", "_Py_Deepfreeze_Init"))]
 LIBRARIES = ["-Wl,-Bstatic", "-lseccomp", "-lffi", "-lexpat", "-lz", "-Wl,-Bdynamic", "-lm", "-ldl"]
 
 
@@ -68,8 +68,14 @@ def compile_c(source):
 
 def incbin(name, path):
     """Assembler source of `const char NAME[], NAME_end[]` with the content of a file."""
-    return (f'.section .rodata\n.balign 64\n.global {name}, {name}_end\n{name}:\n.incbin "{path}"\n{name}_end:\n.byte 0\n'
+    return (f'.section .lrodata,"a",@progbits\n.balign 64\n.global {name}, {name}_end\n{name}:\n.incbin "{path}"\n{name}_end:\n.byte 0\n'
             '.section .note.GNU-stack,"",@progbits\n')
+
+
+# .lrodata is a segment of its own: what the awake process never reads is not mapped along with what it reads.
+FROZEN_HEAD = """#include <Python.h>
+#define FROZEN static const unsigned char __attribute__((section(".lrodata")))
+"""
 
 
 def freeze(cold):
@@ -82,10 +88,10 @@ def freeze(cold):
     arrays, rows = [], []
     for index, (name, path) in enumerate(module for module in modules if module[0] not in cold):
         code = marshal.dumps(compile_hot(path))
-        arrays.append(f"static const unsigned char code{index}[] = {{{','.join(map(str, code))}}};\n")
+        arrays.append(f"FROZEN code{index}[] = {{{','.join(map(str, code))}}};\n")
         rows.append(f'    {{"{name}", code{index}, {len(code)}, {int(path.stem == "__init__")}, 0}},\n')
     target = BUILD / "frozen.c"
-    target.write_text(f"#include <Python.h>\n{''.join(arrays)}const struct _frozen frozen_modules[] = {{\n{''.join(rows)}    {{0}}\n}};\n")
+    target.write_text(f"{FROZEN_HEAD}{''.join(arrays)}const struct _frozen frozen_modules[] = {{\n{''.join(rows)}    {{0}}\n}};\n")
     return target
 
 
@@ -107,3 +113,7 @@ def write_exports(shared, target):
         names |= {line.split()[-1].partition("@")[0] for line in lines if "@" not in line}
     target.write_text("{\n" + "".join(f"    {name};\n" for name in sorted(names)) + "};\n")
     return target
+
+
+if __name__ == "__main__":
+    build_binary()

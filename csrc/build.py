@@ -68,7 +68,8 @@ def build_init():
             target.write_bytes(b"")
             return target
         run(compiler, "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
-            "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections,-z,noexecstack,--build-id=none",
+            "-fno-pie", "-no-pie", "-ffunction-sections", "-fdata-sections",
+            "-Wl,--gc-sections,-z,noexecstack,-z,noseparate-code,-z,norelro,--build-id=none",
             "-iquote", CSRC, "-idirafter", "/usr/include", "-idirafter", f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}",
             "-o", target, *sources)
     return target
@@ -151,9 +152,9 @@ def main(what):
     build_extensions()
     build_generated()
     if what == "binary":
-        import binary
-
-        binary.build_binary()
+        # In a process that has done nothing else, so that what it makes is always the same: marshal and sets show the history.
+        os.set_inheritable(lock, True)
+        os.execve(sys.executable, [sys.executable, CSRC / "binary.py"], os.environ | {"PYTHONHASHSEED": "0"})
 
 
 if __name__ == "__main__":

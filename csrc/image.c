@@ -15,7 +15,7 @@ int image_awake;
 #define MEMORY_SIZE (8UL << 20)
 #define PAGE 4096UL
 
-/* .lbss lies behind all other data, so that what is left of it ends the image and takes no room in the file. */
+/* .lbss lies behind all other data: what is left of this memory is no part of the image. */
 static _Alignas(PAGE) char memory[MEMORY_SIZE] __attribute__((section(".lbss")));
 static size_t memory_used;
 
@@ -32,14 +32,14 @@ static int in_image(const void *address)
     return (const char *)address >= memory && (const char *)address < memory + MEMORY_SIZE;
 }
 
-/* Blocks come in sizes that are powers of two, so that a freed one serves the next request of its size. */
+/* Blocks come in sizes that are 4 to 8 times a power of two, so that a freed one serves the next request of its size. */
 struct block {
-    size_t order;
-    struct block *next;     /* while free; here the caller's memory begins, 16 bytes behind `order` */
+    size_t size;            /* with the header */
+    struct block *next;     /* while it is free */
 };
-#define HEADER 16
-#define ORDERS 40
-static struct block *free_blocks[ORDERS];
+#define HEADER 16           /* the caller's memory behind it is aligned so */
+#define CLASSES 256
+static struct block *free_blocks[CLASSES];
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -51,17 +51,25 @@ static struct block *block_of(void *address)
     return (struct block *)((char *)address - HEADER);
 }
 
+/* The list of free blocks for *size, which becomes the size of those blocks. */
+static struct block **class_of(size_t *size)
+{
+    size_t step = HEADER, row = 0;
+    while (step * 8 < *size)
+        step *= 2, row++;
+    *size = (*size + step - 1) & -step;
+    return &free_blocks[row * 8 + *size / step - 1];
+}
+
 static void *take(size_t size)
 {
-    size_t order = 5;
-    while ((1UL << order) < size + HEADER)
-        order++;
-    struct block *block = free_blocks[order];
+    size += HEADER;
+    struct block **list = class_of(&size), *block = *list;
     if (block)
-        free_blocks[order] = block->next;
-    else if (!(block = cut(1UL << order)))
+        *list = block->next;
+    else if (!(block = cut(size)))
         return NULL;
-    block->order = order;
+    block->size = size;
     return (char *)block + HEADER;
 }
 
@@ -86,9 +94,9 @@ void __wrap_free(void *address)
     if (!in_image(address)) {
         __real_free(address);
     } else if (!image_awake) {
-        struct block *block = block_of(address);
-        block->next = free_blocks[block->order];
-        free_blocks[block->order] = block;
+        struct block *block = block_of(address), **list = class_of(&block->size);
+        block->next = *list;
+        *list = block;
     }
 }
 
@@ -98,7 +106,7 @@ void *__wrap_realloc(void *address, size_t size)
         return __real_realloc(address, size);
     void *fresh = __wrap_malloc(size);
     if (address && fresh) {
-        size_t old = (1UL << block_of(address)->order) - HEADER;
+        size_t old = block_of(address)->size - HEADER;
         memcpy(fresh, address, old < size ? old : size);
         __wrap_free(address);
     }
@@ -129,7 +137,7 @@ void image_prepare(void)
 
 /* --- writing, waking ----------------------------------------------------------------------------------------------- */
 
-extern char __data_start[], _end[];
+extern char __data_start[];
 
 /* What CPython keeps about the thread it runs in. After fork() it does the same with the same three. */
 static void set_thread(unsigned long ident, unsigned long native)
@@ -144,8 +152,8 @@ void image_write(void)
 {
     set_thread(0, 0);
     image_awake = 1;
-    for (const char *at = __data_start; at < _end;) {
-        ssize_t written = write(1, at, _end - at);
+    for (const char *at = __data_start, *end = memory + memory_used; at < end;) {
+        ssize_t written = write(1, at, end - at);
         if (written < 0)
             _exit(1);
         at += written;

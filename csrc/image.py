@@ -15,22 +15,22 @@ LOWEST_FOREIGN = 0x10000000
 def make(seed, target):
     """Writes the executable `target` (Path) made from `seed` (Path)."""
     elf = bytearray(seed.read_bytes())
-    symbols = addresses(seed, {"__data_start", "_end"})
-    start, end = symbols["__data_start"], symbols["_end"]
-    memory, maps = run(seed)
-    if len(memory) != end - start:
-        raise SystemExit(f"build: the seed wrote {len(memory)} bytes, not {end - start}")
-    clear_copies(seed, memory, start)
-    refuse_foreign(seed, memory, start, maps)
+    header, offset, address, _, memory_size = data_segment(elf)
+    start = data_start(seed)
+    image, maps = run(seed)
+    if len(image) > address + memory_size - start:
+        raise SystemExit("build: the seed's data segment is not one piece")
+    clear_copies(seed, image, start)
+    refuse_foreign(seed, image, start, maps)
 
-    header, offset, address, file_size, memory_size = data_segment(elf)
-    kept = elf[:offset + start - address]
-    used = min(len(memory), len(memory.rstrip(b"\0")) + PAGE - 1 & -PAGE)
-    struct.pack_into("<Q", kept, header + 32, start - address + used)  # p_filesz; p_memsz stays, what follows is zero
-    kept[40:48] = bytes(8)   # no section headers: the symbols stay with the seed
-    kept[60:64] = bytes(4)
+    # The segment with its image goes to the end of the file. What comes before the data proper (.got, .dynamic) stays as it was.
+    segment = elf[offset:offset + start - address] + image
+    fresh_offset = (len(elf) + PAGE - 1 & -PAGE) + address % PAGE
+    elf += bytes(fresh_offset - len(elf)) + segment
+    struct.pack_into("<Q", elf, header + 8, fresh_offset)
+    struct.pack_into("<Q", elf, header + 32, len(segment))    # p_filesz; p_memsz stays, what follows is zero
     fresh = target.with_name(target.name + ".new")
-    fresh.write_bytes(kept + memory[:used])
+    fresh.write_bytes(elf)
     fresh.chmod(0o755)
     fresh.rename(target)
 
@@ -40,19 +40,20 @@ def run(seed):
     # libc's own memory shall lie where no small number can be taken for its address.
     environment = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=0"}
     process = subprocess.Popen(["setarch", "-R", seed], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0)
-    memory = bytearray()
+    image = bytearray()
     while part := os.read(process.stdout.fileno(), 1 << 20):
-        memory += part
+        image += part
     maps = Path(f"/proc/{process.pid}/maps").read_text()
     process.stdin.close()
     if process.wait():
         raise SystemExit(f"build: {seed} ended with {process.returncode}")
-    return memory, maps
+    return image, maps
 
 
-def addresses(seed, names):
+def data_start(seed):
+    """Where the data begins that the program itself writes to."""
     lines = subprocess.run(["nm", seed], check=True, capture_output=True, text=True).stdout.splitlines()
-    return {name: int(value, 16) for value, _, name in (line.split() for line in lines if len(line.split()) == 3) if name in names}
+    return next(int(line.split()[0], 16) for line in lines if line.endswith(" __data_start"))
 
 
 def data_segment(elf):
@@ -66,16 +67,16 @@ def data_segment(elf):
     raise SystemExit("build: the seed has no data segment")
 
 
-def clear_copies(seed, memory, start):
+def clear_copies(seed, image, start):
     """Zeroes the variables of libc that the executable holds (stderr, environ …): the dynamic linker fills them at each start."""
     for line in subprocess.run(["readelf", "-rW", seed], check=True, capture_output=True, text=True).stdout.splitlines():
         words = line.split()
         if len(words) > 2 and words[2] == "R_X86_64_COPY":
             place = int(words[0], 16) - start
-            memory[place:place + 8] = bytes(8)
+            image[place:place + 8] = bytes(8)
 
 
-def refuse_foreign(seed, memory, start, maps):
+def refuse_foreign(seed, image, start, maps):
     """Stops the build if a word of the image could be an address of memory that the next process will not have."""
     ranges = []
     for line in maps.splitlines():
@@ -84,7 +85,7 @@ def refuse_foreign(seed, memory, start, maps):
             ranges.append((low, high, line.split()[-1]))
     lowest = min(low for low, _, _ in ranges)
     bad = []
-    for index, word in enumerate(array.array("Q", bytes(memory))):
+    for index, word in enumerate(array.array("Q", bytes(image[:len(image) & -8]))):
         if word >= lowest:
             bad += [f"{start + index * 8:#x}: {word:#x} in {name}" for low, high, name in ranges if low <= word < high]
     if bad:

@@ -26,10 +26,20 @@ static void check(PyStatus status)
         Py_ExitStatusException(status);
 }
 
+/* Python interns all names of its deep-frozen standard library when it starts. pyrun's names would become the same objects
+ * as theirs, strewn over a megabyte of data, and each one used costs a page. It is done when the rest is started. */
+int __real__Py_Deepfreeze_Init(void);
+int __wrap__Py_Deepfreeze_Init(void)
+{
+    return 0;
+}
+
 /* --- pyrun._standalone: what pyrun/cold.py needs of this file ------------------------------------------------------------ */
 
 static PyObject *start_rest(PyObject *module, PyObject *unused)
 {
+    if (__real__Py_Deepfreeze_Init() < 0)
+        return PyErr_NoMemory();
     PyStatus status = _Py_InitializeMain();
     if (PyStatus_Exception(status)) {
         PyErr_SetString(PyExc_SystemError, status.err_msg ? status.err_msg : "Python does not start");
@@ -69,6 +79,24 @@ static PyObject *init_standalone(void)
     return PyModule_Create(&definition);
 }
 
+/* --- _typing: what typing needs of C ------------------------------------------------------------------------------------ */
+
+static PyObject *same(PyObject *module, PyObject *value)
+{
+    Py_INCREF(value);
+    return value;
+}
+
+static PyMethodDef typing_methods[] = {{"_idfunc", same, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+
+static struct PyModuleDef typing_definition = {PyModuleDef_HEAD_INIT, "_typing", NULL, -1, typing_methods, NULL, NULL, NULL, NULL};
+
+/* Debian has it as a shared object, which only a process with /proc could load from memory. */
+static PyObject *init_typing(void)
+{
+    return PyModule_Create(&typing_definition);
+}
+
 /* --- starting ----------------------------------------------------------------------------------------------------- */
 
 /* Modules inside a package cannot be Python's built-in ones; so they are made here. */
@@ -103,6 +131,7 @@ static void start_python(void)
     check(Py_PreInitialize(&preconfig));
 
     PyImport_AppendInittab("_cffi_backend", PyInit__cffi_backend);
+    PyImport_AppendInittab("_typing", init_typing);
     PyImport_FrozenModules = frozen_modules;
 
     PyConfig config;
@@ -115,7 +144,9 @@ static void start_python(void)
     config.use_hash_seed = 1;              /* the image is the same with every build */
     config.hash_seed = 0;
     check(PyConfig_SetString(&config, &config.program_name, L"pyrun"));
-    wchar_t **paths[] = {&config.executable, &config.base_executable, &config.prefix, &config.base_prefix,
+    /* Python looks for a pyvenv.cfg beside the executable: not in the current directory, which may be anybody's. */
+    check(PyConfig_SetString(&config, &config.executable, L"/proc/self/exe"));
+    wchar_t **paths[] = {&config.base_executable, &config.prefix, &config.base_prefix,
                          &config.exec_prefix, &config.base_exec_prefix, &config.stdlib_dir};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         check(PyConfig_SetString(&config, paths[i], L""));
@@ -144,59 +175,82 @@ static void import_all(void)
     for (const struct _frozen *module = frozen_modules; module->name; module++)
         import(module->name);
 
+    /* A command is too short for garbage to pile up: it shall not be looked for each time a config is read. */
     PyObject *gc = import("gc");
     Py_XDECREF(PyObject_CallMethod(gc, "collect", NULL));
     Py_XDECREF(PyObject_CallMethod(gc, "freeze", NULL));
+    Py_XDECREF(PyObject_CallMethod(gc, "set_threshold", "iii", 50000, 10, 10));
+}
+
+/* What the awake process calls, found while the image is made. */
+static struct {
+    PyObject *main, *start, *finish, *signal, *ignore, *interrupt, *environ;
+} found;
+
+static void find_all(void)
+{
+    static const struct {
+        PyObject **place;
+        const char *module, *name;
+    } wanted[] = {
+        {&found.main, "pyrun.__main__", "main"},
+        {&found.start, "pyrun.cold", "start"},
+        {&found.finish, "pyrun.cold", "finish"},
+        {&found.signal, "_signal", "signal"},
+        {&found.ignore, "_signal", "SIG_IGN"},
+        {&found.interrupt, "_signal", "default_int_handler"},
+        {&found.environ, "posix", "environ"},
+    };
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        *wanted[i].place = PyObject_GetAttrString(import(wanted[i].module), wanted[i].name);
+        if (!*wanted[i].place)
+            Py_FatalError(wanted[i].name);
+    }
 }
 
 /* _signal noted when it was imported which signals the process ignored, and made SIGINT a KeyboardInterrupt. */
 static void set_signals(void)
 {
-    PyObject *module = import("_signal");
     signal(SIGPIPE, SIG_IGN);    /* as Python does: a reader that has gone is an error to handle, not the end */
-    for (int number = 1; number < NSIG; number++) {
-        PyOS_sighandler_t handler = PyOS_getsig(number);
-        const char *name = handler == SIG_IGN ? "SIG_IGN" : number == SIGINT ? "default_int_handler" : NULL;
-        if (!name)
-            continue;
-        PyObject *function = PyObject_GetAttrString(module, name);
-        Py_XDECREF(PyObject_CallMethod(module, "signal", "iO", number, function));
-        Py_DECREF(function);
+    for (int number = 1; number <= SIGSYS; number++) {
+        PyObject *handler = PyOS_getsig(number) == SIG_IGN ? found.ignore : number == SIGINT ? found.interrupt : NULL;
+        if (handler)
+            Py_XDECREF(PyObject_CallFunction(found.signal, "iO", number, handler));
     }
 }
 
 /* posix.environ was filled when the module was imported. */
 static void set_environment(void)
 {
-    PyObject *values = PyObject_GetAttrString(import("posix"), "environ");
-    PyDict_Clear(values);
+    PyDict_Clear(found.environ);
     for (char **entry = environ; entry && *entry; entry++) {
         const char *equals = strchr(*entry, '=');
         if (!equals)
             continue;
         PyObject *name = PyBytes_FromStringAndSize(*entry, equals - *entry), *value = PyBytes_FromString(equals + 1);
         if (name && value)
-            PyDict_SetDefault(values, name, value);    /* of duplicates the first holds, as for getenv */
+            PyDict_SetDefault(found.environ, name, value);    /* of duplicates the first holds, as for getenv */
         Py_XDECREF(name);
         Py_XDECREF(value);
     }
-    Py_DECREF(values);
 }
 
+/* The status that pyrun.__main__.main(words) returns. */
 static int run_main(int argc, char **argv)
 {
-    PyObject *words = PyList_New(0), *main = PyObject_GetAttrString(import("pyrun.__main__"), "main");
-    for (int i = 1; i < argc; i++) {
+    PyObject *words = PyList_New(0);
+    for (int i = 1; words && i < argc; i++) {
         PyObject *word = PyUnicode_DecodeFSDefault(argv[i]);
-        PyList_Append(words, word);
+        if (word)
+            PyList_Append(words, word);
         Py_XDECREF(word);
     }
-    PyObject *result = PyObject_CallOneArg(main, words);
+    PyObject *result = PyObject_CallOneArg(found.main, words);
     if (!result) {
         /* A fault of pyrun's own. The traceback needs the rest of Python. */
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        Py_XDECREF(PyObject_CallMethod(import("pyrun.cold"), "start", NULL));
+        Py_XDECREF(PyObject_CallNoArgs(found.start));
         PyErr_Restore(type, value, traceback);
         PyErr_Print();
         return 1;
@@ -210,12 +264,13 @@ int main(int argc, char **argv)
         image_prepare();
         start_python();
         import_all();
+        find_all();
         image_write();
     }
     image_wake();
     set_signals();
     set_environment();
     int status = run_main(argc, argv);
-    Py_XDECREF(PyObject_CallMethod(import("pyrun.cold"), "finish", NULL));
+    Py_XDECREF(PyObject_CallNoArgs(found.finish));
     _exit(status);
 }

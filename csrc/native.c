@@ -19,7 +19,6 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "plan.h"
@@ -298,25 +297,16 @@ static void read_control(struct msghdr *packet, int *fds, int *count, int *pid)
     *count = taken;
 }
 
-/* Until there is something to read. The time goes on while signals interrupt. */
+/* Until there is something to read. */
 static int await_input(int sock, int timeout)
 {
     struct pollfd one = {.fd = sock, .events = POLLIN};
-    struct timespec now, end;
+    int n;
 
     if (timeout < 0)
         return 0;
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += timeout / 1000;
-    end.tv_nsec += timeout % 1000 * 1000000L;
-    for (;;) {
-        int n = poll(&one, 1, timeout);
-        if (n != -1 || errno != EINTR)
-            return n == 0 ? -ETIMEDOUT : result(n);
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        long left = (end.tv_sec - now.tv_sec) * 1000 + (end.tv_nsec - now.tv_nsec) / 1000000;
-        timeout = left > 0 ? (int)left : 0;
-    }
+    n = poll(&one, 1, timeout);
+    return n == 0 ? -ETIMEDOUT : result(n);
 }
 
 int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pid, int timeout)
@@ -333,9 +323,7 @@ int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pi
 
     if (error < 0)
         return error;
-    do
-        n = recvmsg(sock, &packet, MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    n = recvmsg(sock, &packet, MSG_CMSG_CLOEXEC);
     if (n < 0)
         return -errno;
     read_control(&packet, fds, count, pid);

@@ -4,6 +4,7 @@ The check has two parts: the schema of specs/, as a table made from it (shape.py
 say (rules.py). A member that is null counts as left out, as it does for callers written in Go.
 """
 
+import errno
 import posix
 
 from pyrun import jsonio
@@ -13,6 +14,7 @@ from pyrun.shape import explain, show, walk
 FILE = "config.json"
 ID_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-."
 ID_LENGTH = 1024
+S_IFMT, S_IFDIR = 0o170000, 0o040000
 
 
 # --- reading -----------------------------------------------------------------------------------------------------------
@@ -25,9 +27,9 @@ def load(bundle):
     except FileNotFoundError:
         if _is_directory(bundle):
             raise Error(f"JSON specification file config.json not found in {bundle}: `pyrun spec` makes one") from None
-        raise Error(f"bundle {bundle}: {words(2)}: give the directory that holds config.json") from None
+        raise Error(f"bundle {bundle}: {words(errno.ENOENT)}: give the directory that holds config.json") from None
     except NotADirectoryError:
-        raise Error(f"bundle {bundle}: {words(20)}: give the directory that holds config.json") from None
+        raise Error(f"bundle {bundle}: {words(errno.ENOTDIR)}: give the directory that holds config.json") from None
     except OSError as error:
         raise Error(f"{bundle}/{FILE}: {words(error.errno)}") from None
 
@@ -47,17 +49,14 @@ def _decode(data, file):
         raise ConfigError("", f"syntax error: {error}", file) from None
     if type(value) is not dict:
         raise ConfigError("", f"must be an object, not {show(value)}", file)
-    # Both are rare, and costly to look for in what was decoded.
-    if b"null" in data:
+    if b"null" in data:  # rare, and costly to look for in what was decoded
         _drop_nulls(value)
-    if b"\\ud" in data or b"\\uD" in data:
-        _refuse_surrogates(value, file)
     return value
 
 
 def _is_directory(path):
     try:
-        return posix.stat(path).st_mode & 0o170000 == 0o040000
+        return posix.stat(path).st_mode & S_IFMT == S_IFDIR
     except OSError:
         return False
 
@@ -70,23 +69,6 @@ def _drop_nulls(value):
         if type(value) is dict:
             for name in [name for name, member in value.items() if member is None]:
                 del value[name]
-            rest.extend(value.values())
-        elif type(value) is list:
-            rest.extend(value)
-
-
-def _refuse_surrogates(value, file):
-    """Refuses half a surrogate pair: no system call could be given it. U+DC80 to U+DCFF are bytes of a name that is not UTF-8."""
-    rest = [value]
-    while rest:
-        value = rest.pop()
-        if type(value) is str:
-            try:
-                value.encode("utf-8", "surrogateescape")
-            except UnicodeEncodeError:
-                raise ConfigError("", f"{show(value)} holds half of a surrogate pair", file) from None
-        elif type(value) is dict:
-            rest.extend(value)
             rest.extend(value.values())
         elif type(value) is list:
             rest.extend(value)
@@ -112,8 +94,8 @@ def check_process(process, file="process.json"):
 
     fault = walk(_checks.PROCESS, process)
     if fault:
-        fault.append("process")
-        raise ConfigError(*explain(fault), file)
+        path, message = explain([*fault, "process"])
+        raise ConfigError(path, message, file)
     for path, message in rules.broken_process(process):
         raise ConfigError(path, message, file)
 

@@ -4,11 +4,13 @@ Every rule is a function that yields (path, message) for each fault: check() sto
 It stands in a table beside the members it reads, since it can only be asked where these have their right types.
 """
 
+import errno
 import posix
 
 from pyrun.errors import words
 from pyrun.shape import path_of, show
 
+S_IFMT, S_IFDIR = 0o170000, 0o040000
 NICE = range(-20, 20)
 # sched(7): the static priorities of SCHED_FIFO and SCHED_RR.
 REALTIME_PRIORITIES = range(1, 100)
@@ -33,7 +35,6 @@ def broken(config, bundle, sound=None):
 
     sound: function of a path like `linux.sysctl`: whether its value has the right types; None: all have.
     """
-
     if sound is None or sound("root"):
         yield from rootfs(config["root"], bundle)
     process, linux, namespaces = config.get("process"), config.get("linux"), {}
@@ -63,8 +64,8 @@ def rootfs(root, bundle):
     if path[0] != "/":
         path = f"{bundle}/{path}"
     try:
-        if posix.stat(path).st_mode & 0o170000 != 0o040000:
-            yield "root.path", f"invalid rootfs: {path}: {words(20)}"
+        if posix.stat(path).st_mode & S_IFMT != S_IFDIR:
+            yield "root.path", f"invalid rootfs: {path}: {words(errno.ENOTDIR)}"
     except OSError as error:
         yield "root.path", f"invalid rootfs: {path}: {words(error.errno)}"
 

@@ -36,7 +36,7 @@ def load(name):
 
     def document(file):
         if file not in files:
-            files[file] = json.loads(pkgutil.get_data("pyrun", f"specs/{file}"))
+            files[file] = json.loads(pkgutil.get_data("pyrun", f"specs/{file}") or b"")
         return files[file]
 
     def expand(schema, file):
@@ -158,7 +158,7 @@ def source():
     def count(value):
         if isinstance(value, tuple):
             counts[repr(value)] = counts.get(repr(value), 0) + 1
-        if isinstance(value, (tuple, dict)):
+        if isinstance(value, tuple | dict):
             for inner in value.values() if isinstance(value, dict) else value:
                 count(inner)
 

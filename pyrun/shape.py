@@ -30,9 +30,9 @@ def _walk_object(node, value):
             inner = members[name]
             return ["required", None, value, inner[-1] if type(inner) is tuple else None, name]
     if names:
-        for name in value:
+        for name, member in value.items():
             fault = _walk_string((str, *names), name)
-            if fault:
+            if fault and member is not None:
                 fault.append(name)
                 return fault
     if one_of:
@@ -162,7 +162,7 @@ def describe(keyword, limit, value, message):
         return f"missing{': ' + message if message else ''}"
     if keyword == "anyOf":
         return f"needs {' or '.join(limit)}"
-    return message or "must not be empty"
+    return message or (f"must have at most {limit} entries" if keyword == "maxItems" else "must not be empty")
 
 
 def path_of(keys):
@@ -184,7 +184,7 @@ def show(value):
         text = value if len(value) <= SHOWN else value[:SHOWN] + "…"
         return f'"{repr(text)[1:-1]}"'
     if type(value) is int and value.bit_length() > 128:
-        return "a number of many digits"  # which Python would refuse to write when they are more than 4300
+        return "a number of many digits"
     if value is None or value is True or value is False:
         return {None: "null", True: "true", False: "false"}[value]
     return KINDS[type(value)] if type(value) in (list, dict) else repr(value)

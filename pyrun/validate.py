@@ -68,7 +68,7 @@ def _explain(error):
     if keyword in ("minimum", "maximum"):
         keyword, limit = "range", (schema["minimum"], schema["maximum"])
     elif keyword == "type":
-        limit = TYPES[limit]
+        limit = TYPES[limit if isinstance(limit, str) else limit[0]]
     elif keyword == "anyOf":
         limit = [name for choice in limit for name in choice["required"]]
     yield path_of(keys), describe(keyword, limit, error.instance, message)

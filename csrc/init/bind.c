@@ -14,11 +14,18 @@ static mode_t target_type(const struct plan_op *op, int tree)
     return result == 0 && !S_ISDIR(st.st_mode) ? S_IFREG : S_IFDIR;
 }
 
+/* A directory can't cover a file, nor a file a directory; mount(2) says so with ENOTDIR, move_mount with EINVAL only. */
 static int bind_target(const struct plan_op *op, int tree)
 {
-    int target = path_target(op_text(op, 1), target_type(op, tree), 0755, NULL);
+    const mode_t type = target_type(op, tree);
+    int target = path_target(op_text(op, 1), type, 0755, NULL);
+    struct stat st;
 
-    return target < 0 ? fail(STEP_OPEN_TARGET) : target;
+    if (target < 0)
+        return fail(STEP_OPEN_TARGET);
+    if (fstat(target, &st) == 0 && S_ISDIR(st.st_mode) != S_ISDIR(type))
+        return fail_errno(STEP_MOVE_MOUNT, ENOTDIR);
+    return target;
 }
 
 static int idmap(const struct plan_op *op, int tree)

@@ -8,13 +8,13 @@
 
 static char **argv_list, **env_list;
 
+/* Fills in pointers to `count` strings that lie one after the other; returns where the next pointer goes. */
 static char **point_at(char **list, const char *text, uint64_t count)
 {
     for (; count > 0; count--) {
         *list++ = (char *)(uintptr_t)text;
         text += strlen(text) + 1;
     }
-    *list++ = NULL;
     return list;
 }
 
@@ -27,12 +27,12 @@ int exec_prepare(void)
 
     if (op->op != OP_EXEC || argv_list != NULL)
         return 0;
-    room = (size_t)(op->n[0] + op->n[1] + 2) * sizeof(char *);
+    room = (size_t)(op->n[0] + op->n[1] + 3) * sizeof(char *);
     argv_list = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (argv_list == MAP_FAILED)
         return fail(STEP_EXECVE);
-    env_list = point_at(argv_list, op_text(op, 1), op->n[0]);
-    point_at(env_list, op_text(op, 2), op->n[1]);
+    env_list = point_at(argv_list, op_text(op, 1), op->n[0]) + 1;
+    *point_at(env_list, op_text(op, 2), op->n[1]) = (char *)(uintptr_t)home_text();
     return cloexec_from((int)op->n[2]) < 0 ? fail(STEP_EXECVE) : 0;
 }
 

@@ -64,6 +64,7 @@ void report_and_exit(uint32_t index) __attribute__((noreturn));
 /* text.c: what snprintf would be for */
 char *put_text(char *at, const char *end, const char *text);
 char *put_number(char *at, const char *end, unsigned long number, unsigned base);
+int get_number(const char *text);
 
 /* proc.c: the host's procfs. fd_path: "self/fd/N", to be used relative to self.proc */
 void proc_init(void);
@@ -105,6 +106,9 @@ int copy_tree(int from, int to);
 /* nopivot.c */
 int unmount_kernel_views(void);
 
+/* home.c: "HOME=…" for the environment, NULL if OP_HOME was not in the plan */
+const char *home_text(void);
+
 /* exec.c: everything that OP_EXEC can have done before a seccomp filter is on */
 int exec_prepare(void);
 
@@ -115,7 +119,7 @@ op_function op_setns, op_oom_score_adj, op_rlimit, op_clone, op_barrier, op_dump
     op_timens, op_setid, op_setsid, op_keyring, op_propagation, op_lo_up, op_hostname, op_domainname, op_root, op_mount,
     op_bind, op_setattr, op_mkdir, op_device, op_symlink, op_mask, op_readonly, op_console, op_pivot, op_chroot,
     op_sysctl, op_proc_write, op_scheduler, op_ioprio, op_affinity, op_mempolicy, op_personality, op_umask, op_chdir,
-    op_chdir_check, op_exec_check, op_ready, op_wait_start, op_fix_stdio, op_bounding, op_ids, op_caps,
+    op_chdir_check, op_home, op_exec_check, op_ready, op_wait_start, op_fix_stdio, op_bounding, op_ids, op_caps,
     op_no_new_privs, op_seccomp, op_exec;
 
 #endif

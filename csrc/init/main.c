@@ -1,7 +1,6 @@
 /* Start, and the loop over the plan's ops. */
 #include "init.h"
 
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
@@ -43,23 +42,23 @@ static void fill_table(int first)
 
 int main(int argc, char **argv)
 {
-    long first = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
+    const int first = argc > 1 ? get_number(argv[1]) : 0;
 
     if (first < 3 || first > INT32_MAX - PLAN_MAX_FDS)
         return 1;
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);   /* CVE-2016-9962: before anything of a container can look at this process */
     prctl(PR_SET_NAME, "pyrun:init", 0, 0, 0);
     umask(0);
-    self.out = (int)first;
+    self.out = first;
     signals_init();
     proc_init();
-    if (cloexec_from((int)first) < 0) {
+    if (cloexec_from(first) < 0) {
         fail(STEP_OPEN);
         report_and_exit(UINT32_MAX);
     }
-    if (map_plan((int)first + 1) < 0)
+    if (map_plan(first + 1) < 0)
         report_and_exit(self.index);
-    fill_table((int)first);
+    fill_table(first);
     for (self.index = 0; self.index < self.plan->op_count; self.index++) {
         const struct plan_op *op = &self.ops[self.index];
         if (op_types[op->op].run(op) < 0)

@@ -48,6 +48,7 @@ const struct op_type op_types[OP_COUNT] = {
     [OP_UMASK] = {.run = op_umask},
     [OP_CHDIR] = {.run = op_chdir, .operands = {TEXT}},
     [OP_CHDIR_CHECK] = {.run = op_chdir_check, .operands = {TEXT}},
+    [OP_HOME] = {.run = op_home},
     [OP_EXEC_CHECK] = {.run = op_exec_check, .operands = {LIST}},
     [OP_READY] = {.run = op_ready},
     [OP_WAIT_START] = {.run = op_wait_start, .fd = 1},

@@ -175,6 +175,14 @@ static int next_name(struct walk *w, char name[NAME_MAX + 1])
     return size > 0;
 }
 
+static int close_failed(int fd)
+{
+    int error = errno;
+
+    close(fd);
+    return fail_with(error);
+}
+
 static int walk(const char *path, mode_t make, mode_t mode, int *made)
 {
     char name[NAME_MAX + 1];
@@ -191,12 +199,16 @@ static int walk(const char *path, mode_t make, mode_t mode, int *made)
     w.fd = fcntl(root_fd(), F_DUPFD_CLOEXEC, 0);
     if (w.fd < 0)
         return -1;
-    while ((more = next_name(&w, name)) > 0)
-        if (step(&w, name, w.rest[0] == '\0') < 0)
-            return -1;
+    do {
+        more = next_name(&w, name);
+        if (more > 0 && step(&w, name, w.rest[0] == '\0') < 0)
+            more = -1;
+    } while (more > 0);
+    if (more < 0)
+        return close_failed(w.fd);
     if (made != NULL)
         *made = w.made;
-    return more < 0 ? -1 : w.fd;
+    return w.fd;
 }
 
 static int open_in_root(const char *path, int flags, uint64_t resolve)
@@ -227,8 +239,11 @@ int path_open(const char *path, int flags)
     if (fd < 0 || (flags & O_DIRECTORY) == 0)
         return fd;
     if (fstat(fd, &st) < 0)
-        return -1;
-    return S_ISDIR(st.st_mode) ? fd : fail_with(ENOTDIR);
+        return close_failed(fd);
+    if (S_ISDIR(st.st_mode))
+        return fd;
+    close(fd);
+    return fail_with(ENOTDIR);
 }
 
 /* The same, but no component may be a symlink: ELOOP. */

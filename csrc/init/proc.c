@@ -76,15 +76,6 @@ int proc_open_fd(int fd, int flags)
     return openat(self.proc, fd_path(fd, name), flags | O_CLOEXEC);
 }
 
-static unsigned long number_of(const char *text)
-{
-    unsigned long number = 0;
-
-    while (*text >= '0' && *text <= '9')
-        number = number * 10 + (unsigned long)(*text++ - '0');
-    return number;
-}
-
 static int cloexec_listed(int first)
 {
     _Alignas(struct k_dirent) char entries[1024];
@@ -96,8 +87,8 @@ static int cloexec_listed(int first)
     while ((size = syscall(SYS_getdents64, dir, entries, sizeof entries)) > 0)
         for (long at = 0; at < size;) {
             const struct k_dirent *entry = (const void *)(entries + at);
-            if (entry->name[0] != '.' && number_of(entry->name) >= (unsigned long)first)
-                fcntl((int)number_of(entry->name), F_SETFD, FD_CLOEXEC);
+            if (entry->name[0] != '.' && get_number(entry->name) >= first)
+                fcntl(get_number(entry->name), F_SETFD, FD_CLOEXEC);
             at += entry->size;
         }
     close(dir);
@@ -138,6 +129,8 @@ int op_sysctl(const struct plan_op *op)
     char path[512];
     const char *end = path + sizeof path;
 
+    if (strstr(op_text(op, 0), "..") != NULL)   /* no sysctl is named so; the rest of procfs shall stay out of reach */
+        return fail_errno(STEP_OPEN, EINVAL);
     if (put_text(put_text(path, end, "sys/"), end, op_text(op, 0)) + 1 == end)
         return fail_errno(STEP_OPEN, ENAMETOOLONG);
     return proc_write(path, op_text(op, 1));

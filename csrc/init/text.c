@@ -1,4 +1,4 @@
-/* Text without stdio. Both cut off at the end of the buffer, always leave a NUL and return where it is. */
+/* Text without stdio. put_… cut off at the end of the buffer, always leave a NUL and return where it is. */
 #include "init.h"
 
 char *put_text(char *at, const char *end, const char *text)
@@ -19,4 +19,14 @@ char *put_number(char *at, const char *end, unsigned long number, unsigned base)
         *--first = (char)('0' + number % base);
     while ((number /= base) > 0);
     return put_text(at, end, first);
+}
+
+/* The number at the start of a text, 0 if there is none or it is no int. */
+int get_number(const char *text)
+{
+    long number = 0;
+
+    for (; *text >= '0' && *text <= '9' && number <= INT32_MAX; text++)
+        number = number * 10 + (*text - '0');
+    return number <= INT32_MAX ? (int)number : 0;
 }

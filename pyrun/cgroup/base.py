@@ -136,7 +136,8 @@ class Cgroup:
     def controller_missing(self, controller, where):
         """The ConfigError for a limit that no cgroup of the container has."""
         text = f"cannot set {controller} limit: container could not join or create cgroup"
-        if any(controller in mount.names or "" in mount.names for mount in self.mounts):
+        given_up = [mount.names for mount in self.mounts if mount.names[0] not in self.paths]
+        if any(controller in names or "" in names for names in given_up):
             text = f"rootless needs no limits + no cgrouppath when no permission is granted for cgroups: {text}"
         elif self.mounts:
             text = f"{text}: mountpoint for {controller} not found"
@@ -169,6 +170,47 @@ class Cgroup:
             if not tree.exists(joined):
                 raise Error(f"error adding pid to cgroups: open {joined}/cgroup.procs: {words(errno.ENOENT)}")
         return [path + "/cgroup.procs" for path in wanted.values()]
+
+    # --- freezing -----------------------------------------------------------------------------------------------------
+
+    FREEZER = FROZEN = THAW = None
+    """The freezer's key in paths, the file that says "1" when the cgroup is frozen, and (file, text) that thaw it."""
+
+    def frozen(self):
+        """Whether the cgroup is frozen itself, or about to be (a frozen parent does not count)."""
+        path = self.paths.get(self.FREEZER)
+        try:
+            return path is not None and tree.read(f"{path}/{self.FROZEN}") == "1\n"
+        except OSError as fault:
+            if fault.errno not in tree.GONE:
+                raise
+            return False
+
+    def freeze(self, seconds=10):
+        """Stops all processes. Raises Error if that cannot be done within so many seconds: then they run again."""
+        path = self.paths.get(self.FREEZER)
+        if path is None:
+            raise Error("cannot toggle freezer: cgroups not configured for container")
+        try:
+            if self._freeze(path, seconds):
+                return
+            self.thaw()
+        except OSError as fault:
+            raise Error(f"unable to freeze: {path}: {words(fault.errno)}") from None
+        raise Error(f"unable to freeze: {path} is not frozen after {seconds} s")
+
+    def thaw(self, recursive=False):
+        """Lets the processes run again; recursive: in cgroups below too, which the workload may have frozen."""
+        path = self.paths.get(self.FREEZER)
+        if path is None:
+            return
+        file, text = self.THAW
+        for directory in tree.walk(path) if recursive else [path]:
+            try:
+                tree.write(f"{directory}/{file}", text)
+            except OSError as fault:
+                if fault.errno not in tree.GONE:
+                    raise Error(f"unable to thaw: {directory}: {words(fault.errno)}") from None
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
@@ -223,6 +265,14 @@ class Cgroup:
                 posix.kill(pid, signal)
             except ProcessLookupError:
                 pass
+
+    def _kill_at_once(self, path):
+        """Whether the kernel killed all processes of a v2 cgroup and those below, frozen or about to fork (5.14)."""
+        try:
+            tree.write(path + "/cgroup.kill", "1")
+        except OSError:
+            return False
+        return True
 
     def _freeze_briefly(self):
         try:

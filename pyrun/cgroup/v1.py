@@ -55,63 +55,28 @@ class V1(Cgroup):
 
     # --- freezing -----------------------------------------------------------------------------------------------------
 
-    def frozen(self):
-        """Whether the cgroup is frozen itself (a frozen parent does not count)."""
-        try:
-            return tree.read(self._freezer("self_freezing")) == "1\n"
-        except OSError as fault:
-            if fault.errno not in tree.GONE:
-                raise
-            return False
+    FREEZER, FROZEN, THAW = "freezer", "freezer.self_freezing", ("freezer.state", "THAWED")
 
-    def freeze(self, seconds=10):
-        """Stops all processes. Raises Error if that cannot be done within so many seconds: then they run again."""
-        if "freezer" not in self.paths:
-            raise Error("cannot toggle freezer: cgroups not configured for container")
-        file = self._freezer("state")
-        try:
-            for count, _ in enumerate(tree.pauses(seconds), 1):
-                # While processes are forked or are about to sleep the kernel may miss one: each write looks again,
-                # and running for a moment lets those pass that wait for one that is stopped already.
-                if count % 20 == 0:
-                    tree.write(file, "THAWED")
-                tree.write(file, "FROZEN")
-                if tree.read(file) == "FROZEN\n":
-                    return
-            tree.write(file, "THAWED")
-        except OSError as fault:
-            raise Error(f"unable to freeze: {file}: {words(fault.errno)}") from None
-        raise Error(f"unable to freeze: {file} does not become FROZEN")
-
-    def thaw(self, recursive=False):
-        """Lets the processes run again; recursive: in cgroups below too, which the workload may have frozen."""
-        path = self.paths.get("freezer")
-        for directory in self._thawable(path, recursive)
-            try:
-                tree.write(directory + "/freezer.state", "THAWED")
-            except OSError as fault:
-                if fault.errno not in tree.GONE:
-                    raise Error(f"unable to thaw: {directory}: {words(fault.errno)}") from None
-
-    def _freezer(self, name):
-        return f"{self.paths.get('freezer', '')}/freezer.{name}"
+    def _freeze(self, path, seconds):
+        file = path + "/freezer.state"
+        for count, _ in enumerate(tree.pauses(seconds), 1):
+            # While processes fork or are about to sleep the kernel may miss one: each write looks again, and running for
+            # a moment lets those pass that wait for one that is stopped already.
+            if count % 20 == 0:
+                tree.write(file, "THAWED")
+            tree.write(file, "FROZEN")
+            if tree.read(file) == "FROZEN\n":
+                return True
+        return False
 
     # --- killing ------------------------------------------------------------------------------------------------------
 
     def _kill(self, path):
-        if not self._kill_unified():
+        if path != self.paths.get("") or not self._kill_at_once(path):
             self._freeze_briefly()
             self._send(path, SIGKILL)
         # What is frozen dies only when it runs again.
         self.thaw(recursive=True)
-
-    def _kill_unified(self):
-        """On a hybrid machine the kernel kills a whole cgroup at once (5.14)."""
-        try:
-            tree.write(self.paths[""] + "/cgroup.kill", "1")
-        except (KeyError, OSError):
-            return False
-        return True
 
     def _wait_empty(self, path):
         for _ in tree.pauses(1):

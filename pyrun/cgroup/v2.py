@@ -45,7 +45,7 @@ class V2(Cgroup):
         config-linux.md, Cgroup ownership: only with a cgroup namespace of its own and a writable mount of it.
         """
         namespaces = {space.get("type"): space.get("path") for space in self.linux.get("namespaces") or ()}
-        if namespaces.get("cgroup", "host") or not any(map(_is_writable_cgroup, self.config.get("mounts") or ())):
+        if "cgroup" not in namespaces or namespaces["cgroup"] or not any(map(_is_writable_cgroup, self.config.get("mounts") or ())):
             return None
         uid = ((self.config.get("process") or {}).get("user") or {}).get("uid") or 0
         if "user" not in namespaces:
@@ -79,7 +79,7 @@ class V2(Cgroup):
         from pyrun.cgroup import bpf, devices
 
         target = devices.compile(rules, where)
-        if not self.paths:
+        if not self.paths or (self.new and target.allow and not target.exceptions):
             return
         try:
             bpf.attach(self.paths[""], target)
@@ -102,46 +102,16 @@ class V2(Cgroup):
 
     # --- freezing -----------------------------------------------------------------------------------------------------
 
-    def frozen(self):
-        """Whether the cgroup is frozen, or about to be."""
-        try:
-            return bool(self.paths) and tree.read(self.paths[""] + "/cgroup.freeze") == "1\n"
-        except OSError as fault:
-            if fault.errno not in tree.GONE:
-                raise
-            return False
+    FREEZER, FROZEN, THAW = "", "cgroup.freeze", ("cgroup.freeze", "0")
 
-    def freeze(self, seconds=10):
-        """Stops all processes. Raises Error if that cannot be done within so many seconds: then they run again."""
-        if not self.paths:
-            raise Error("cannot toggle freezer: cgroups not configured for container")
-        path = self.paths[""]
-        try:
-            tree.write(path + "/cgroup.freeze", "1")
-            if tree.wait_event(path, "frozen 1", seconds):
-                return
-            tree.write(path + "/cgroup.freeze", "0")
-        except OSError as fault:
-            raise Error(f"unable to freeze: {path}: {words(fault.errno)}") from None
-        raise Error(f"unable to freeze: timeout of {seconds} s reached waiting for {path}")
-
-    def thaw(self, recursive=False):
-        """Lets the processes run again; recursive: in cgroups below too, which the workload may have frozen."""
-        path = self.paths.get("")
-        for directory in tree.walk(path) if recursive and path else filter(None, [path]):
-            try:
-                tree.write(directory + "/cgroup.freeze", "0")
-            except OSError as fault:
-                if fault.errno not in tree.GONE:
-                    raise Error(f"unable to thaw: {directory}: {words(fault.errno)}") from None
+    def _freeze(self, path, seconds):
+        tree.write(path + "/cgroup.freeze", "1")
+        return tree.wait_event(path, "frozen 1", seconds)
 
     # --- killing ------------------------------------------------------------------------------------------------------
 
     def _kill(self, path):
-        try:
-            # All of them and those below, frozen or about to fork (5.14).
-            tree.write(path + "/cgroup.kill", "1")
-        except OSError:
+        if not self._kill_at_once(path):
             self._freeze_briefly()
             self._send(path, SIGKILL)
             self.thaw(recursive=True)

@@ -116,6 +116,7 @@ def make_bundle(directory, runtime, args, busybox):
     subprocess.run([runtime.path, "spec"], cwd=directory, check=True)
     path = directory / "config.json"
     config = json.loads(path.read_text())
+    config["ociVersion"] = "1.0.2"  # crun 1.8 knows no newer one
     config["process"].update(terminal=False, args=args)
     path.write_text(json.dumps(config))
 
