@@ -9,7 +9,7 @@ from pathlib import Path
 
 import archive
 import image
-from build import BUILD, CFLAGS, CSRC, ROOT, build_init, init_source, interfaces, native_source, run, stale
+from build import BUILD, CFLAGS, CSRC, HEADERS, ROOT, SOURCES, build_init, init_source, native_source, run, stale
 
 # Modules of pyrun that import more than a hot one may: they go to the archive.
 COLD = ["cli", "schemas", "validate", "trace", "features"]
@@ -25,9 +25,8 @@ LIBRARIES = ["-Wl,-Bstatic", "-lseccomp", "-lffi", "-lexpat", "-lz", "-Wl,-Bdyna
 def build_binary():
     target, seed = BUILD / "pyrun", BUILD / "seed"
     python = sorted((ROOT / "pyrun").rglob("*.py"))
-    headers, sources = interfaces()
-    sources = [*sources, *(CSRC / name for name in ("main.c", "image.c", "json.c")), native_source(), init_source(build_init()), cffi_source()]
-    if not stale(target, [*python, *headers, *sources, CSRC / "image.h", *(ROOT / "specs").glob("*.json"), ROOT / "requirements.txt"]):
+    sources = [*SOURCES, *(CSRC / name for name in ("main.c", "image.c", "json.c")), native_source(), init_source(build_init()), cffi_source()]
+    if not stale(target, [*python, *HEADERS, *sources, CSRC / "image.h", *(ROOT / "specs").glob("*.json"), ROOT / "requirements.txt"]):
         return
     cold = [f"pyrun.{name}" for name in COLD if (ROOT / f"pyrun/{name}.py").exists()]
     frozen = freeze(cold)

@@ -15,27 +15,25 @@
 /* The kernel attaches at most this many programs of one type to a cgroup. */
 #define MAX_PROGRAMS 64
 
-static int bpf(int command, union bpf_attr *attr)
-{
+static int bpf(int command, union bpf_attr *attr) {
     int result = (int)syscall(SYS_bpf, command, attr, sizeof *attr);
     return result < 0 ? -errno : result;
 }
 
-static int load(const void *insns, size_t count)
-{
+static int load(const void *insns, size_t count) {
     union bpf_attr attr;
     memset(&attr, 0, sizeof attr);
     attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
     attr.expected_attach_type = BPF_CGROUP_DEVICE;
     attr.insns = (uintptr_t)insns;
     attr.insn_cnt = (uint32_t)count;
-    attr.license = (uintptr_t) "Dual MIT/GPL";
+    attr.license = (uintptr_t)"Dual MIT/GPL";
     int program = bpf(BPF_PROG_LOAD, &attr);
     if (program != -EPERM)
         return program;
 
     /* Before 5.11 programs counted as locked memory. */
-    struct rlimit old, all = { RLIM_INFINITY, RLIM_INFINITY };
+    struct rlimit old, all = {RLIM_INFINITY, RLIM_INFINITY};
     if (getrlimit(RLIMIT_MEMLOCK, &old) < 0 || setrlimit(RLIMIT_MEMLOCK, &all) < 0)
         return program;
     program = bpf(BPF_PROG_LOAD, &attr);
@@ -44,8 +42,7 @@ static int load(const void *insns, size_t count)
 }
 
 /* The ids of the programs attached to this cgroup itself. */
-static int query(int cgroup_fd, uint32_t *ids)
-{
+static int query(int cgroup_fd, uint32_t *ids) {
     union bpf_attr attr;
     memset(&attr, 0, sizeof attr);
     attr.query.target_fd = (uint32_t)cgroup_fd;
@@ -56,8 +53,7 @@ static int query(int cgroup_fd, uint32_t *ids)
     return result < 0 ? result : (int)attr.query.prog_cnt;
 }
 
-static int open_program(uint32_t id)
-{
+static int open_program(uint32_t id) {
     union bpf_attr attr;
     memset(&attr, 0, sizeof attr);
     attr.prog_id = id;
@@ -65,8 +61,7 @@ static int open_program(uint32_t id)
 }
 
 /* replaced: the program that makes room, or -1. */
-static int attach(int cgroup_fd, int program, int replaced)
-{
+static int attach(int cgroup_fd, int program, int replaced) {
     union bpf_attr attr;
     memset(&attr, 0, sizeof attr);
     attr.target_fd = (uint32_t)cgroup_fd;
@@ -80,8 +75,7 @@ static int attach(int cgroup_fd, int program, int replaced)
     return bpf(BPF_PROG_ATTACH, &attr);
 }
 
-static int detach(int cgroup_fd, int program)
-{
+static int detach(int cgroup_fd, int program) {
     union bpf_attr attr;
     memset(&attr, 0, sizeof attr);
     attr.target_fd = (uint32_t)cgroup_fd;
@@ -90,8 +84,7 @@ static int detach(int cgroup_fd, int program)
     return bpf(BPF_PROG_DETACH, &attr);
 }
 
-int native_bpf_device_attach(int cgroup_fd, const void *insns, size_t count)
-{
+int native_bpf_device_attach(int cgroup_fd, const void *insns, size_t count) {
     uint32_t ids[MAX_PROGRAMS];
     int old[MAX_PROGRAMS];
     int old_count = query(cgroup_fd, ids);

@@ -18,8 +18,10 @@ CSRC = ROOT / "csrc"
 BUILD = ROOT / "build"
 
 CFLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-strict-aliasing", "-fvisibility=hidden"]
-# Headers given to cffi and compiled into the extension, each with the source that implements it.
-INTERFACES = {"native.h": "native.c", "seccomp.h": "seccomp.c", "bpf.h": "bpf.c"}
+# What Python calls: NAME.h goes to cffi, after plan.h, and NAME.c implements it.
+INTERFACES = ["native", "seccomp", "bpf"]
+HEADERS = [CSRC / f"{name}.h" for name in ("plan", *INTERFACES)]
+SOURCES = [CSRC / f"{name}.c" for name in INTERFACES]
 
 
 def run(*command, **options):
@@ -59,14 +61,8 @@ def build_init():
     """The static init of csrc/init/*.c. musl makes it about 20 KB; glibc's libc.a does where musl is not installed."""
     target = BUILD / "init"
     sources = sorted((CSRC / "init").glob("*.c"))
-    if not sources:
-        target.write_bytes(b"")
-        return target
     if stale(target, [*sources, *(CSRC / "init").glob("*.h"), CSRC / "plan.h"]):
         compiler = "musl-gcc" if shutil.which("musl-gcc") else "gcc"
-        if not (CSRC / "native.c").exists():
-            target.write_bytes(b"")
-            return target
         run(compiler, "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
             "-fno-pie", "-no-pie", "-ffunction-sections", "-fdata-sections",
             "-Wl,--gc-sections,-z,noexecstack,-z,noseparate-code,-z,norelro,--build-id=none",
@@ -81,12 +77,6 @@ def init_source(init):
 
 # --- extension ---------------------------------------------------------------------------------------------------
 
-def interfaces():
-    """The headers whose sources exist, plan.h first, and those sources."""
-    pairs = [(CSRC / header, CSRC / source) for header, source in INTERFACES.items() if (CSRC / source).exists()]
-    return [CSRC / "plan.h", *(header for header, _ in pairs)], [source for _, source in pairs]
-
-
 def cdef(header):
     """A header as cffi can read it: of the preprocessor lines only `#define NAME NUMBER` stay."""
     text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
@@ -96,15 +86,14 @@ def cdef(header):
 
 def native_source():
     """C source of the module pyrun._native, made by cffi."""
-    import cffi
-
-    headers, sources = interfaces()
     target = BUILD / "_native.c"
-    if stale(target, [*headers, *sources]):
+    if stale(target, HEADERS):
+        import cffi
+
         ffi = cffi.FFI()
-        includes = "\n".join(f'#include "{header.name}"' for header in headers)
+        includes = "\n".join(f'#include "{header.name}"' for header in HEADERS)
         ffi.set_source("pyrun._native", f"#include <stddef.h>\n#include <stdint.h>\n#include <sys/types.h>\n{includes}\n")
-        for header in headers:
+        for header in HEADERS:
             ffi.cdef(cdef(header))
         ffi.emit_c_code(str(target))
         target.touch()
@@ -124,12 +113,14 @@ def build_extension(name, sources, *libraries, directory=ROOT / "pyrun"):
 
 def build_extensions(directory=ROOT / "pyrun"):
     """The extension modules pyrun._native and pyrun._json in `directory`."""
-    _, sources = interfaces()
-    build_extension("_native", [native_source(), init_source(build_init()), *sources], "-lseccomp", directory=directory)
+    BUILD.mkdir(exist_ok=True)
+    build_extension("_native", [native_source(), init_source(build_init()), *SOURCES], "-lseccomp", directory=directory)
     build_extension("_json", [CSRC / "json.c"], directory=directory)
 
 
-# Python modules made from others: module -> (what makes it, the sources it depends on).
+# --- generated modules ---------------------------------------------------------------------------------------------
+
+# Modules of pyrun made from others: name -> (what prints it, the sources it depends on).
 GENERATED = {
     "_argv_table": (["pyrun.cli", "--argv-table"], ["pyrun/cli.py", "pyrun/argv.py"]),
     "_checks": (["pyrun.schemas"], ["pyrun/schemas.py", *(f"specs/{path.name}" for path in (ROOT / "specs").glob("*.json"))]),

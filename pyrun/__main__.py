@@ -95,5 +95,10 @@ def log_traceback():
         log.debug(line)
 
 
-if __name__ == "__main__":
+def script():
+    """The command `pyrun` of an installed package."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    script()

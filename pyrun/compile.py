@@ -6,7 +6,7 @@ change is which ops are emitted, and in what order.
 
 import posix
 
-from pyrun import devices, mounts, namespaces
+from pyrun import devices, mounts, namespaces, rules
 from pyrun._native import lib
 from pyrun.mounts import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, PROPAGATION_WORDS
 from pyrun.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWTIME, CLONE_NEWUSER, CLONE_NEWUTS, Namespaces
@@ -73,7 +73,7 @@ def create(plan, config, host, seccomp, waits):
     emit_protection(plan, linux)
     emit_pivot(plan, config, linux, spaces, host)
     for name, value in (linux.get("sysctl") or {}).items():
-        plan.add(lib.OP_SYSCTL, f"linux.sysctl[{name}]", name, s=(name if "/" in name else name.replace(".", "/"), value))
+        plan.add(lib.OP_SYSCTL, f"linux.sysctl[{name}]", name, s=(rules.sysctl_path(name), value))
     if process:
         program = emit_process_setup(plan, process, linux)
     if waits:

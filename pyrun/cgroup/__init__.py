@@ -21,6 +21,8 @@ def open(config, id, glob):
     linux.cgroupsPath counts from the mount point if it is absolute, from the runtime's own cgroup if it is relative (on
     v2 from the one above, since that must hold no processes). Without it the name is the id: below the mount point, or
     for an unprivileged caller, who may only own a part of the tree, as a relative path. Raises Error, ConfigError.
+
+    A rootless container that asks for no particular cgroup may end up with none, or be missing in some hierarchies.
     """
     import posix
 
@@ -32,10 +34,8 @@ def open(config, id, glob):
     inner = layout.clean(path or id)
     if not inner or "\0" in inner:
         raise ConfigError("linux.cgroupsPath", f"{path!r} names no cgroup of a container's own")
-    if path:
-        relative = not path.startswith("/")
-    else:
-        relative = posix.geteuid() != 0 or glob.rootless == "true"
+    unprivileged = posix.geteuid() != 0 or glob.rootless == "true"
+    relative = not path.startswith("/") if path else unprivileged
     mounts = layout.discover()
     unified = [mount.names for mount in mounts] == [[""]]
     paths = {}
@@ -44,7 +44,9 @@ def open(config, id, glob):
         if unified:
             own = own.rpartition("/")[0]
         paths.update(dict.fromkeys(mount.names, mount.point + own + inner))
-    return _kind(paths)(paths, mounts, config, glob.rootless)
+    group = _kind(paths)(paths, mounts, config, glob.rootless)
+    group.give_up()
+    return group
 
 
 def from_state(paths):
@@ -54,7 +56,9 @@ def from_state(paths):
 
 def _kind(paths):
     if list(paths) == [""]:
-        from pyrun.cgroup.v2 import V2 as kind
-    else:
-        from pyrun.cgroup.v1 import V1 as kind
-    return kind
+        from pyrun.cgroup.v2 import V2
+
+        return V2
+    from pyrun.cgroup.v1 import V1
+
+    return V1

@@ -45,31 +45,54 @@ class Cgroup:
         # Device rules are always set on a new cgroup, later only when they are named.
         self.new = config is not None
 
+    # --- what v1.py and v2.py do in their own ways --------------------------------------------------------------------
+
+    FREEZER, FROZEN, THAW = "", "", ("", "")
+    """The freezer's key in paths, the file that says "1" when the cgroup is frozen, and (file, text) that thaw it."""
+
+    def version_of(self, controller):
+        """By which column of the table a controller (v1's name) is set, and where: (1 or 2, directory).
+
+        The directory is None if the controller is nowhere.
+        """
+        raise NotImplementedError
+
+    def _limit_devices(self, rules, where):
+        """Sets device rules (list). Raises Error."""
+        raise NotImplementedError
+
+    def _freeze(self, path, seconds):
+        """Freezes a directory of the freezer. False if it is not frozen within so many seconds; OSError."""
+        raise NotImplementedError
+
+    def _kill(self, path):
+        """Kills all processes in a directory and below. They may still be about to end."""
+        raise NotImplementedError
+
+    def _wait_empty(self, path):
+        """Waits for a second at most until no process is in a directory or below."""
+        raise NotImplementedError
+
     # --- making -------------------------------------------------------------------------------------------------------
 
     def create(self):
         """Makes the directories. If that fails, those made are removed again.
 
-        Raises Error if the cgroup holds processes or is frozen, and if it cannot be made. For a rootless container that
-        asks for no particular cgroup a missing permission is no error: then it lives in the caller's.
+        Raises Error if the cgroup holds processes or is frozen, and if it cannot be made.
         """
         made = []
         try:
             for path in dict.fromkeys(self.paths.values()):
-                before = len(made)
+                self._make(path, made)
+        except BaseException as fault:
+            for path in reversed(made):
                 try:
-                    self._make(path, made)
-                except OSError as fault:
-                    if not self._bearable(fault):
-                        where = fault.filename or path
-                        raise Error(f"unable to apply cgroup configuration: {where}: {words(fault.errno)}") from None
-                    _unmake(made, before)
-                    self.paths = {name: directory for name, directory in self.paths.items() if directory != path}
-        except BaseException:
-            _unmake(made, 0)
-            raise
-        if self.mounts and not self.paths:
-            self._tell_missing()
+                    posix.rmdir(path)
+                except OSError:  # another container is in it by now
+                    pass
+            if not isinstance(fault, OSError):
+                raise
+            raise Error(f"unable to apply cgroup configuration: {fault.filename or path}: {words(fault.errno)}") from None
 
     def _make(self, path, made):
         """Makes one directory; adds it, and the parents it needed, to `made`. Whether it was not there before."""
@@ -79,9 +102,16 @@ class Cgroup:
             raise Error(f"container's cgroup is not empty: {len(found)} process(es) found in {path}")
         return False
 
-    def _bearable(self, fault):
-        """Whether an OSError is only what a rootless container must expect."""
-        return fault.errno in DENIED and not self.linux.get("cgroupsPath") and self._is_rootless()
+    def give_up(self):
+        """Does without what the caller may not make, if it is rootless and its config asks for no particular cgroup.
+
+        Such a container stays in the caller's cgroup. Limits that it asks for are an error later, in apply().
+        """
+        if not self.mounts or posix.access(self.mounts[0].point, posix.W_OK) or self.linux.get("cgroupsPath") or not self._is_rootless():
+            return
+        self.paths = {name: path for name, path in self.paths.items() if _may_make(path)}
+        if not self.paths:
+            self._tell_missing()
 
     def _is_rootless(self):
         from pyrun import glob
@@ -127,11 +157,11 @@ class Cgroup:
                 except OSError as fault:
                     if fault.errno != errno.EINVAL or len(writes) == 1:
                         raise write.error(fault) from None
-                    refused.append((write, fault))
+                    refused.append(write)
+                    reason = fault
             if len(refused) == len(writes):
-                write, fault = refused[0]
-                raise write.error(fault) from None
-            writes = [write for write, _ in refused]
+                raise refused[-1].error(reason) from None
+            writes = refused
 
     def controller_missing(self, controller, where):
         """The ConfigError for a limit that no cgroup of the container has."""
@@ -172,9 +202,6 @@ class Cgroup:
         return [path + "/cgroup.procs" for path in wanted.values()]
 
     # --- freezing -----------------------------------------------------------------------------------------------------
-
-    FREEZER = FROZEN = THAW = None
-    """The freezer's key in paths, the file that says "1" when the cgroup is frozen, and (file, text) that thaw it."""
 
     def frozen(self):
         """Whether the cgroup is frozen itself, or about to be (a frozen parent does not count)."""
@@ -320,13 +347,14 @@ class Cgroup:
         return self.paths
 
 
-def _unmake(made, count):
-    """Removes the directories in a list beyond the first `count`, children first."""
-    while len(made) > count:
-        try:
-            posix.rmdir(made.pop())
-        except OSError:  # another container is in it by now
-            pass
+def _may_make(path):
+    """Whether the caller may make a cgroup, or join it if it is there."""
+    if tree.exists(path):
+        return posix.access(path + "/cgroup.procs", posix.W_OK)
+    above = tree.parent(path)
+    while not tree.exists(above):
+        above = tree.parent(above)
+    return posix.access(above, posix.W_OK)
 
 
 def sub_paths(arguments, known):

@@ -6,11 +6,11 @@ A converter gets (value, section it is in, read) and returns the text to write, 
 
     None            nothing is to be written: the value is the one that stands for "not set"
     Spare(text)     as text, and the file may be missing
-    (text, …)       one text for each of the row's files: the first file that exists takes its text
+    (text, …)       one text for each of the row's files
     [text, …]       several writes to the same file
 
-read(file) is the file's text now. A row whose file is None can't be set on that version: if the converter has
-something to write, the sentence beside it is the error.
+read(file) is the file's text now. Of `file|other` the first that exists is written. A row without a file can't be set
+on that version: if the converter has something to write, the sentence beside it is the error.
 
     "pids.limit"    one value              "hugepageLimits[]"    every entry of a list; %(name)s in the file is the entry's
     "rdma{}"        every (key, value) of an object; %(key)s in the file is the key
@@ -240,27 +240,27 @@ RESOURCES = (
     ("memory.limit", ("memory.memsw.limit_in_bytes", swap_v1), ("memory.swap.max", swap_unlimited_v2)),
     ("memory.swap", ("memory.memsw.limit_in_bytes", number), ("memory.swap.max", swap_v2)),
     ("memory.reservation", ("memory.soft_limit_in_bytes", number), ("memory.low", or_max)),
-    ("memory.kernel", ("memory.kmem.limit_in_bytes", number), (None, if_limited, KERNEL_MEMORY)),
-    ("memory.kernelTCP", ("memory.kmem.tcp.limit_in_bytes", number), (None, if_limited, KERNEL_MEMORY)),
-    ("memory.swappiness", ("memory.swappiness", swappiness), (None, swappiness, "cannot set swappiness on cgroup v2")),
-    ("memory.disableOOMKiller", ("memory.oom_control", one_or_zero), (None, if_true, "cannot disable the OOM killer on cgroup v2")),
-    ("memory.useHierarchy", ("memory.use_hierarchy", one_or_zero), (None, if_false, ALWAYS_HIERARCHICAL)),
+    ("memory.kernel", ("memory.kmem.limit_in_bytes", number), ("", if_limited, KERNEL_MEMORY)),
+    ("memory.kernelTCP", ("memory.kmem.tcp.limit_in_bytes", number), ("", if_limited, KERNEL_MEMORY)),
+    ("memory.swappiness", ("memory.swappiness", swappiness), ("", swappiness, "cannot set swappiness on cgroup v2")),
+    ("memory.disableOOMKiller", ("memory.oom_control", one_or_zero), ("", if_true, "cannot disable the OOM killer on cgroup v2")),
+    ("memory.useHierarchy", ("memory.use_hierarchy", one_or_zero), ("", if_false, ALWAYS_HIERARCHICAL)),
 
     ("cpu.shares", ("cpu.shares", shares_v1), ("cpu.weight", shares_v2)),
     ("cpu.period", ("cpu.cfs_period_us", number), ("cpu.max", period_v2)),
     ("cpu.quota", ("cpu.cfs_quota_us", number), ("cpu.max", quota_v2)),
     ("cpu.burst", ("cpu.cfs_burst_us", spare_zero), ("cpu.max.burst", spare_zero)),
     ("cpu.idle", ("cpu.idle", exactly), ("cpu.idle", exactly)),
-    ("cpu.realtimePeriod", ("cpu.rt_period_us", number), (None, number, NO_REALTIME)),
-    ("cpu.realtimeRuntime", ("cpu.rt_runtime_us", number), (None, number, NO_REALTIME)),
+    ("cpu.realtimePeriod", ("cpu.rt_period_us", number), ("", number, NO_REALTIME)),
+    ("cpu.realtimeRuntime", ("cpu.rt_runtime_us", number), ("", number, NO_REALTIME)),
     ("cpu.cpus", ("cpuset.cpus", number), ("cpuset.cpus", number)),
     ("cpu.mems", ("cpuset.mems", number), ("cpuset.mems", number)),
 
-    ("blockIO.weight", (("blkio.weight", "blkio.bfq.weight"), number), (("io.bfq.weight", "io.weight"), weight_v2)),
-    ("blockIO.leafWeight", ("blkio.leaf_weight", number), (None, number, NO_LEAF_WEIGHT)),
+    ("blockIO.weight", ("blkio.weight|blkio.bfq.weight", number), ("io.bfq.weight|io.weight", weight_v2)),
+    ("blockIO.leafWeight", ("blkio.leaf_weight", number), ("", number, NO_LEAF_WEIGHT)),
     ("blockIO.weightDevice[]",
-        (("blkio.weight_device", "blkio.bfq.weight_device"), device_weight), (("io.bfq.weight", "io.weight"), device_weight_v2)),
-    ("blockIO.weightDevice[]", ("blkio.leaf_weight_device", device_leaf_weight), (None, device_leaf_weight, NO_LEAF_WEIGHT)),
+        ("blkio.weight_device|blkio.bfq.weight_device", device_weight), ("io.bfq.weight|io.weight", device_weight_v2)),
+    ("blockIO.weightDevice[]", ("blkio.leaf_weight_device", device_leaf_weight), ("", device_leaf_weight, NO_LEAF_WEIGHT)),
     ("blockIO.throttleReadBpsDevice[]", ("blkio.throttle.read_bps_device", rate), ("io.max", rate_v2("rbps"))),
     ("blockIO.throttleWriteBpsDevice[]", ("blkio.throttle.write_bps_device", rate), ("io.max", rate_v2("wbps"))),
     ("blockIO.throttleReadIOPSDevice[]", ("blkio.throttle.read_iops_device", rate), ("io.max", rate_v2("riops"))),
@@ -270,12 +270,12 @@ RESOURCES = (
     ("hugepageLimits[]",
         ("hugetlb.%(pageSize)s.rsvd.limit_in_bytes", page_limit_spare), ("hugetlb.%(pageSize)s.rsvd.max", page_limit_spare)),
 
-    ("network.classID", ("net_cls.classid", number), (None, number, NO_NETWORK)),
-    ("network.priorities[]", ("net_prio.ifpriomap", priority), (None, priority, NO_NETWORK)),
+    ("network.classID", ("net_cls.classid", number), ("", number, NO_NETWORK)),
+    ("network.priorities[]", ("net_prio.ifpriomap", priority), ("", priority, NO_NETWORK)),
 
     ("rdma{}", ("rdma.max", rdma), ("rdma.max", rdma)),
 
-    ("unified{}", (None, unified, "invalid configuration: cannot use unified on cgroup v1"), ("%(key)s", unified)),
+    ("unified{}", ("", unified, "invalid configuration: cannot use unified on cgroup v1"), ("%(key)s", unified)),
 )
 # fmt: on
 DEPRECATED = ("memory.kmem.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes", "memory.use_hierarchy")
@@ -356,7 +356,7 @@ def writes(resources, group, where):
                     raise ValueError(reason[0])
                 if directory is None:
                     raise group.controller_missing(controller, place)
-                files = [one % name if name else one for one in (file if file.__class__ is tuple else (file,))]
+                files = [one % name for one in file.split("|")]
                 if any("/" in one for one in files):
                     raise ValueError(f"{files[0]!r} is no file name")
             except ValueError as fault:
@@ -389,7 +389,7 @@ def settings(resources, path, where):
 
 
 def controller_of(file):
-    return (file if file.__class__ is str else file[0]).partition(".")[0]
+    return file.partition(".")[0]
 
 
 def reader(directory):

@@ -21,13 +21,9 @@ class V1(Cgroup):
     # --- limits -------------------------------------------------------------------------------------------------------
 
     def version_of(self, controller):
-        """By which column of the table a controller is set, and where: (1, directory) or (2, directory).
-
-        The directory is None if the controller is nowhere.
-        On a hybrid machine a controller may be in v2's hierarchy alone, as hugetlb often is.
-        """
         if controller in self.paths:
             return 1, self.paths[controller]
+        # On a hybrid machine a controller may be in v2's hierarchy alone, as hugetlb often is.
         name = {"blkio": "io"}.get(controller, controller)
         path = self.paths.get("")
         if path and name in tree.enable(path, {name}):

@@ -72,7 +72,6 @@ class V2(Cgroup):
     # --- limits -------------------------------------------------------------------------------------------------------
 
     def version_of(self, controller):
-        """By which column of the table a controller is set, and where: (2, directory), or (2, None) without a cgroup."""
         return 2, self.paths.get("")
 
     def _limit_devices(self, rules, where):

@@ -2,10 +2,10 @@
 
 import posix
 
-from pyrun import compile, config as configs, jsonio, launch, seccomp, state
+from pyrun import compile, config as configs, launch, seccomp, state
 from pyrun import tty as terminals
 from pyrun._native import lib
-from pyrun.errors import Error, words
+from pyrun.errors import Error
 from pyrun.launch import Init
 from pyrun.namespaces import CLONE_NEWNS
 from pyrun.plan import Plan
@@ -26,6 +26,7 @@ def exec_(
         described = read_process(process)
     else:
         described = make_process(config, args, tty, user, env, cwd, cap, additional_gids, no_new_privs, apparmor, process_label)
+        configs.check_process(described, "exec")
     return execute(glob, container, config, described, Files(detach, pid_file, console_socket, pidfd_socket, preserve_fds), cgroup)
 
 
@@ -50,13 +51,8 @@ def require_running(container, ignore_paused):
 
 def read_process(path):
     """A process.json; /dev/fd/N and pipes work too. Its environment is the whole environment."""
-    try:
-        described = jsonio.read(path)
-    except OSError as error:
-        raise Error(f"--process {path}: {words(error.errno)}") from None
-    except Error as error:
-        raise Error(f"--process {path}: {error}") from None
-    configs.check_process(described)
+    described = configs.load_process(path)
+    configs.check_process(described, path)
     return described
 
 
