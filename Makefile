@@ -24,7 +24,7 @@ build: venv
 	$(BUILD) binary
 
 clean:
-	rm -rf build dist pyrun/_argv_table.py pyrun/_checks.py pyrun/*.so *.egg-info
+	rm -rf build dist pyrun/_argv_table.py pyrun/_checks.py pyrun/_build_info.py pyrun/*.so *.egg-info
 	rm -rf bundles/*/rootfs
 
 # --- running, testing, installing -------------------------------------------------------------------------------

@@ -17,11 +17,14 @@ EXCLUDED = """
     jsonschema.tests jsonschema.benchmarks jsonschema.cli click.testing pvectorc attr._typing_compat
 """.split()
 # Encodings that are asked for by name.
-ENCODINGS = [f"encodings.{name}" for name in "aliases ascii idna latin_1 punycode raw_unicode_escape unicode_escape utf_8 utf_8_sig utf_16 utf_32".split()]
-# Extension modules that are shared objects in Debian's Python. Others (_ssl, _bz2 …) need libraries that are not carried.
-EXTENSIONS = ["_contextvars", "_ctypes", "_json", "_queue", "mmap", "resource", "termios"]
+ENCODINGS = "aliases ascii idna latin_1 punycode raw_unicode_escape unicode_escape utf_8 utf_8_sig utf_16 utf_32".split()
+# Extension modules that are shared objects in Debian's Python. Others (_ssl, _bz2 …) need libraries that are not carried;
+# those of csrc/modules.c are built in.
+EXTENSIONS = ["_ctypes", "_json", "_queue", "mmap", "resource", "termios"]
 # What is carried whether or not a cold module imports it by name.
 PACKAGES = ["jsonschema", "ptrace.debugger", "ptrace.syscall", "traceback"]
+# What may come from the environment's site-packages. It holds more, and that must not change what is built.
+SITE = {"attr", "attrs", "click", "jsonschema", "ptrace", "pyrsistent", "_pyrsistent_version"}
 # Data files of packages: jsonschema reads its metaschemas.
 DATA = ["jsonschema/schemas/**/*"]
 SYSTEM_LIBRARIES = re.compile(r"(libc|libm|libdl|libpthread|ld-linux.*)\.so\.\d+")
@@ -65,12 +68,13 @@ def make(root, cold, target):
 def find(root, site, dynload, cold):
     """(name, path, is_package) of every module that `cold` may import and that is Python source, sorted."""
     finder = modulefinder.ModuleFinder([str(root), str(site), str(dynload.parent), str(dynload)], excludes=EXCLUDED)
-    for name in ["encodings", *ENCODINGS, *PACKAGES, *cold]:
+    for name in ["encodings", *(f"encodings.{name}" for name in ENCODINGS), *PACKAGES, *cold]:
         finder.import_hook(name)
     for name, module in sorted(finder.modules.items()):
-        path = Path(module.__file__ or "")
-        is_hot = name.partition(".")[0] == "pyrun" and name not in cold and name != "pyrun"
-        if path.suffix == ".py" and not is_hot:
+        path, top = Path(module.__file__ or ""), name.partition(".")[0]
+        is_hot = top == "pyrun" and name not in cold and name != "pyrun"
+        is_foreign = path.is_relative_to(site) and top not in SITE
+        if path.suffix == ".py" and not is_hot and not is_foreign:
             yield name, path, path.name == "__init__.py"
 
 

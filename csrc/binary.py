@@ -9,15 +9,15 @@ from pathlib import Path
 
 import archive
 import image
-from build import BUILD, CFLAGS, CSRC, HEADERS, ROOT, SOURCES, build_init, init_source, native_source, run, stale
+
+from build import BUILD, CFLAGS, CSRC, JSON, ROOT, SOURCES, build_init, init_source, native_source, run, stale
 
 # Modules of pyrun that import more than a hot one may: they go to the archive.
 COLD = ["cli", "schemas", "validate", "trace", "features"]
 # Frozen beside the hot modules: UTF-8 is wanted before the rest of Python is there.
 CODECS = ["encodings", "encodings.aliases", "encodings.utf_8"]
-CFFI = "1.17.1"
 # No PIE: the image (csrc/image.h) lies at fixed addresses.
-LDFLAGS = ["-no-pie", "-Wl,-z,now,-z,relro,-z,noexecstack,-O1,--gc-sections,--build-id=none,--hash-style=gnu",
+LDFLAGS = ["-no-pie", "-Wl,-z,lazy,-z,relro,-z,noexecstack,-O1,--gc-sections,--build-id=none,--hash-style=gnu",
            *(f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "free", "_Py_Deepfreeze_Init"))]
 LIBRARIES = ["-Wl,-Bstatic", "-lseccomp", "-lffi", "-lexpat", "-lz", "-Wl,-Bdynamic", "-lm", "-ldl"]
 
@@ -25,8 +25,9 @@ LIBRARIES = ["-Wl,-Bstatic", "-lseccomp", "-lffi", "-lexpat", "-lz", "-Wl,-Bdyna
 def build_binary():
     target, seed = BUILD / "pyrun", BUILD / "seed"
     python = sorted((ROOT / "pyrun").rglob("*.py"))
-    sources = [*SOURCES, *(CSRC / name for name in ("main.c", "image.c", "json.c")), native_source(), init_source(build_init()), cffi_source()]
-    if not stale(target, [*python, *HEADERS, *sources, CSRC / "image.h", *(ROOT / "specs").glob("*.json"), ROOT / "requirements.txt"]):
+    own = [CSRC / name for name in ("main.c", "image.c", "modules.c")]
+    sources = [*SOURCES, *JSON, *own, native_source(), init_source(build_init()), cffi_source()]
+    if not stale(target, [*python, *CSRC.glob("*.h"), *sources, *(ROOT / "specs").glob("*.json"), ROOT / "requirements.txt"]):
         return
     cold = [f"pyrun.{name}" for name in COLD if (ROOT / f"pyrun/{name}.py").exists()]
     frozen = freeze(cold)
@@ -48,11 +49,12 @@ def library():
 
 def cffi_source():
     """_cffi_backend.c of cffi's source distribution, the version that the environment has too."""
-    directory = BUILD / f"cffi-{CFFI}"
-    if not directory.exists():
-        run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "cffi", "-d", BUILD, f"cffi=={CFFI}")
-        shutil.unpack_archive(BUILD / f"cffi-{CFFI}.tar.gz", BUILD)
-    return directory / "src/c/_cffi_backend.c"
+    requirement = next(line for line in (ROOT / "requirements.txt").read_text().split() if line.startswith("cffi=="))
+    name = requirement.replace("==", "-")
+    if not (BUILD / name).exists():
+        run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "cffi", "-d", BUILD, requirement)
+        shutil.unpack_archive(BUILD / f"{name}.tar.gz", BUILD)
+    return BUILD / name / "src/c/_cffi_backend.c"
 
 
 def compile_c(source):
@@ -98,7 +100,7 @@ def compile_hot(path):
     """The code of a module without its docstrings, which nobody reads in the binary."""
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False) is not None:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.copy_location(ast.Pass(), node.body[0])]
     file = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
     return compile(tree, str(file), "exec", dont_inherit=True)

@@ -22,6 +22,8 @@ CFLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-stric
 INTERFACES = ["native", "seccomp", "bpf"]
 HEADERS = [CSRC / f"{name}.h" for name in ("plan", *INTERFACES)]
 SOURCES = [CSRC / f"{name}.c" for name in INTERFACES]
+# The module pyrun._json.
+JSON = [CSRC / f"{name}.c" for name in ("json", "json_decode", "json_encode")]
 
 
 def run(*command, **options):
@@ -115,7 +117,7 @@ def build_extensions(directory=ROOT / "pyrun"):
     """The extension modules pyrun._native and pyrun._json in `directory`."""
     BUILD.mkdir(exist_ok=True)
     build_extension("_native", [native_source(), init_source(build_init()), *SOURCES], "-lseccomp", directory=directory)
-    build_extension("_json", [CSRC / "json.c"], directory=directory)
+    build_extension("_json", JSON, directory=directory)
 
 
 # --- generated modules ---------------------------------------------------------------------------------------------
@@ -136,12 +138,22 @@ def build_generated():
             target.write_text(made.stdout)
 
 
+def write_build_info():
+    """pyrun/_build_info.py, for `pyrun --version`."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or not a clone
+        commit = "unknown"
+    write_if_changed(ROOT / "pyrun/_build_info.py", f'COMMIT = "{commit}"\n')
+
+
 def main(what):
     BUILD.mkdir(exist_ok=True)
     lock = os.open(BUILD, os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(lock, fcntl.LOCK_EX)
     build_extensions()
     build_generated()
+    write_build_info()
     if what == "binary":
         # In a process that has done nothing else, so that what it makes is always the same: marshal and sets show the history.
         os.set_inheritable(lock, True)

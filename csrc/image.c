@@ -19,25 +19,23 @@ int image_awake;
 static _Alignas(PAGE) char memory[MEMORY_SIZE] __attribute__((section(".lbss")));
 static size_t memory_used;
 
-static void *cut(size_t size)
-{
+static void *cut(size_t size) {
     if (memory_used + size > MEMORY_SIZE)
         return NULL;
     memory_used += size;
     return memory + memory_used - size;
 }
 
-static int in_image(const void *address)
-{
+static int in_image(const void *address) {
     return (const char *)address >= memory && (const char *)address < memory + MEMORY_SIZE;
 }
 
 /* Blocks come in sizes that are 4 to 8 times a power of two, so that a freed one serves the next request of its size. */
 struct block {
-    size_t size;            /* with the header */
-    struct block *next;     /* while it is free */
+    size_t size;        /* with the header */
+    struct block *next; /* while it is free */
 };
-#define HEADER 16           /* the caller's memory behind it is aligned so */
+#define HEADER 16 /* the caller's memory behind it is aligned so */
 #define CLASSES 256
 static struct block *free_blocks[CLASSES];
 
@@ -46,14 +44,12 @@ void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *address, size_t size);
 void __real_free(void *address);
 
-static struct block *block_of(void *address)
-{
+static struct block *block_of(void *address) {
     return (struct block *)((char *)address - HEADER);
 }
 
 /* The list of free blocks for *size, which becomes the size of those blocks. */
-static struct block **class_of(size_t *size)
-{
+static struct block **class_of(size_t *size) {
     size_t step = HEADER, row = 0;
     while (step * 8 < *size)
         step *= 2, row++;
@@ -61,8 +57,7 @@ static struct block **class_of(size_t *size)
     return &free_blocks[row * 8 + *size / step - 1];
 }
 
-static void *take(size_t size)
-{
+static void *take(size_t size) {
     size += HEADER;
     struct block **list = class_of(&size), *block = *list;
     if (block)
@@ -76,21 +71,18 @@ static void *take(size_t size)
 /* The four names that the linker gives to every call of malloc and so on in the executable (--wrap). libc's own calls stay
  * with libc, and so does everything once the image is awake, but for blocks of the image that are given back. */
 
-void *__wrap_malloc(size_t size)
-{
+void *__wrap_malloc(size_t size) {
     return image_awake ? __real_malloc(size) : take(size);
 }
 
-void *__wrap_calloc(size_t count, size_t size)
-{
+void *__wrap_calloc(size_t count, size_t size) {
     if (image_awake)
         return __real_calloc(count, size);
     void *fresh = take(count * size);
     return fresh ? memset(fresh, 0, count * size) : NULL;
 }
 
-void __wrap_free(void *address)
-{
+void __wrap_free(void *address) {
     if (!in_image(address)) {
         __real_free(address);
     } else if (!image_awake) {
@@ -100,8 +92,7 @@ void __wrap_free(void *address)
     }
 }
 
-void *__wrap_realloc(void *address, size_t size)
-{
+void *__wrap_realloc(void *address, size_t size) {
     if (address && !in_image(address))
         return __real_realloc(address, size);
     void *fresh = __wrap_malloc(size);
@@ -115,22 +106,20 @@ void *__wrap_realloc(void *address, size_t size)
 
 /* What is left of the memory serves as arenas for the awake process, before it asks the kernel for more. */
 
-static void *arena_take(void *context, size_t size)
-{
-    void *arena = cut((size + PAGE - 1) & -PAGE);
+static void *arena_take(void *context, size_t size) {
+    memory_used = (memory_used + PAGE - 1) & -PAGE;
+    void *arena = cut(size);
     if (!arena)
         arena = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return arena == MAP_FAILED ? NULL : arena;
 }
 
-static void arena_free(void *context, void *arena, size_t size)
-{
+static void arena_free(void *context, void *arena, size_t size) {
     if (!in_image(arena))
         munmap(arena, size);
 }
 
-void image_prepare(void)
-{
+void image_prepare(void) {
     PyObjectArenaAllocator allocator = {NULL, arena_take, arena_free};
     PyObject_SetArenaAllocator(&allocator);
 }
@@ -140,16 +129,14 @@ void image_prepare(void)
 extern char __data_start[];
 
 /* What CPython keeps about the thread it runs in. After fork() it does the same with the same three. */
-static void set_thread(unsigned long ident, unsigned long native)
-{
+static void set_thread(unsigned long ident, unsigned long native) {
     PyThreadState *thread = _PyThreadState_UncheckedGet();
     _PyRuntime.main_thread = ident;
     thread->thread_id = ident;
     thread->native_thread_id = native;
 }
 
-void image_write(void)
-{
+void image_write(void) {
     set_thread(0, 0);
     image_awake = 1;
     for (const char *at = __data_start, *end = memory + memory_used; at < end;) {
@@ -163,8 +150,7 @@ void image_write(void)
     _exit(read(0, &byte, 1) != 0);
 }
 
-void image_wake(void)
-{
+void image_wake(void) {
     struct _gilstate_runtime_state *gilstate = &_PyRuntime.gilstate;
     set_thread(PyThread_get_thread_ident(), PyThread_get_thread_native_id());
     /* The key of thread-specific storage was one of the seed's process. */

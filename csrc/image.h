@@ -9,7 +9,7 @@
  * take their memory from it (image.c); csrc/image.py looks at every word written and refuses one that looks like
  * an address of libc's data, the heap or the stack. What differs from process to process is set anew by image_wake(). */
 
-extern int image_awake;         /* whether this process began with an image */
-void image_prepare(void);       /* before Python starts: its memory shall come from the data segment */
-void image_write(void);         /* writes the data segment to stdout, waits for the end of stdin, exits */
-void image_wake(void);          /* the first thing to do in a process that began with an image */
+extern int image_awake;   /* whether this process began with an image */
+void image_prepare(void); /* before Python starts: its memory shall come from the data segment */
+void image_write(void);   /* writes the data segment to stdout, waits for the end of stdin, exits */
+void image_wake(void);    /* the first thing to do in a process that began with an image */

@@ -15,13 +15,14 @@ extern const struct _frozen frozen_modules[];
 extern const char archive[], archive_end[];
 
 PyMODINIT_FUNC PyInit__cffi_backend(void);
+PyMODINIT_FUNC PyInit__contextvars(void);
 PyMODINIT_FUNC PyInit__json(void);
 PyMODINIT_FUNC PyInit__native(void);
+PyMODINIT_FUNC PyInit__typing(void);
 
 int _PySignal_Init(int install_handlers);
 
-static void check(PyStatus status)
-{
+static void check(PyStatus status) {
     if (PyStatus_Exception(status))
         Py_ExitStatusException(status);
 }
@@ -29,15 +30,13 @@ static void check(PyStatus status)
 /* Python interns all names of its deep-frozen standard library when it starts. pyrun's names would become the same objects
  * as theirs, strewn over a megabyte of data, and each one used costs a page. It is done when the rest is started. */
 int __real__Py_Deepfreeze_Init(void);
-int __wrap__Py_Deepfreeze_Init(void)
-{
+int __wrap__Py_Deepfreeze_Init(void) {
     return 0;
 }
 
 /* --- pyrun._standalone: what pyrun/cold.py needs of this file ------------------------------------------------------------ */
 
-static PyObject *start_rest(PyObject *module, PyObject *unused)
-{
+static PyObject *start_rest(PyObject *module, PyObject *unused) {
     if (__real__Py_Deepfreeze_Init() < 0)
         return PyErr_NoMemory();
     PyStatus status = _Py_InitializeMain();
@@ -48,8 +47,7 @@ static PyObject *start_rest(PyObject *module, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *load_library(PyObject *module, PyObject *path)
-{
+static PyObject *load_library(PyObject *module, PyObject *path) {
     const char *name = PyUnicode_AsUTF8(path);
     if (!name)
         return NULL;
@@ -60,52 +58,29 @@ static PyObject *load_library(PyObject *module, PyObject *path)
     Py_RETURN_NONE;
 }
 
-static PyObject *get_archive(PyObject *module, PyObject *unused)
-{
+static PyObject *get_archive(PyObject *module, PyObject *unused) {
     return PyMemoryView_FromMemory((char *)archive, archive_end - archive, PyBUF_READ);
 }
 
-static PyMethodDef methods[] = {
-    {"start_rest", start_rest, METH_NOARGS, "Starts what _init_main = 0 left out."},
-    {"load_library", load_library, METH_O, "Loads a shared library (path), so that extension modules find it."},
-    {"archive", get_archive, METH_NOARGS, "The archive of the cold part, a memoryview."},
-    {NULL, NULL, 0, NULL}
-};
+static PyMethodDef methods[] = {{"start_rest", start_rest, METH_NOARGS, "Starts what _init_main = 0 left out."},
+                                {"load_library", load_library, METH_O, "Loads a shared library (path), so that extension modules find it."},
+                                {"archive", get_archive, METH_NOARGS, "The archive of the cold part, a memoryview."},
+                                {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "pyrun._standalone", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
-static PyObject *init_standalone(void)
-{
+static PyObject *init_standalone(void) {
     return PyModule_Create(&definition);
-}
-
-/* --- _typing: what typing needs of C ------------------------------------------------------------------------------------ */
-
-static PyObject *same(PyObject *module, PyObject *value)
-{
-    Py_INCREF(value);
-    return value;
-}
-
-static PyMethodDef typing_methods[] = {{"_idfunc", same, METH_O, NULL}, {NULL, NULL, 0, NULL}};
-
-static struct PyModuleDef typing_definition = {PyModuleDef_HEAD_INIT, "_typing", NULL, -1, typing_methods, NULL, NULL, NULL, NULL};
-
-/* Debian has it as a shared object, which only a process with /proc could load from memory. */
-static PyObject *init_typing(void)
-{
-    return PyModule_Create(&typing_definition);
 }
 
 /* --- starting ----------------------------------------------------------------------------------------------------- */
 
 /* Modules inside a package cannot be Python's built-in ones; so they are made here. */
-static void add_module(PyObject *package, const char *name, PyObject *(*init)(void))
-{
+static void add_module(PyObject *package, const char *name, PyObject *(*init)(void)) {
     PyObject *module = init();
     PyObject *full_name = PyUnicode_FromFormat("pyrun.%s", name);
-    if (!module || !full_name || PyObject_SetItem(PyImport_GetModuleDict(), full_name, module) < 0
-        || PyObject_SetAttrString(package, name, module) < 0) {
+    if (!module || !full_name || PyObject_SetItem(PyImport_GetModuleDict(), full_name, module) < 0 ||
+        PyObject_SetAttrString(package, name, module) < 0) {
         PyErr_Print();
         _exit(1);
     }
@@ -113,8 +88,7 @@ static void add_module(PyObject *package, const char *name, PyObject *(*init)(vo
     Py_DECREF(module);
 }
 
-static PyObject *import(const char *name)
-{
+static PyObject *import(const char *name) {
     PyObject *module = PyImport_ImportModule(name);
     if (!module) {
         PyErr_Print();
@@ -123,15 +97,15 @@ static PyObject *import(const char *name)
     return module;
 }
 
-static void start_python(void)
-{
+static void start_python(void) {
     PyPreConfig preconfig;
     PyPreConfig_InitIsolatedConfig(&preconfig);
     preconfig.utf8_mode = 1;
     check(Py_PreInitialize(&preconfig));
 
     PyImport_AppendInittab("_cffi_backend", PyInit__cffi_backend);
-    PyImport_AppendInittab("_typing", init_typing);
+    PyImport_AppendInittab("_contextvars", PyInit__contextvars);
+    PyImport_AppendInittab("_typing", PyInit__typing);
     PyImport_FrozenModules = frozen_modules;
 
     PyConfig config;
@@ -140,14 +114,14 @@ static void start_python(void)
     config.site_import = 0;
     config.install_signal_handlers = 0;
     config.pathconfig_warnings = 0;
-    config.module_search_paths_set = 1;    /* and empty: everything comes from the executable */
-    config.use_hash_seed = 1;              /* the image is the same with every build */
+    config.module_search_paths_set = 1; /* and empty: everything comes from the executable */
+    config.use_hash_seed = 1;           /* the image is the same with every build */
     config.hash_seed = 0;
     check(PyConfig_SetString(&config, &config.program_name, L"pyrun"));
     /* Python looks for a pyvenv.cfg beside the executable: not in the current directory, which may be anybody's. */
     check(PyConfig_SetString(&config, &config.executable, L"/proc/self/exe"));
-    wchar_t **paths[] = {&config.base_executable, &config.prefix, &config.base_prefix,
-                         &config.exec_prefix, &config.base_exec_prefix, &config.stdlib_dir};
+    wchar_t **paths[] = {&config.base_executable, &config.prefix,           &config.base_prefix,
+                         &config.exec_prefix,     &config.base_exec_prefix, &config.stdlib_dir};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         check(PyConfig_SetString(&config, paths[i], L""));
     check(Py_InitializeFromConfig(&config));
@@ -158,10 +132,9 @@ static void start_python(void)
 }
 
 /* Everything that a hot command may import. What these modules do while they are imported must not depend on the machine. */
-static void import_all(void)
-{
+static void import_all(void) {
     import("encodings.utf_8");
-    PyObject *codec = PyCodec_Encoder("utf-8");    /* makes the registry of codecs and error handlers */
+    PyObject *codec = PyCodec_Encoder("utf-8"); /* makes the registry of codecs and error handlers */
     if (!codec) {
         PyErr_Print();
         _exit(1);
@@ -187,18 +160,14 @@ static struct {
     PyObject *main, *start, *finish, *signal, *ignore, *interrupt, *environ;
 } found;
 
-static void find_all(void)
-{
+static void find_all(void) {
     static const struct {
         PyObject **place;
         const char *module, *name;
     } wanted[] = {
-        {&found.main, "pyrun.__main__", "main"},
-        {&found.start, "pyrun.cold", "start"},
-        {&found.finish, "pyrun.cold", "finish"},
-        {&found.signal, "_signal", "signal"},
-        {&found.ignore, "_signal", "SIG_IGN"},
-        {&found.interrupt, "_signal", "default_int_handler"},
+        {&found.main, "pyrun.__main__", "main"}, {&found.start, "pyrun.cold", "start"},
+        {&found.finish, "pyrun.cold", "finish"}, {&found.signal, "_signal", "signal"},
+        {&found.ignore, "_signal", "SIG_IGN"},   {&found.interrupt, "_signal", "default_int_handler"},
         {&found.environ, "posix", "environ"},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
@@ -209,9 +178,8 @@ static void find_all(void)
 }
 
 /* _signal noted when it was imported which signals the process ignored, and made SIGINT a KeyboardInterrupt. */
-static void set_signals(void)
-{
-    signal(SIGPIPE, SIG_IGN);    /* as Python does: a reader that has gone is an error to handle, not the end */
+static void set_signals(void) {
+    signal(SIGPIPE, SIG_IGN); /* as Python does: a reader that has gone is an error to handle, not the end */
     for (int number = 1; number <= SIGSYS; number++) {
         PyObject *handler = PyOS_getsig(number) == SIG_IGN ? found.ignore : number == SIGINT ? found.interrupt : NULL;
         if (handler)
@@ -220,8 +188,7 @@ static void set_signals(void)
 }
 
 /* posix.environ was filled when the module was imported. */
-static void set_environment(void)
-{
+static void set_environment(void) {
     PyDict_Clear(found.environ);
     for (char **entry = environ; entry && *entry; entry++) {
         const char *equals = strchr(*entry, '=');
@@ -229,15 +196,14 @@ static void set_environment(void)
             continue;
         PyObject *name = PyBytes_FromStringAndSize(*entry, equals - *entry), *value = PyBytes_FromString(equals + 1);
         if (name && value)
-            PyDict_SetDefault(found.environ, name, value);    /* of duplicates the first holds, as for getenv */
+            PyDict_SetDefault(found.environ, name, value); /* of duplicates the first holds, as for getenv */
         Py_XDECREF(name);
         Py_XDECREF(value);
     }
 }
 
 /* The status that pyrun.__main__.main(words) returns. */
-static int run_main(int argc, char **argv)
-{
+static int run_main(int argc, char **argv) {
     PyObject *words = PyList_New(0);
     for (int i = 1; words && i < argc; i++) {
         PyObject *word = PyUnicode_DecodeFSDefault(argv[i]);
@@ -258,8 +224,7 @@ static int run_main(int argc, char **argv)
     return (int)PyLong_AsLong(result);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (!image_awake) {
         image_prepare();
         start_python();

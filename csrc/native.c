@@ -31,15 +31,13 @@ extern const unsigned long init_image_size;
 enum { NR_OPEN_TREE = 428, NR_CLOSE_RANGE = 436, NR_OPENAT2 = 437, NR_PIDFD_GETFD = 438 };
 enum { CLOEXEC_RANGE = 4, EXECUTABLE_MEMFD = 0x10, MAX_PASSED = 64, MAX_FILES = 4096 };
 
-static int result(long value)
-{
+static int result(long value) {
     return value < 0 ? -errno : (int)value;
 }
 
 /* --- memfds -------------------------------------------------------------------------------------------------------- */
 
-static int write_all(int fd, const char *data, size_t size)
-{
+static int write_all(int fd, const char *data, size_t size) {
     while (size > 0) {
         ssize_t n = write(fd, data, size);
         if (n < 0 && errno != EINTR)
@@ -53,8 +51,7 @@ static int write_all(int fd, const char *data, size_t size)
 }
 
 /* vm.memfd_noexec may make memfds not executable unless they are asked to be; kernels before 6.3 do not know how to ask. */
-static int make_memfd(const char *name, unsigned flags)
-{
+static int make_memfd(const char *name, unsigned flags) {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
 
     if (fd < 0 && errno == EINVAL && flags != 0)
@@ -62,8 +59,7 @@ static int make_memfd(const char *name, unsigned flags)
     return result(fd);
 }
 
-static int sealed_memfd(const char *name, unsigned flags, const void *data, size_t size)
-{
+static int sealed_memfd(const char *name, unsigned flags, const void *data, size_t size) {
     int fd = make_memfd(name, flags);
     int error;
 
@@ -78,8 +74,7 @@ static int sealed_memfd(const char *name, unsigned flags, const void *data, size
     return error;
 }
 
-int native_memfd(const char *name, const void *data, size_t size)
-{
+int native_memfd(const char *name, const void *data, size_t size) {
     return sealed_memfd(name, 0, data, size);
 }
 
@@ -94,8 +89,7 @@ struct kernel_dirent {
 };
 
 /* For kernels without close_range, or (before 5.11) without its CLOEXEC flag. */
-static int cloexec_listed(int first)
-{
+static int cloexec_listed(int first) {
     _Alignas(struct kernel_dirent) char entries[2048];
     int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     long size;
@@ -116,8 +110,7 @@ static int cloexec_listed(int first)
     return 0;
 }
 
-int native_cloexec_from(int first)
-{
+int native_cloexec_from(int first) {
     if (syscall(NR_CLOSE_RANGE, first, ~0U, CLOEXEC_RANGE) == 0)
         return 0;
     return cloexec_listed(first);
@@ -125,15 +118,14 @@ int native_cloexec_from(int first)
 
 struct start {
     int image;
-    int *files;    /* what becomes 0, 1, 2, 3 … in init; -1: /dev/null */
+    int *files; /* what becomes 0, 1, 2, 3 … in init; -1: /dev/null */
     int count;
     char first[12];
     volatile int error;
 };
 
 /* Moves what a later dup2 would overwrite out of the way: no source is below `count` afterwards. */
-static int move_up(int *fd, int count)
-{
+static int move_up(int *fd, int count) {
     if (*fd >= count)
         return 0;
     *fd = *fd < 0 ? open("/dev/null", O_RDWR | O_CLOEXEC) : *fd;
@@ -141,8 +133,7 @@ static int move_up(int *fd, int count)
     return *fd < 0 ? -errno : 0;
 }
 
-static int place_files(struct start *start)
-{
+static int place_files(struct start *start) {
     int error = move_up(&start->image, start->count);
 
     for (int i = 0; error == 0 && i < start->count; i++)
@@ -153,8 +144,7 @@ static int place_files(struct start *start)
     return error < 0 ? error : native_cloexec_from(start->count);
 }
 
-static void reset_signals(void)
-{
+static void reset_signals(void) {
     const struct sigaction action = {.sa_handler = SIG_DFL};
     sigset_t none;
 
@@ -165,8 +155,7 @@ static void reset_signals(void)
 }
 
 /* The child, in the memory of the parent, which sleeps until execve or _exit (CLONE_VFORK). */
-static int start_init(void *arg)
-{
+static int start_init(void *arg) {
     struct start *start = arg;
     char *argv[] = {"pyrun:init", start->first, NULL};
     char *env[] = {NULL};
@@ -183,14 +172,13 @@ static int start_init(void *arg)
     _exit(127);
 }
 
-static int spawn(struct start *start)
-{
+static int spawn(struct start *start) {
     _Alignas(16) char stack[16384];
     sigset_t all, kept;
     int pid;
 
     sigfillset(&all);
-    sigprocmask(SIG_BLOCK, &all, &kept);   /* no handler of ours shall run in the child */
+    sigprocmask(SIG_BLOCK, &all, &kept); /* no handler of ours shall run in the child */
     pid = result(clone(start_init, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, start));
     sigprocmask(SIG_SETMASK, &kept, NULL);
     if (pid < 0 || start->error == 0)
@@ -200,8 +188,7 @@ static int spawn(struct start *start)
     return start->error;
 }
 
-int native_spawn(const int *stdio, const int *fds, int count, int keep)
-{
+int native_spawn(const int *stdio, const int *fds, int count, int keep) {
     if (count < 0 || keep < 0 || keep > count || count > MAX_FILES)
         return -EINVAL;
     int files[3 + count];
@@ -222,8 +209,7 @@ int native_spawn(const int *stdio, const int *fds, int count, int keep)
 
 /* --- sockets ------------------------------------------------------------------------------------------------------- */
 
-int native_socketpair(int fds[2])
-{
+int native_socketpair(int fds[2]) {
     const int on = 1;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
@@ -236,8 +222,7 @@ int native_socketpair(int fds[2])
     return error;
 }
 
-int native_send(int sock, const void *data, size_t size, const int *fds, int count)
-{
+int native_send(int sock, const void *data, size_t size, const int *fds, int count) {
     union {
         struct cmsghdr header;
         char room[CMSG_SPACE(MAX_PASSED * sizeof(int))];
@@ -263,8 +248,7 @@ int native_send(int sock, const void *data, size_t size, const int *fds, int cou
 }
 
 /* Takes at most `room` of the fds that came along and closes the others. Returns how many it took. */
-static int take_fds(const struct cmsghdr *header, int *fds, int room, int taken)
-{
+static int take_fds(const struct cmsghdr *header, int *fds, int room, int taken) {
     size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
     for (size_t i = 0; i < count; i++) {
@@ -278,8 +262,7 @@ static int take_fds(const struct cmsghdr *header, int *fds, int room, int taken)
     return taken;
 }
 
-static void read_control(struct msghdr *packet, int *fds, int *count, int *pid)
-{
+static void read_control(struct msghdr *packet, int *fds, int *count, int *pid) {
     int taken = 0;
 
     *pid = 0;
@@ -298,8 +281,7 @@ static void read_control(struct msghdr *packet, int *fds, int *count, int *pid)
 }
 
 /* Until there is something to read. */
-static int await_input(int sock, int timeout)
-{
+static int await_input(int sock, int timeout) {
     struct pollfd one = {.fd = sock, .events = POLLIN};
     int n;
 
@@ -309,15 +291,13 @@ static int await_input(int sock, int timeout)
     return n == 0 ? -ETIMEDOUT : result(n);
 }
 
-int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pid, int timeout)
-{
+int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pid, int timeout) {
     union {
         struct cmsghdr header;
         char room[CMSG_SPACE(MAX_PASSED * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
     } control;
     struct iovec piece = {data, size};
-    struct msghdr packet = {
-        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr packet = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t n;
     int error = await_input(sock, timeout);
 
@@ -331,8 +311,7 @@ int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pi
 }
 
 /* A name in a directory, however long the directory's own path is. */
-static int socket_address(int dirfd, const char *name, struct sockaddr_un *address)
-{
+static int socket_address(int dirfd, const char *name, struct sockaddr_un *address) {
     int size;
 
     memset(address, 0, sizeof *address);
@@ -344,8 +323,7 @@ static int socket_address(int dirfd, const char *name, struct sockaddr_un *addre
     return size < (int)sizeof address->sun_path ? 0 : -ENAMETOOLONG;
 }
 
-static int named_socket(int dirfd, const char *name, int type, int (*attach)(int, const struct sockaddr *, socklen_t))
-{
+static int named_socket(int dirfd, const char *name, int type, int (*attach)(int, const struct sockaddr *, socklen_t)) {
     struct sockaddr_un address;
     int error = socket_address(dirfd, name, &address);
     int sock;
@@ -362,8 +340,7 @@ static int named_socket(int dirfd, const char *name, int type, int (*attach)(int
     return error;
 }
 
-int native_listen(int dirfd, const char *name, int type)
-{
+int native_listen(int dirfd, const char *name, int type) {
     int sock = named_socket(dirfd, name, type, bind);
 
     if (sock < 0 || listen(sock, 16) == 0)
@@ -373,38 +350,32 @@ int native_listen(int dirfd, const char *name, int type)
     return error;
 }
 
-int native_connect(int dirfd, const char *name, int type)
-{
+int native_connect(int dirfd, const char *name, int type) {
     return named_socket(dirfd, name, type, connect);
 }
 
 /* --- system calls -------------------------------------------------------------------------------------------------- */
 
-int native_pidfd_getfd(int pidfd, int fd)
-{
+int native_pidfd_getfd(int pidfd, int fd) {
     return result(syscall(NR_PIDFD_GETFD, pidfd, fd, 0));
 }
 
-int native_open_tree(int dirfd, const char *path, unsigned flags)
-{
+int native_open_tree(int dirfd, const char *path, unsigned flags) {
     return result(syscall(NR_OPEN_TREE, dirfd, path, flags | O_CLOEXEC));
 }
 
-int native_openat2(int dirfd, const char *path, unsigned long long flags, unsigned long long mode,
-                   unsigned long long resolve)
-{
+int native_openat2(int dirfd, const char *path, unsigned long long flags, unsigned long long mode, unsigned long long resolve) {
     const uint64_t how[3] = {flags | O_CLOEXEC, mode, resolve};
 
     return result(syscall(NR_OPENAT2, dirfd, path, how, sizeof how));
 }
 
-int native_capabilities(unsigned long long out[4])
-{
+int native_capabilities(unsigned long long out[4]) {
     struct {
         uint32_t version;
         int pid;
     } header = {0x20080522, 0};
-    uint32_t data[2][3];   /* low and high halves of effective, permitted, inheritable */
+    uint32_t data[2][3]; /* low and high halves of effective, permitted, inheritable */
 
     if (syscall(SYS_capget, &header, data) < 0)
         return -errno;
@@ -417,8 +388,7 @@ int native_capabilities(unsigned long long out[4])
     return 0;
 }
 
-int native_prctl(int option, unsigned long arg)
-{
+int native_prctl(int option, unsigned long arg) {
     return result(prctl(option, arg, 0, 0, 0));
 }
 
@@ -426,8 +396,7 @@ int native_prctl(int option, unsigned long arg)
 
 _Static_assert(sizeof(struct termios) <= 64, "native.h promises that 64 bytes hold a terminal's settings");
 
-int native_tty_raw(int fd, void *saved)
-{
+int native_tty_raw(int fd, void *saved) {
     struct termios settings;
 
     if (tcgetattr(fd, &settings) < 0)
@@ -437,16 +406,14 @@ int native_tty_raw(int fd, void *saved)
     return result(tcsetattr(fd, TCSANOW, &settings));
 }
 
-int native_tty_restore(int fd, const void *saved)
-{
+int native_tty_restore(int fd, const void *saved) {
     struct termios settings;
 
     memcpy(&settings, saved, sizeof settings);
     return result(tcsetattr(fd, TCSANOW, &settings));
 }
 
-int native_tty_get_size(int fd)
-{
+int native_tty_get_size(int fd) {
     struct winsize size;
 
     if (ioctl(fd, TIOCGWINSZ, &size) < 0)
@@ -454,8 +421,7 @@ int native_tty_get_size(int fd)
     return (size.ws_row & 0x7fff) << 16 | size.ws_col;
 }
 
-int native_tty_set_size(int fd, int rows, int columns)
-{
+int native_tty_set_size(int fd, int rows, int columns) {
     const struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
 
     return result(ioctl(fd, TIOCSWINSZ, &size));
@@ -463,8 +429,7 @@ int native_tty_set_size(int fd, int rows, int columns)
 
 /* --- signals ------------------------------------------------------------------------------------------------------- */
 
-int native_signalfd(void)
-{
+int native_signalfd(void) {
     sigset_t all;
 
     sigfillset(&all);
@@ -473,8 +438,7 @@ int native_signalfd(void)
     return result(signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-int native_read_signal(int fd)
-{
+int native_read_signal(int fd) {
     struct signalfd_siginfo info;
     ssize_t n = read(fd, &info, sizeof info);
 

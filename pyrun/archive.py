@@ -18,9 +18,13 @@ def install(standalone):
     sys.meta_path.append(archive)
     # Data files of the package itself are found through its loader.
     package = sys.modules["pyrun"]
-    package.__spec__ = archive.spec("pyrun", "pyrun/__init__.py", True)
-    package.__file__ = package.__spec__.origin
-    package.__path__ = package.__spec__.submodule_search_locations
+    package.__spec__ = spec = archive.find_spec("pyrun")
+    package.__file__ = spec.origin
+    package.__path__ = spec.submodule_search_locations
+
+
+def new_spec(name, loader, origin, is_package=False):
+    return ModuleSpec(name, loader, origin=origin, is_package=is_package)
 
 
 class Archive:
@@ -43,22 +47,17 @@ class Archive:
     def find_spec(self, name, path=None, target=None):
         if name in self.modules:
             file, is_package, _, _ = self.modules[name]
-            return self.spec(name, file, is_package)
+            spec = new_spec(name, self, ROOT + file, is_package)
+            if is_package:
+                spec.submodule_search_locations.append(spec.origin.rpartition("/")[0])
+            return spec
         if name in self.extensions:
             file, libraries = self.extensions[name]
             for library in libraries:
                 if library not in self.loaded:
                     self.standalone.load_library(self.in_memory(library))
-            return ModuleSpec(name, self, origin=self.in_memory(file))
+            return new_spec(name, self, self.in_memory(file))
         return None
-
-    def spec(self, name, file, is_package):
-        spec = ModuleSpec(name, self, origin=ROOT + file, is_package=is_package)
-        if is_package:
-            spec.submodule_search_locations.append(spec.origin.rpartition("/")[0])
-        spec.has_location = True
-        spec.cached = None
-        return spec
 
     def create_module(self, spec):
         return _imp.create_dynamic(spec) if spec.name in self.extensions else None
@@ -68,6 +67,7 @@ class Archive:
         if name in self.extensions:
             _imp.exec_dynamic(module)
         else:
+            module.__file__ = module.__spec__.origin
             exec(self.get_code(name), module.__dict__)
 
     def get_code(self, name):

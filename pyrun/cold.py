@@ -21,6 +21,9 @@ def start():
 
     archive.install(standalone)
     standalone.start_rest()
+    import time
+
+    time.tzset()  # time.timezone and so on are of the machine that built the binary
 
 
 def finish():

@@ -42,6 +42,21 @@ def load_process(path):
         raise Error(f"{path}: {words(error.errno)}") from None
 
 
+def load_resources(path):
+    """The resources (dict, as linux.resources) of a file as `update --resources` takes it; `-` is stdin. Raises Error, ConfigError."""
+    from pyrun import _checks
+
+    try:
+        data = jsonio.read_fd(0) if path == "-" else jsonio.read_bytes(path)
+    except OSError as error:
+        raise Error(f"{path}: {words(error.errno)}") from None
+    resources = _decode(data, path)
+    fault = walk(_checks.RESOURCES, resources)
+    if fault:
+        raise ConfigError(*explain(fault), path)
+    return resources
+
+
 def _decode(data, file):
     try:
         value = jsonio.loads(data)

@@ -21,11 +21,13 @@ class ConfigError(Error):
     """A fault of the bundle's config.json, or of another file: of a process, of resources.
 
     path: where in the file, in the words of the specification: `mounts[3].options[1]`; '' for the file itself.
+    message: what is wrong there.
     """
 
     def __init__(self, path, message, file="config.json"):
         Error.__init__(self, f"{file}: {path}: {message}" if path else f"{file}: {message}")
         self.path = path
+        self.message = message
 
 
 def words(number):

@@ -30,7 +30,7 @@ def run(config, kind, container, status, inside=None):
         try:
             _run_one(hook, container.oci(status), inside)
         except Error as error:
-            raise Error(f"error running {kind} hook #{index}: hooks.{kind}[{index}]: {error}") from None
+            raise Error(f"error running {kind} hook #{index}: hooks.{kind}[{index}]: {error}", error.code) from None
 
 
 def run_all(config, kind, container, status):
@@ -66,7 +66,12 @@ def _run_one(hook, state, inside):
     finally:
         posix.close(stdin)
         posix.close(stdout)
-    code, said = _attend(pid, text, feed, output, hook.get("timeout"))
+    try:
+        code, said = _attend(pid, text, feed, output, hook.get("timeout"))
+    except BaseException:
+        posix.kill(pid, SIGKILL)
+        posix.waitpid(pid, 0)
+        raise
     if code is None:
         raise Error(f"{hook['path']} did not end within {hook['timeout']} s (timeout) and was killed")
     if code:

@@ -2,7 +2,8 @@
 
 import posix
 
-from pyrun import _json
+from pyrun._json import dumps as encode
+from pyrun._json import loads as decode
 from pyrun.errors import Error
 
 
@@ -12,7 +13,7 @@ def loads(text):
     Raises Error: `line L column C: what`.
     """
     try:
-        return _json.loads(text)
+        return decode(text)
     except ValueError as fault:
         raise Error(str(fault)) from None
 
@@ -22,7 +23,7 @@ def dumps(value, indent=None):
 
     File names that are not UTF-8 (surrogateescape) are written as lone surrogates, and loads() gives them back.
     """
-    return _json.dumps(value, -1 if indent is None else indent).decode()
+    return encode(value, -1 if indent is None else indent).decode()
 
 
 def read_bytes(path):
@@ -50,7 +51,7 @@ def write_atomic(path, value, mode=0o600):
     fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC, mode)
     try:
         try:
-            rest = _json.dumps(value)
+            rest = encode(value)
             while rest:
                 rest = rest[posix.write(fd, rest):]
         finally:

@@ -83,7 +83,7 @@ class Init:
         try:
             self.drive(**answers)
         except Error as error:
-            raise Error(f"unable to start container process: {error}") from None
+            raise Error(f"unable to start container process: {error}", error.code) from None
 
     def _end_of_messages(self):
         """EOF: the program was executed, unless init died on its way."""
@@ -104,15 +104,29 @@ class Init:
 
     def kill(self):
         """Ends and reaps whatever of it is left."""
+        if self.first:
+            _end(self.first)
+            if not self.pid:
+                self.pid = self._unannounced()
         self.close()
-        for pid in (self.first, self.pid):
-            if pid:
-                try:
-                    posix.kill(pid, SIGKILL)
-                    posix.waitpid(pid, 0)
-                except OSError:
-                    pass
+        if self.pid:
+            _end(self.pid)
         self.first = self.pid = 0
+
+    def _unannounced(self):
+        """Pid of the process that the first stage cloned before it ended, 0 if it did not: nobody has heard of it yet."""
+        try:
+            return plans.receive(self.sock, 1000)[2]
+        except OSError:
+            return 0
+
+
+def _end(pid):
+    try:
+        posix.kill(pid, SIGKILL)
+        posix.waitpid(pid, 0)
+    except OSError:
+        pass
 
 
 def _must(code, what):
@@ -159,15 +173,15 @@ def interruptible():
         raise Interrupted(number)
 
     for number in _INTERRUPTS:
-        if signals.getsignal(number) == signals.SIG_DFL:
+        if signals.getsignal(number) != signals.SIG_IGN:
             signals.signal(number, interrupt)
 
 
 def create(glob, request, waits, before_start=None):
     """Makes a container. waits: it stops for `start`; otherwise the program runs when this returns.
 
-    before_start(): called when all is set up and the program is about to run (not with waits). Returns (Container, Init, fd of the pty's master or -1, config). Whatever fails or is interrupted, nothing of it
-    stays. Raises Error.
+    before_start(): called when all is set up and the program is about to run (not with waits). Returns (Container, Init,
+    fd of the pty's master or -1, config). Whatever fails or is interrupted, nothing of it stays. Raises Error.
     """
     configs.check_id(request.id)
     bundle = request.bundle
@@ -190,8 +204,12 @@ def create(glob, request, waits, before_start=None):
     container = Container.make(glob.root, request.id, bundle, rootfs_path(config, bundle), config)
     launch = _Creation(container, config, plan, host, request, group, before_start)
     try:
-        signals.pthread_sigmask(signals.SIG_SETMASK, mask)
-        launch.run(keep, waits)
+        try:
+            signals.pthread_sigmask(signals.SIG_SETMASK, mask)
+            launch.run(keep, waits)
+        finally:
+            # A signal from now on comes too late: neither what is complete nor the undoing is left half done.
+            signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
     except BaseException:
         launch.undo()
         raise
@@ -213,6 +231,7 @@ class _Creation:
         self.console = -1
         self.socket = -1
         self.hooks_ran = False
+        self.pid_written = False
         self.opened = {}
 
     def run(self, keep, waits):
@@ -232,10 +251,12 @@ class _Creation:
         self.init.spawn(keep=keep, **self.opened)
         self._close_opened()
         self.init.drive_program(child=self._child, barrier=self._barrier, console=self._console, ready=self._ready, notify=self._notify)
+        if not waits:
+            self.hooks_ran = True
+            hooks.run(self.config, "poststart", container, "running")
 
     def _listen(self):
-        fd = _must(lib.native_listen(self.container.lock_fd, START_SOCKET.encode(), 1), f"bind {START_SOCKET}")
-        return fd
+        return _must(lib.native_listen(self.container.lock_fd, START_SOCKET.encode(), 1), f"bind {START_SOCKET}")
 
     def _open_sources(self):
         """Bind sources that the container's user namespace may not reach, and the maps of idmapped mounts."""
@@ -310,6 +331,7 @@ class _Creation:
         container.save()
         if self.request.pid_file:
             write_pid_file(self.request.pid_file, self.init.pid)
+            self.pid_written = True
         if self.request.pidfd_socket:
             send_pidfd(self.request.pidfd_socket, self.init.pid)
 
@@ -322,6 +344,8 @@ class _Creation:
         if self.console >= 0:
             posix.close(self.console)
         self.init.kill()
+        if self.pid_written:
+            _remove_pid_file(self.request.pid_file)
         self.container.data["pid"] = 0
         destroy(self.container, self.config if self.hooks_ran else {})
 
@@ -423,9 +447,9 @@ def kill_init(container):
     try:
         posix.kill(pid, SIGKILL)
         group = container.cgroup()
-        if group and group.frozen():
-            # On v1 a frozen process does not die before it is thawed.
-            group.thaw()
+        if group:
+            # On v1 a frozen process does not die before it is thawed; it may be a cgroup below that is frozen.
+            group.thaw(recursive=True)
         import select
 
         poll = select.poll()
@@ -514,6 +538,13 @@ def write_pid_file(path, pid):
         posix.rename(temporary, path)
     except OSError as error:
         raise Error(f"--pid-file {path}: {words(error.errno)}") from None
+
+
+def _remove_pid_file(path):
+    try:
+        posix.unlink(path)
+    except OSError:  # whoever asked for it took it
+        pass
 
 
 def save_config(container, config):

@@ -15,6 +15,8 @@ _OP = _struct.Struct("=HHiiI4I6Q")
 _MASK64 = (1 << 64) - 1
 # The table's first two slots: the control socket and the plan itself.
 FIRST_SLOT = 2
+# describe() prints no more than this of binary data.
+SHOWN_BYTES = 32
 
 
 class Plan:
@@ -29,6 +31,7 @@ class Plan:
         self.notes = []  # (opcode, where, subject) of each op
         self.area = bytearray(8)  # offset 0 is the empty string
         self.offsets = {"": 0}
+        self.lists = {}  # offset -> strings of a run, for describe()
         self.files = []  # (path, open flags, where) or the name of a file that the launcher brings
 
     # --- building
@@ -43,6 +46,7 @@ class Plan:
     def strings(self, texts):
         """A run of strings ended by an empty one."""
         offset = len(self.area)
+        self.lists[offset] = texts
         for text in texts:
             self.area += text.encode("utf-8", "surrogateescape") + b"\0"
         self.area += b"\0"
@@ -122,21 +126,14 @@ class Plan:
         return {str(index): self.notes[index] for index in range(first, len(self.notes))}
 
     def describe(self):
-        """One line per op, for `pyrun plan` and golden tests."""
+        """One line per op, for `pyrun plan` and golden tests: OP FLAGS fd=SLOT:FILE strings n=NUMBERS # where."""
         lines = []
         for record, (opcode, where, _) in zip(self.ops, self.notes):
-            fields = _OP.unpack(record)
-            parts = [OP_NAMES[opcode]]
-            if fields[1]:
-                parts.append(f"flags={fields[1]:#x}")
-            for name, slot in (("fd", fields[2]), ("fd2", fields[3])):
-                if slot >= 0:
-                    path, _, given = self.files[slot - FIRST_SLOT]
-                    parts.append(f"{name}={path or given}")
-            parts += [self._show(offset, fields[4]) for offset in fields[5:9] if offset]
-            numbers = list(fields[9:])
-            while numbers and not numbers[-1]:
-                numbers.pop()
+            _, flags, fd, fd2, size, *rest = _OP.unpack(record)
+            parts = [OP_NAMES[opcode], *_flag_names(OP_NAMES[opcode], flags)]
+            parts += [f"{name}={slot}:{self._file_name(slot)}" for name, slot in (("fd", fd), ("fd2", fd2)) if slot >= 0]
+            parts += [self._show(offset, size) for offset in _without_zeros(rest[:4])]
+            numbers = _without_zeros(rest[4:])
             if numbers:
                 parts.append("n=" + ",".join(f"{number:#x}" for number in numbers))
             if where:
@@ -144,10 +141,31 @@ class Plan:
             lines.append(" ".join(parts))
         return lines
 
+    def _file_name(self, slot):
+        path, _, where = self.files[slot - FIRST_SLOT]
+        return path or f"<{where}>"
+
     def _show(self, offset, size):
-        if size:
-            return f"[{size} bytes]"
-        return repr(self.area[offset : self.area.index(0, offset)].decode("utf-8", "surrogateescape"))
+        if offset in self.lists:
+            return repr(self.lists[offset])
+        if not size:
+            return repr(self.area[offset : self.area.index(0, offset)].decode("utf-8", "surrogateescape"))
+        data = self.area[offset : offset + size]
+        return f"<{size} bytes: {data[:SHOWN_BYTES].hex()}{'…' if size > SHOWN_BYTES else ''}>"
+
+
+def _flag_names(op, flags):
+    """BIND and 1 -> ["RECURSIVE"]: the flags of plan_flag are named after their op."""
+    known = ffi.typeof("enum plan_flag").relements
+    return [name[len(op) + 1 :] for name, value in known.items() if name.startswith(f"{op}_") and flags & value]
+
+
+def _without_zeros(values):
+    """The values without the zeros at the end."""
+    values = list(values)
+    while values and not values[-1]:
+        values.pop()
+    return values
 
 
 def receive(sock, timeout=-1, room=1):
@@ -171,6 +189,7 @@ def send_go(sock, number):
 
 _EXEC_OPS = {lib.OP_EXEC, lib.OP_EXEC_CHECK}
 _HINTS = {
+    (lib.OP_ROOT, lib.STEP_OPEN): "in a user namespace its root must be able to search every directory on the way",
     (lib.OP_PIVOT, lib.STEP_PIVOT_ROOT): "the root file system of the host may be an initramfs: try --no-pivot",
     (lib.OP_MOUNT, lib.STEP_ORDINARY_DIR): "must be mounted on ordinary directory",
     (lib.OP_BIND, lib.STEP_OPEN_SOURCE): "does the source exist?",
@@ -189,6 +208,10 @@ def explain(note, message):
     step = STEP_NAMES.get(message.step, "?")
     detail = ffi.string(message.detail).decode("utf-8", "replace")
     hint = _HINTS.get((opcode, message.step), "")
+    if detail[:6] == "idmap:":
+        from pyrun import idmap
+
+        detail = idmap.unsupported(int(detail[6:]))
     if opcode in _EXEC_OPS:
         if message.value == errno.ENOENT and "/" not in subject:
             return Error(f'{where}: exec: "{subject}": executable file not found in $PATH')

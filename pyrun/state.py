@@ -9,10 +9,12 @@ import posix
 import time
 
 from pyrun import SPEC_VERSION, jsonio
+from pyrun._native import lib
 from pyrun.errors import Error, words
 from pyrun.jsonio import read_bytes
 
 STATE, CONFIG, START_SOCKET = "state.json", "config.json", "start.sock"
+_STREAM = 1  # SOCK_STREAM
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -85,9 +87,16 @@ class Container:
         return container
 
     def lock(self):
-        """Waits until no other command changes this container."""
-        self.lock_fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-        fcntl.flock(self.lock_fd, fcntl.LOCK_EX)
+        """Waits until no other command changes this container. Raises Error: `container does not exist` any more."""
+        try:
+            self.lock_fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+            fcntl.flock(self.lock_fd, fcntl.LOCK_EX)
+            # Who had the lock before may have deleted it, and another of the same id may be there now.
+            gone = not posix.path.samestat(0, 0)
+        except FileNotFoundError:
+            gone = True
+        if gone:
+            raise Error("container does not exist")
 
     def unlock(self):
         posix.close(self.lock_fd)
@@ -140,7 +149,21 @@ class Container:
         return cgroup.from_state(self.data["cgroup"]) if self.data["cgroup"] else None
 
     def waits_for_start(self):
-        return _exists(f"{self.directory}/{START_SOCKET}")
+        """Whether init listens on the start socket. The file alone says little: a `start` that was killed left it behind.
+
+        init forgets a connection that says nothing; with many of them waiting (EAGAIN) it still listens.
+        """
+        try:
+            fd = posix.open(self.directory, posix.O_PATH | posix.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            sock = lib.native_connect(fd, START_SOCKET.encode(), _STREAM | posix.O_NONBLOCK)
+        finally:
+            posix.close(fd)
+        if sock >= 0:
+            posix.close(sock)
+        return sock >= 0 or sock == -errno.EAGAIN
 
     def status(self):
         """creating, created, running, paused or stopped (runtime.md#state; paused is runc's)."""

@@ -33,9 +33,13 @@ import time
 import uuid
 
 import pytest
-from harness import PROJECT, Bundle, Runner, children, default_config, make_rootfs, reap, until
+from harness import PROJECT, Bundle, Runner, cgroups_named, children, default_config, make_rootfs, reap, until
 
 PR_SET_CHILD_SUBREAPER = 36
+
+
+def pytest_addoption(parser):
+    parser.addoption("--renew-plans", action="store_true", help="write tests/unit/plans anew (test_golden_plans.py)")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -97,7 +101,7 @@ def state_files(root):
 def left_behind(root, token, directory, before):
     """What a test has left: lines that say so."""
     found = [f"state: {path}" for path in state_files(root)]
-    found += [f"cgroup: {path}" for path in pathlib.Path("/sys/fs/cgroup").rglob(f"*{token}*") if path.is_dir()]
+    found += [f"cgroup: {path}" for path in cgroups_named(token)]
     with open("/proc/self/mountinfo") as lines:
         found += [f"mount: {line.strip()}" for line in lines if token in line or str(directory) in line]
     for pid in reap() - before:
@@ -115,9 +119,8 @@ def sweep(token, directory, before):
         mounts = [line.split()[4] for line in lines if str(directory) in line.split()[4]]
     for mount in reversed(mounts):
         subprocess.run(["umount", "--lazy", mount], check=False)
-    for path in sorted(pathlib.Path("/sys/fs/cgroup").rglob(f"*{token}*"), reverse=True):
-        if path.is_dir():
-            subprocess.run(["rmdir", path], check=False)
+    for path in reversed(cgroups_named(token)):
+        subprocess.run(["find", path, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"], check=False)
 
 
 @pytest.fixture(autouse=True)

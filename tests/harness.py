@@ -120,9 +120,7 @@ class Runner:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, stdout=out, stderr=err, **popen
             )
-            try:
-                process.communicate(None if stdin is None else stdin.encode(), timeout)
-            except subprocess.TimeoutExpired:
+            if not ended(process, stdin, timeout):
                 process.kill()
                 process.wait()
                 pytest.fail(f"no end after {timeout} s: {' '.join(command)}\n{read(paths[0])}\n{read(paths[1])}")
@@ -299,6 +297,33 @@ def until(condition, timeout=20, what="condition"):
     return value
 
 
+def ended(process, stdin, timeout):
+    """Feeds a Popen its stdin (text or None) and waits for its end, but no longer than `timeout` seconds."""
+    stdin = None if stdin is None else stdin.encode()
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        try:
+            process.communicate(stdin, 0.05)
+            return True
+        except subprocess.TimeoutExpired:
+            stdin = None  # communicate() has it already
+            reap_guests()
+    return False
+
+
+def reap_guests():
+    """Ends zombies that `exec --detach` has left to this process: a pid namespace can't end before they are gone.
+
+    The container's own init stays, for Container.wait().
+    """
+    for pid in children():
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        namespaced = fields["NSpid"].split()[1:]
+        if fields["State"].split()[0] == "Z" and namespaced and namespaced[-1] != "1":
+            os.waitpid(pid, 0)
+
+
 def children():
     """Pids of this process's children, zombies too."""
     return {
@@ -318,6 +343,20 @@ def reap():
         except ChildProcessError:
             pass
     return living
+
+
+def cgroups_named(word):
+    """Paths of all cgroups with `word` in their name, parents first. Others may come and go meanwhile."""
+    found, rest = [], ["/sys/fs/cgroup"]
+    while rest:
+        path = rest.pop()
+        try:
+            names = [entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+        found += [f"{path}/{name}" for name in names if word in name]
+        rest += [f"{path}/{name}" for name in names]
+    return sorted(found)
 
 
 def make_rootfs(directory):

@@ -4,22 +4,19 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-int op_barrier(const struct plan_op *op)
-{
+int op_barrier(const struct plan_op *op) {
     if (send_message(MSG_BARRIER, (uint32_t)op->n[0], 0, -1) < 0)
         _exit(1);
     return await_go((uint32_t)op->n[0]);
 }
 
-static void close_fd(int *fd)
-{
+static void close_fd(int *fd) {
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
 }
 
-static int procfs_needed(void)
-{
+static int procfs_needed(void) {
     for (uint32_t i = self.index + 1; i < self.plan->op_count; i++)
         if (self.ops[i].op == OP_SYSCTL || self.ops[i].op == OP_PROC_WRITE)
             return 1;
@@ -27,8 +24,7 @@ static int procfs_needed(void)
 }
 
 /* From here on the runtime may end. What init holds open would be seen in /proc/PID/fd, and hold what it names. */
-int op_ready(const struct plan_op *op)
-{
+int op_ready(const struct plan_op *op) {
     if (send_message(MSG_READY, self.index, 0, -1) < 0)
         _exit(1);
     if (await_go(self.index) < 0)
@@ -46,8 +42,7 @@ int op_ready(const struct plan_op *op)
 }
 
 /* A connection that says nothing was not a start. */
-static int is_start(int connection)
-{
+static int is_start(int connection) {
     char byte;
     ssize_t n;
 
@@ -57,8 +52,7 @@ static int is_start(int connection)
     return n == 1;
 }
 
-int op_wait_start(const struct plan_op *op)
-{
+int op_wait_start(const struct plan_op *op) {
     for (;;) {
         int connection = accept4(op_fd(op->fd), NULL, NULL, SOCK_CLOEXEC);
         if (connection < 0 && errno != EINTR && errno != ECONNABORTED)

@@ -2,10 +2,10 @@
 #include "init.h"
 
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 
 /* What a missing target shall be. fstat may fail on a FUSE mount that is not ours to look at. */
-static mode_t target_type(const struct plan_op *op, int tree)
-{
+static mode_t target_type(const struct plan_op *op, int tree) {
     struct stat st;
     int result = tree >= 0 ? fstat(tree, &st) : stat(op_text(op, 0), &st);
 
@@ -15,8 +15,7 @@ static mode_t target_type(const struct plan_op *op, int tree)
 }
 
 /* A directory can't cover a file, nor a file a directory; mount(2) says so with ENOTDIR, move_mount with EINVAL only. */
-static int bind_target(const struct plan_op *op, int tree)
-{
+static int bind_target(const struct plan_op *op, int tree) {
     const mode_t type = target_type(op, tree);
     int target = path_target(op_text(op, 1), type, 0755, NULL);
     struct stat st;
@@ -28,27 +27,37 @@ static int bind_target(const struct plan_op *op, int tree)
     return target;
 }
 
-static int idmap(const struct plan_op *op, int tree)
-{
+/* The kernel's EINVAL does not say that it is the file system that has no idmapped mounts; its type is told instead. */
+static int idmap(const struct plan_op *op, int tree) {
     struct k_mount_attr attr = {.set = K_ATTR_IDMAP, .userns_fd = (uint64_t)op_fd(op->fd2)};
     unsigned flags = AT_EMPTY_PATH | ((op->flags & BIND_IDMAP_RECURSIVE) != 0 ? K_AT_RECURSIVE : 0);
+    char detail[32];
+    struct statfs fs;
 
-    return op_fd(op->fd2) < 0 ? 0 : sys_mount_setattr(tree, flags, &attr);
+    if (op_fd(op->fd2) < 0 || sys_mount_setattr(tree, flags, &attr) == 0)
+        return 0;
+    int error = errno;
+    if (fstatfs(tree, &fs) == 0) {
+        put_number(put_text(detail, detail + sizeof detail, "idmap:"), detail + sizeof detail, (unsigned long)fs.f_type, 10);
+        add_detail(detail);
+    }
+    return fail_errno(STEP_MOUNT_SETATTR, error);
 }
 
-static int bind_new(const struct plan_op *op, int tree)
-{
+static int bind_new(const struct plan_op *op, int tree) {
     int late = 0;
     int target = bind_target(op, tree);
 
     if (target < 0)
         return -1;
-    if (idmap(op, tree) < 0 || tree_setattr(tree, op->n[2], op->n[3], 1) < 0)
+    if (idmap(op, tree) < 0)
+        return -1;
+    if (tree_setattr(tree, op->n[2], op->n[3], 1) < 0)
         return fail(STEP_MOUNT_SETATTR);
     if (tree_setattr(tree, op->n[0], op->n[1], 0) < 0) {
         if (!unavailable(errno))
             return fail(STEP_MOUNT_SETATTR);
-        late = 1;   /* mount(2) can do it, once the mount has a place */
+        late = 1; /* mount(2) can do it, once the mount has a place */
     }
     if (!late && tree_propagation(tree, op->n[4]) < 0)
         return fail(STEP_MOUNT_SETATTR);
@@ -61,8 +70,7 @@ static int bind_new(const struct plan_op *op, int tree)
 }
 
 /* By mount(2): what is on top at the target afterwards must be looked up again. */
-static int bind_old(const struct plan_op *op)
-{
+static int bind_old(const struct plan_op *op) {
     unsigned long recursive = (op->flags & BIND_RECURSIVE) != 0 ? K_MS_REC : 0;
     int target = bind_target(op, -1);
     int top;
@@ -70,7 +78,7 @@ static int bind_old(const struct plan_op *op)
     if (target < 0)
         return -1;
     if (op_fd(op->fd2) >= 0 || (op->n[2] | op->n[3]) != 0)
-        return fail_errno(STEP_MOUNT_SETATTR, ENOSYS);   /* mount(2) can't: better no container than a writable mount */
+        return fail_errno(STEP_MOUNT_SETATTR, ENOSYS); /* mount(2) can't: better no container than a writable mount */
     if (old_mount(op_text(op, 0), target, NULL, K_MS_BIND | recursive, NULL) < 0)
         return fail(STEP_MOUNT);
     close(target);
@@ -82,8 +90,7 @@ static int bind_old(const struct plan_op *op)
     return top;
 }
 
-int op_bind(const struct plan_op *op)
-{
+int op_bind(const struct plan_op *op) {
     int mount = op_fd(op->fd);
 
     if (op->fd < 0)
@@ -104,8 +111,7 @@ int op_bind(const struct plan_op *op)
     return 0;
 }
 
-int op_setattr(const struct plan_op *op)
-{
+int op_setattr(const struct plan_op *op) {
     int fd = path_open(op_text(op, 0), 0);
 
     if (fd < 0)
@@ -117,14 +123,12 @@ int op_setattr(const struct plan_op *op)
 }
 
 /* Puts a copy of what `source` names over `target`, by fd. */
-static int cover(int source, int target, int recursive)
-{
+static int cover(int source, int target, int recursive) {
     char name[32];
     int tree = tree_clone(source, "", recursive);
 
     if (tree < 0)
-        return unavailable(errno) ? old_mount(fd_path(source, name), target, NULL, K_MS_BIND | (recursive ? K_MS_REC : 0), NULL)
-                                  : -1;
+        return unavailable(errno) ? old_mount(fd_path(source, name), target, NULL, K_MS_BIND | (recursive ? K_MS_REC : 0), NULL) : -1;
     if (tree_attach(tree, target) < 0)
         return -1;
     close(tree);
@@ -132,8 +136,7 @@ static int cover(int source, int target, int recursive)
 }
 
 /* The container's own /dev/null, unless something else lies there (CVE-2025-31133). */
-static int mask_with_null(int target)
-{
+static int mask_with_null(int target) {
     struct stat st;
 
     if (self.mask_file < 0) {
@@ -149,8 +152,7 @@ static int mask_with_null(int target)
 #define EMPTY_ATTR (K_ATTR_RDONLY | K_ATTR_NOSUID | K_ATTR_NODEV | K_ATTR_NOEXEC)
 #define EMPTY_FLAGS (K_MS_RDONLY | K_MS_NOSUID | K_MS_NODEV | K_MS_NOEXEC)
 
-static int mount_empty(const char *path, int target)
-{
+static int mount_empty(const char *path, int target) {
     int fs = fs_open("tmpfs");
 
     if (fs < 0 && !unavailable(errno))
@@ -161,23 +163,21 @@ static int mount_empty(const char *path, int target)
         self.mask_dir = path_open(path, 0);
         return self.mask_dir < 0 ? fail(STEP_OPEN_TARGET) : 0;
     }
-    if (fs_set(fs, "source", "tmpfs") < 0 || fs_set(fs, "nr_inodes", "2") < 0 || fs_set(fs, "ro", NULL) < 0
-        || fs_create(fs) < 0 || (self.mask_dir = fs_mount(fs, EMPTY_ATTR)) < 0)
+    if (fs_set(fs, "source", "tmpfs") < 0 || fs_set(fs, "nr_inodes", "2") < 0 || fs_set(fs, "ro", NULL) < 0 || fs_create(fs) < 0 ||
+        (self.mask_dir = fs_mount(fs, EMPTY_ATTR)) < 0)
         return -1;
     close(fs);
     return tree_attach(self.mask_dir, target) < 0 ? fail(STEP_MOVE_MOUNT) : 0;
 }
 
 /* A superblock is the dear part of a mount: all masked directories share one. */
-static int mask_with_empty(const char *path, int target)
-{
+static int mask_with_empty(const char *path, int target) {
     if (self.mask_dir < 0)
         return mount_empty(path, target);
     return cover(self.mask_dir, target, 0) < 0 ? fail(STEP_MOVE_MOUNT) : 0;
 }
 
-int op_mask(const struct plan_op *op)
-{
+int op_mask(const struct plan_op *op) {
     struct stat st;
     int target = path_open(op_text(op, 0), 0);
 
@@ -191,15 +191,13 @@ int op_mask(const struct plan_op *op)
     return 0;
 }
 
-static int readonly_new(int tree, int target)
-{
+static int readonly_new(int tree, int target) {
     if (tree_setattr(tree, K_ATTR_RDONLY, 0, 0) < 0)
         return fail(STEP_MOUNT_SETATTR);
     return tree_attach(tree, target) < 0 ? fail(STEP_MOVE_MOUNT) : 0;
 }
 
-static int readonly_old(const char *path, int target)
-{
+static int readonly_old(const char *path, int target) {
     int top;
 
     if (cover(target, target, 1) < 0)
@@ -214,8 +212,7 @@ static int readonly_old(const char *path, int target)
 }
 
 /* The mounts below come along, or what they hide would show. They keep their flags. */
-int op_readonly(const struct plan_op *op)
-{
+int op_readonly(const struct plan_op *op) {
     int target = path_open(op_text(op, 0), 0);
     int tree, result;
 

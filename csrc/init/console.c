@@ -7,8 +7,7 @@
 #include <sys/vfs.h>
 #include <termios.h>
 
-static int is_ptmx(int fd, int on_devpts)
-{
+static int is_ptmx(int fd, int on_devpts) {
     struct statfs fs;
     struct stat st;
 
@@ -20,8 +19,7 @@ static int is_ptmx(int fd, int on_devpts)
 }
 
 /* Looked at before it is opened for use: an image may have put anything there. */
-static int open_master(const char *in_root)
-{
+static int open_master(const char *in_root) {
     int on_devpts = *in_root != '\0';
     int node = on_devpts ? path_open(in_root, 0) : open("/dev/ptmx", O_PATH | O_CLOEXEC);
     int master;
@@ -37,8 +35,7 @@ static int open_master(const char *in_root)
     return master;
 }
 
-static int open_slave(int master)
-{
+static int open_slave(int master) {
     int unlock = 0;
     int slave;
 
@@ -49,8 +46,7 @@ static int open_slave(int master)
 }
 
 /* ONLCR off: the terminal at the far end adds carriage returns itself. */
-static int set_up(const struct plan_op *op, int slave)
-{
+static int set_up(const struct plan_op *op, int slave) {
     const struct winsize size = {.ws_row = (unsigned short)op->n[1], .ws_col = (unsigned short)op->n[2]};
     struct termios settings;
     struct stat st;
@@ -71,8 +67,7 @@ static int set_up(const struct plan_op *op, int slave)
 }
 
 /* The place for /dev/console. A symlink there goes: it would be the image's choice what gets covered (CVE-2026-88264). */
-static int open_place(const char *path)
-{
+static int open_place(const char *path) {
     char name[256];
     struct stat st;
     int parent = path_parent(path, name);
@@ -91,8 +86,7 @@ static int open_place(const char *path)
     return place;
 }
 
-static int bind_slave(int slave, const char *path)
-{
+static int bind_slave(int slave, const char *path) {
     char name[32];
     int place = open_place(path);
     int tree;
@@ -111,8 +105,7 @@ static int bind_slave(int slave, const char *path)
     return 0;
 }
 
-int op_console(const struct plan_op *op)
-{
+int op_console(const struct plan_op *op) {
     int master = open_master(op_text(op, 0));
     int slave;
 

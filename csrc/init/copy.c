@@ -11,13 +11,12 @@
 #define XATTR_NAMES 4096
 #define XATTR_VALUE 4096
 
-static char *scratch;   /* XATTR_NAMES + XATTR_VALUE bytes */
+static char *scratch; /* XATTR_NAMES + XATTR_VALUE bytes */
 
 static int copy_directory(int from, int to, int depth);
 
 /* What the new file system, or a user namespace, does not take is left out. */
-static void copy_xattrs(int from, int to)
-{
+static void copy_xattrs(int from, int to) {
     char *value = scratch + XATTR_NAMES;
     ssize_t size = flistxattr(from, scratch, XATTR_NAMES);
 
@@ -29,8 +28,7 @@ static void copy_xattrs(int from, int to)
 }
 
 /* An owner that the user namespace cannot name becomes init's; a file must not be setuid for another than before. */
-static int set_owner(int to, const char *name, const struct stat *st)
-{
+static int set_owner(int to, const char *name, const struct stat *st) {
     mode_t mode = st->st_mode & 07777;
 
     if (fchownat(to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0) {
@@ -38,20 +36,18 @@ static int set_owner(int to, const char *name, const struct stat *st)
             return fail_path(STEP_CHOWN, name);
         mode &= ~(mode_t)(S_ISUID | S_ISGID);
     }
-    if (!S_ISLNK(st->st_mode) && fchmodat(to, name, mode, 0) < 0)   /* the new file, which is no symlink */
+    if (!S_ISLNK(st->st_mode) && fchmodat(to, name, mode, 0) < 0) /* the new file, which is no symlink */
         return fail_path(STEP_CHMOD, name);
     return 0;
 }
 
-static int set_times(int to, const char *name, const struct stat *st)
-{
+static int set_times(int to, const char *name, const struct stat *st) {
     const struct timespec times[2] = {st->st_atim, st->st_mtim};
 
     return utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? fail_path(STEP_COPY, name) : 0;
 }
 
-static int copy_file(int from, int to, const char *name)
-{
+static int copy_file(int from, int to, const char *name) {
     int source = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     int target = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     ssize_t copied;
@@ -69,8 +65,7 @@ static int copy_file(int from, int to, const char *name)
     return 0;
 }
 
-static int copy_symlink(int from, int to, const char *name)
-{
+static int copy_symlink(int from, int to, const char *name) {
     char text[4096];
     ssize_t size = readlinkat(from, name, text, sizeof text - 1);
 
@@ -80,8 +75,7 @@ static int copy_symlink(int from, int to, const char *name)
     return symlinkat(text, to, name) < 0 ? fail_path(STEP_SYMLINK, name) : 0;
 }
 
-static int copy_subdirectory(int from, int to, const char *name, int depth)
-{
+static int copy_subdirectory(int from, int to, const char *name, int depth) {
     int source = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     int target;
 
@@ -100,8 +94,7 @@ static int copy_subdirectory(int from, int to, const char *name, int depth)
     return 0;
 }
 
-static int copy_entry(int from, int to, const char *name, int depth)
-{
+static int copy_entry(int from, int to, const char *name, int depth) {
     struct stat st;
     int result;
 
@@ -120,8 +113,7 @@ static int copy_entry(int from, int to, const char *name, int depth)
     return set_times(to, name, &st);
 }
 
-static int copy_directory(int from, int to, int depth)
-{
+static int copy_directory(int from, int to, int depth) {
     _Alignas(struct k_dirent) char entries[1024];
     long size;
 
@@ -140,8 +132,7 @@ static int copy_directory(int from, int to, int depth)
 }
 
 /* Copies what the directory `from` holds into the directory `to`; both may be O_PATH. */
-int copy_tree(int from, int to)
-{
+int copy_tree(int from, int to) {
     const size_t room = XATTR_NAMES + XATTR_VALUE;
     int source = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int target = openat(to, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

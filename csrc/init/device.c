@@ -3,8 +3,7 @@
 
 #include <sys/sysmacros.h>
 
-static int chmod_fd(int fd, mode_t mode)
-{
+static int chmod_fd(int fd, mode_t mode) {
     char name[32];
 
     if (syscall(NR_FCHMODAT2, fd, "", mode, AT_EMPTY_PATH) == 0)
@@ -12,8 +11,7 @@ static int chmod_fd(int fd, mode_t mode)
     return fchmodat(self.proc, fd_path(fd, name), mode, 0);
 }
 
-static int matches(const struct stat *st, const struct plan_op *op)
-{
+static int matches(const struct stat *st, const struct plan_op *op) {
     mode_t type = (mode_t)op->n[0] & S_IFMT;
 
     if ((st->st_mode & S_IFMT) != type)
@@ -22,22 +20,20 @@ static int matches(const struct stat *st, const struct plan_op *op)
 }
 
 /* The node that is there now, new or old, is held and looked at before its mode and owner are set. */
-static int adopt(const struct plan_op *op, int parent, const char *name)
-{
+static int adopt(const struct plan_op *op, int parent, const char *name) {
     const mode_t mode = (mode_t)op->n[0] & 07777;
     struct stat st;
     int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
     if (fd < 0 || fstat(fd, &st) < 0)
         return fail(STEP_OPEN_TARGET);
-    if (S_ISLNK(st.st_mode) && (dev_t)op->n[1] == makedev(5, 2)) {   /* /dev/ptmx -> pts/ptmx */
+    if (S_ISLNK(st.st_mode) && (dev_t)op->n[1] == makedev(5, 2)) { /* /dev/ptmx -> pts/ptmx */
         close(fd);
         return 0;
     }
     if (!matches(&st, op))
         return fail_errno(STEP_MKNOD, EEXIST);
-    if ((st.st_uid != op->n[2] || st.st_gid != op->n[3])
-        && fchownat(fd, "", (uid_t)op->n[2], (gid_t)op->n[3], AT_EMPTY_PATH) < 0)
+    if ((st.st_uid != op->n[2] || st.st_gid != op->n[3]) && fchownat(fd, "", (uid_t)op->n[2], (gid_t)op->n[3], AT_EMPTY_PATH) < 0)
         return fail(STEP_CHOWN);
     if ((st.st_mode & 07777) != mode && chmod_fd(fd, mode) < 0)
         return fail(STEP_CHMOD);
@@ -45,8 +41,7 @@ static int adopt(const struct plan_op *op, int parent, const char *name)
     return 0;
 }
 
-static int bind_node(const struct plan_op *op)
-{
+static int bind_node(const struct plan_op *op) {
     int tree = tree_clone(AT_FDCWD, op_text(op, 1), 0);
     int old = tree < 0 && unavailable(errno);
     int target;
@@ -65,8 +60,7 @@ static int bind_node(const struct plan_op *op)
     return 0;
 }
 
-int op_device(const struct plan_op *op)
-{
+int op_device(const struct plan_op *op) {
     char name[256];
     int parent;
 
@@ -83,8 +77,7 @@ int op_device(const struct plan_op *op)
     return 0;
 }
 
-int op_mkdir(const struct plan_op *op)
-{
+int op_mkdir(const struct plan_op *op) {
     struct stat st;
     int fd = path_target(op_text(op, 0), S_IFDIR, (mode_t)op->n[0] & 07777, NULL);
 
@@ -98,8 +91,7 @@ int op_mkdir(const struct plan_op *op)
     return 0;
 }
 
-int op_symlink(const struct plan_op *op)
-{
+int op_symlink(const struct plan_op *op) {
     char name[256];
     int parent = path_parent(op_text(op, 1), name);
 

@@ -9,8 +9,7 @@
 static char **argv_list, **env_list;
 
 /* Fills in pointers to `count` strings that lie one after the other; returns where the next pointer goes. */
-static char **point_at(char **list, const char *text, uint64_t count)
-{
+static char **point_at(char **list, const char *text, uint64_t count) {
     for (; count > 0; count--) {
         *list++ = (char *)(uintptr_t)text;
         text += strlen(text) + 1;
@@ -20,8 +19,7 @@ static char **point_at(char **list, const char *text, uint64_t count)
 
 /* The pointers to the plan's strings, and close-on-exec for whatever is not the user's program's. verify.c saw to it that
  * OP_EXEC comes last and that its counts are no larger than the string area. */
-int exec_prepare(void)
-{
+int exec_prepare(void) {
     const struct plan_op *op = &self.ops[self.plan->op_count - 1];
     size_t room;
 
@@ -37,16 +35,13 @@ int exec_prepare(void)
 }
 
 /* Those that say no more than "not here": the next candidate may do. */
-static int try_next(int error)
-{
-    return error == ENOENT || error == ENOTDIR || error == EACCES || error == ESTALE || error == ENODEV
-        || error == ETIMEDOUT;
+static int try_next(int error) {
+    return error == ENOENT || error == ENOTDIR || error == EACCES || error == ESTALE || error == ENODEV || error == ETIMEDOUT;
 }
 
 /* As execvp: a candidate that may not be executed is remembered and the search goes on. Signal handlers become default
  * by execve itself; the mask is empty and nothing is ignored since init started. */
-int op_exec(const struct plan_op *op)
-{
+int op_exec(const struct plan_op *op) {
     int denied = 0;
 
     if (exec_prepare() < 0)
@@ -62,8 +57,7 @@ int op_exec(const struct plan_op *op)
 
 /* Whether a start could succeed, told while the container is created. Who may execute it is for execve to say, later
  * and as the user; a file that nobody may execute is none. */
-int op_exec_check(const struct plan_op *op)
-{
+int op_exec_check(const struct plan_op *op) {
     int denied = 0;
 
     for (const char *path = op_text(op, 0); *path != '\0'; path += strlen(path) + 1) {
@@ -81,16 +75,14 @@ int op_exec_check(const struct plan_op *op)
     return fail_errno(STEP_EXECVE, denied ? EACCES : ENOENT);
 }
 
-int op_no_new_privs(const struct plan_op *op)
-{
+int op_no_new_privs(const struct plan_op *op) {
     (void)op;
     return prctl(K_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fail(STEP_PRCTL) : 0;
 }
 
 /* The runtime takes the listener out of this process (pidfd_getfd) as soon as it hears its number. Only write and read
  * are made meanwhile; execve closes it. */
-int op_seccomp(const struct plan_op *op)
-{
+int op_seccomp(const struct plan_op *op) {
     const struct k_sock_fprog program = {(unsigned short)(op->len / 8), op_text(op, 0)};
     const int notify = (op->flags & SECCOMP_NOTIFY) != 0;
     const uint64_t flags = op->n[0] | (notify ? K_SECCOMP_FLAG_NEW_LISTENER : 0);

@@ -3,16 +3,14 @@
 
 #include <string.h>
 
-int fs_open(const char *type)
-{
+int fs_open(const char *type) {
     return (int)syscall(NR_FSOPEN, type, K_FSOPEN_CLOEXEC);
 }
 
 /* The log gives one line for each read: "e tmpfs: Bad value for 'size'". The last error is the one that counts. */
-static int fail_with_log(int fs, enum plan_step step)
-{
+static int fail_with_log(int fs, enum plan_step step) {
     int error = errno;
-    char line[512];   /* a line that does not fit is lost: EMSGSIZE */
+    char line[512]; /* a line that does not fit is lost: EMSGSIZE */
     char reason[PLAN_DETAIL] = "";
     ssize_t size;
 
@@ -27,16 +25,14 @@ static int fail_with_log(int fs, enum plan_step step)
     return fail_errno(step, error);
 }
 
-int fs_set(int fs, const char *key, const char *value)
-{
+int fs_set(int fs, const char *key, const char *value) {
     unsigned command = value == NULL ? K_FSCONFIG_SET_FLAG : K_FSCONFIG_SET_STRING;
 
     return sys_fsconfig(fs, command, key, value) < 0 ? fail_with_log(fs, STEP_FSCONFIG) : 0;
 }
 
 /* option: "key" or "key=value" */
-int fs_option(int fs, const char *option)
-{
+int fs_option(int fs, const char *option) {
     char key[64];
     size_t size = strcspn(option, "=");
 
@@ -49,14 +45,12 @@ int fs_option(int fs, const char *option)
     return fs_set(fs, key, option + size + 1);
 }
 
-int fs_create(int fs)
-{
+int fs_create(int fs) {
     return sys_fsconfig(fs, K_FSCONFIG_CMD_CREATE, NULL, NULL) < 0 ? fail_with_log(fs, STEP_FSCONFIG) : 0;
 }
 
 /* The detached mount. attr: MOUNT_ATTR_* */
-int fs_mount(int fs, uint64_t attr)
-{
+int fs_mount(int fs, uint64_t attr) {
     int mount = (int)syscall(NR_FSMOUNT, fs, K_FSMOUNT_CLOEXEC, attr);
 
     return mount < 0 ? fail_with_log(fs, STEP_FSMOUNT) : mount;

@@ -6,10 +6,9 @@
 
 #define PREFIX (sizeof "HOME=" - 1)
 
-static char home[PREFIX + 4096];   /* empty until OP_HOME */
+static char home[PREFIX + 4096]; /* empty until OP_HOME */
 
-const char *home_text(void)
-{
+const char *home_text(void) {
     return home[0] != '\0' ? home : NULL;
 }
 
@@ -17,17 +16,16 @@ enum { UID_FIELD = 2, HOME_FIELD = 5 };
 
 struct entry {
     int field;
-    int uid_ok;      /* the uid's field is a number so far */
+    int uid_ok; /* the uid's field is a number so far */
     uint64_t uid;
-    size_t size;     /* of the home collected */
+    size_t size; /* of the home collected */
 };
 
 /* Does the line that `byte` ends name `uid` and a home that fits? Otherwise takes the byte in. */
-static int take_byte(struct entry *entry, char byte, uint64_t uid)
-{
+static int take_byte(struct entry *entry, char byte, uint64_t uid) {
     if (byte == '\n') {
-        int found = entry->field >= HOME_FIELD && entry->uid_ok && entry->uid == uid && entry->size > 0
-            && PREFIX + entry->size < sizeof home;
+        int found =
+            entry->field >= HOME_FIELD && entry->uid_ok && entry->uid == uid && entry->size > 0 && PREFIX + entry->size < sizeof home;
         if (!found)
             memset(entry, 0, sizeof *entry);
         return found;
@@ -46,8 +44,7 @@ static int take_byte(struct entry *entry, char byte, uint64_t uid)
 }
 
 /* A FIFO or a device in its place shall not hold init up. */
-static int open_passwd(void)
-{
+static int open_passwd(void) {
     struct stat st;
     int node = path_open("/etc/passwd", 0);
     int file = -1;
@@ -58,8 +55,7 @@ static int open_passwd(void)
     return file;
 }
 
-static int find_home(int passwd, uint64_t uid)
-{
+static int find_home(int passwd, uint64_t uid) {
     struct entry entry = {0};
     char bytes[1024];
     ssize_t size;
@@ -70,14 +66,13 @@ static int find_home(int passwd, uint64_t uid)
                 home[PREFIX + entry.size] = '\0';
                 return 1;
             }
-    if (!take_byte(&entry, '\n', uid))   /* a last line without its end */
+    if (!take_byte(&entry, '\n', uid)) /* a last line without its end */
         return 0;
     home[PREFIX + entry.size] = '\0';
     return 1;
 }
 
-int op_home(const struct plan_op *op)
-{
+int op_home(const struct plan_op *op) {
     int passwd = open_passwd();
 
     put_text(home, home + sizeof home, "HOME=");

@@ -17,16 +17,16 @@ struct init {
     const struct plan_header *plan;
     const struct plan_op *ops;
     const char *strings;
-    uint32_t index;            /* of the op that runs */
-    int table[PLAN_MAX_FDS];   /* slot -> fd, -1 once closed */
-    int out;                   /* where messages go: the control socket, later the accepted start connection */
-    int proc;                  /* O_PATH fd of the host's /proc, -1 if there is none */
-    int proc_kept;             /* it is needed until the user's program runs */
-    int root;                  /* O_PATH fd of what is "/" for paths in the root, -1: not opened yet */
-    int mask_file, mask_dir;   /* mounts that later masks are clones of, -1: none yet */
-    uint64_t setns_pending;    /* slots whose setns waits for SETNS_RETRY */
-    int chdir_pending;         /* OP_CHDIR met EACCES */
-    enum plan_step step;       /* of the failure, with its errno and what there is to add */
+    uint32_t index;          /* of the op that runs */
+    int table[PLAN_MAX_FDS]; /* slot -> fd, -1 once closed */
+    int out;                 /* where messages go: the control socket, later the accepted start connection */
+    int proc;                /* O_PATH fd of the host's /proc, -1 if there is none */
+    int proc_kept;           /* it is needed until the user's program runs */
+    int root;                /* O_PATH fd of what is "/" for paths in the root, -1: not opened yet */
+    int mask_file, mask_dir; /* mounts that later masks are clones of, -1: none yet */
+    uint64_t setns_pending;  /* slots whose setns waits for SETNS_RETRY */
+    int chdir_pending;       /* OP_CHDIR met EACCES */
+    enum plan_step step;     /* of the failure, with its errno and what there is to add */
     int error;
     char detail[PLAN_DETAIL];
 };
@@ -43,11 +43,11 @@ int op_fd(int slot);
 enum operand { ANY, TEXT, LIST, BLOB, COUNTED_0, COUNTED_1 };
 struct op_type {
     op_function *run;
-    unsigned char operands[4];   /* what s[0..3] must be */
-    unsigned char unit;          /* BLOB: size of an element */
-    uint32_t most;               /* BLOB: how many elements at most */
-    unsigned char fd;            /* 1: a slot is needed */
-    uint16_t flags;              /* those allowed */
+    unsigned char operands[4]; /* what s[0..3] must be */
+    unsigned char unit;        /* BLOB: size of an element */
+    uint32_t most;             /* BLOB: how many elements at most */
+    unsigned char fd;          /* 1: a slot is needed */
+    uint16_t flags;            /* those allowed */
 };
 extern const struct op_type op_types[OP_COUNT];
 int verify_plan(const void *data, size_t size);
@@ -115,11 +115,10 @@ int exec_prepare(void);
 /* signals.c */
 void signals_init(void);
 
-op_function op_setns, op_oom_score_adj, op_rlimit, op_clone, op_barrier, op_dumpable, op_cgroup_join, op_unshare,
-    op_timens, op_setid, op_setsid, op_keyring, op_propagation, op_lo_up, op_hostname, op_domainname, op_root, op_mount,
-    op_bind, op_setattr, op_mkdir, op_device, op_symlink, op_mask, op_readonly, op_console, op_pivot, op_chroot,
-    op_sysctl, op_proc_write, op_scheduler, op_ioprio, op_affinity, op_mempolicy, op_personality, op_umask, op_chdir,
-    op_chdir_check, op_home, op_exec_check, op_ready, op_wait_start, op_fix_stdio, op_bounding, op_ids, op_caps,
-    op_no_new_privs, op_seccomp, op_exec;
+op_function op_setns, op_oom_score_adj, op_rlimit, op_clone, op_barrier, op_dumpable, op_cgroup_join, op_unshare, op_timens, op_setid,
+    op_setsid, op_keyring, op_propagation, op_lo_up, op_hostname, op_domainname, op_root, op_mount, op_bind, op_setattr, op_mkdir,
+    op_device, op_symlink, op_mask, op_readonly, op_console, op_pivot, op_chroot, op_sysctl, op_proc_write, op_scheduler, op_ioprio,
+    op_affinity, op_mempolicy, op_personality, op_umask, op_chdir, op_chdir_check, op_home, op_exec_check, op_ready, op_wait_start,
+    op_fix_stdio, op_bounding, op_ids, op_caps, op_no_new_privs, op_seccomp, op_exec;
 
 #endif

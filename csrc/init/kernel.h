@@ -140,24 +140,19 @@ struct k_dirent {
     char name[];
 };
 
-static inline int sys_mount(const char *source, const char *target, const char *type, unsigned long flags,
-                            const void *data)
-{
+static inline int sys_mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data) {
     return (int)syscall(SYS_mount, source, target, type, flags, data);
 }
 
-static inline int sys_open_tree(int dir, const char *path, unsigned flags)
-{
+static inline int sys_open_tree(int dir, const char *path, unsigned flags) {
     return (int)syscall(NR_OPEN_TREE, dir, path, flags);
 }
 
-static inline int sys_mount_setattr(int fd, unsigned flags, const struct k_mount_attr *attr)
-{
+static inline int sys_mount_setattr(int fd, unsigned flags, const struct k_mount_attr *attr) {
     return (int)syscall(NR_MOUNT_SETATTR, fd, "", flags, attr, sizeof *attr);
 }
 
-static inline int sys_fsconfig(int fd, unsigned command, const char *key, const char *value)
-{
+static inline int sys_fsconfig(int fd, unsigned command, const char *key, const char *value) {
     return (int)syscall(NR_FSCONFIG, fd, command, key, value, 0);
 }
 

@@ -6,19 +6,16 @@
 
 struct init self = {.proc = -1, .root = -1, .mask_file = -1, .mask_dir = -1};
 
-const char *op_text(const struct plan_op *op, int i)
-{
+const char *op_text(const struct plan_op *op, int i) {
     return self.strings + op->s[i];
 }
 
-int op_fd(int slot)
-{
+int op_fd(int slot) {
     return slot < 0 ? -1 : self.table[slot];
 }
 
 /* Only a plan that nobody can write to or cut short any more can be trusted to stay what verify_plan saw. */
-static int map_plan(int fd)
-{
+static int map_plan(int fd) {
     const int sealed = F_SEAL_WRITE | F_SEAL_SHRINK;
     struct stat st;
     void *data;
@@ -34,19 +31,17 @@ static int map_plan(int fd)
     return verify_plan(data, (size_t)st.st_size);
 }
 
-static void fill_table(int first)
-{
+static void fill_table(int first) {
     for (int slot = 0; slot < PLAN_MAX_FDS; slot++)
         self.table[slot] = slot < (int)self.plan->fd_count ? first + slot : -1;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     const int first = argc > 1 ? get_number(argv[1]) : 0;
 
     if (first < 3 || first > INT32_MAX - PLAN_MAX_FDS)
         return 1;
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);   /* CVE-2016-9962: before anything of a container can look at this process */
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* CVE-2016-9962: before anything of a container can look at this process */
     prctl(PR_SET_NAME, "pyrun:init", 0, 0, 0);
     umask(0);
     self.out = first;

@@ -5,20 +5,17 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-int fail_errno(enum plan_step step, int error)
-{
+int fail_errno(enum plan_step step, int error) {
     self.step = step;
     self.error = error;
     return -1;
 }
 
-int fail(enum plan_step step)
-{
+int fail(enum plan_step step) {
     return fail_errno(step, errno);
 }
 
-int fail_path(enum plan_step step, const char *path)
-{
+int fail_path(enum plan_step step, const char *path) {
     int error = errno;
 
     add_detail(path);
@@ -26,16 +23,14 @@ int fail_path(enum plan_step step, const char *path)
 }
 
 /* Keeps the first reason: the one nearest to the cause. */
-void add_detail(const char *text)
-{
+void add_detail(const char *text) {
     if (self.detail[0] == '\0')
         put_text(self.detail, self.detail + sizeof self.detail, text);
 }
 
 /* write, and not send: under a seccomp profile write is the one call that is sure to be allowed (plan.h, OP_SECCOMP).
  * SIGPIPE has a handler that does nothing. */
-static int send_whole(const void *data, size_t size)
-{
+static int send_whole(const void *data, size_t size) {
     const char *at = data;
 
     while (size > 0) {
@@ -50,8 +45,7 @@ static int send_whole(const void *data, size_t size)
     return 0;
 }
 
-static int send_with_fd(const struct plan_msg *msg, int passed_fd)
-{
+static int send_with_fd(const struct plan_msg *msg, int passed_fd) {
     union {
         struct cmsghdr header;
         char room[CMSG_SPACE(sizeof(int))];
@@ -74,16 +68,14 @@ static int send_with_fd(const struct plan_msg *msg, int passed_fd)
 }
 
 /* passed_fd: sent along, -1 for none */
-int send_message(uint32_t type, uint32_t number, int32_t value, int passed_fd)
-{
+int send_message(uint32_t type, uint32_t number, int32_t value, int passed_fd) {
     struct plan_msg msg = {.type = type, .number = number, .value = value};
 
     return passed_fd < 0 ? send_whole(&msg, sizeof msg) : send_with_fd(&msg, passed_fd);
 }
 
 /* Waits for MSG_GO with this very number. A runtime that is gone ends init without a word: nobody would hear it. */
-int await_go(uint32_t number)
-{
+int await_go(uint32_t number) {
     struct plan_msg msg;
     size_t got = 0;
 
@@ -100,8 +92,7 @@ int await_go(uint32_t number)
     return 0;
 }
 
-void report_and_exit(uint32_t index)
-{
+void report_and_exit(uint32_t index) {
     struct plan_msg msg = {.type = MSG_ERROR, .number = index, .value = self.error, .step = self.step};
 
     memcpy(msg.detail, self.detail, sizeof msg.detail);

@@ -3,17 +3,15 @@
 
 #include <string.h>
 
-#define DATA_MAX 4096   /* the kernel reads one page of mount(2)'s data */
+#define DATA_MAX 4096 /* the kernel reads one page of mount(2)'s data */
 
-static const char *next_text(const char *text)
-{
+static const char *next_text(const char *text) {
     return text + strlen(text) + 1;
 }
 
 /* /proc and /sys must lie where they seem to: a symlink there could put them, and everything that is masked or made
  * read-only below them, elsewhere (CVE-2019-19921, CVE-2023-27561). */
-static int ordinary_dir(const char *path, int *made)
-{
+static int ordinary_dir(const char *path, int *made) {
     struct stat st;
     int fd = path_open_plain(path);
 
@@ -32,8 +30,7 @@ static int ordinary_dir(const char *path, int *made)
     return S_ISDIR(st.st_mode) ? fd : fail_errno(STEP_ORDINARY_DIR, ENOTDIR);
 }
 
-static int open_target(const struct plan_op *op, int *made)
-{
+static int open_target(const struct plan_op *op, int *made) {
     int fd;
 
     if ((op->flags & MOUNT_ORDINARY_DIR) != 0)
@@ -43,8 +40,7 @@ static int open_target(const struct plan_op *op, int *made)
 }
 
 /* The text of "mode=" for a tmpfs that takes over the target's mode; empty when the target was not there before. */
-static int target_mode(const struct plan_op *op, int target, int made, char text[16])
-{
+static int target_mode(const struct plan_op *op, int target, int made, char text[16]) {
     struct stat st;
 
     text[0] = '\0';
@@ -57,8 +53,7 @@ static int target_mode(const struct plan_op *op, int target, int made, char text
 }
 
 /* A copy of the target's files, and its owner unless the options name one. */
-static int copy_up(const struct plan_op *op, int target, int mount)
-{
+static int copy_up(const struct plan_op *op, int target, int mount) {
     struct stat st;
     int owner_given = 0;
 
@@ -72,8 +67,7 @@ static int copy_up(const struct plan_op *op, int target, int mount)
 }
 
 /* fsconfig takes no string longer than 255 bytes; mount(2) takes a page. */
-static int too_long(const struct plan_op *op)
-{
+static int too_long(const struct plan_op *op) {
     for (const char *option = op_text(op, 2); *option != '\0'; option = next_text(option)) {
         const char *value = strchr(option, '=');
         if (value != NULL && strlen(value + 1) > K_FSCONFIG_STRING_MAX)
@@ -83,8 +77,7 @@ static int too_long(const struct plan_op *op)
 }
 
 /* The options as mount(2) wants them: joined with commas, the source apart. */
-static int join_options(const struct plan_op *op, const char *mode, char data[DATA_MAX], const char **source)
-{
+static int join_options(const struct plan_op *op, const char *mode, char data[DATA_MAX], const char **source) {
     char *at = data;
 
     *at = '\0';
@@ -102,8 +95,7 @@ static int join_options(const struct plan_op *op, const char *mode, char data[DA
 }
 
 /* By mount(2). It mounts on what `target` names; what is on top there afterwards must be looked up again. */
-static int mount_old(const struct plan_op *op, int target, const char *mode)
-{
+static int mount_old(const struct plan_op *op, int target, const char *mode) {
     const int copies = (op->flags & MOUNT_TMPCOPYUP) != 0;
     unsigned long flags = op->n[2] & ~(copies ? K_MS_RDONLY : 0);
     char data[DATA_MAX];
@@ -113,7 +105,7 @@ static int mount_old(const struct plan_op *op, int target, const char *mode)
     if (join_options(op, mode, data, &source) < 0)
         return -1;
     if (old_mount(source, target, op_text(op, 0), flags, data) < 0)
-        return fail(STEP_MOUNT);
+        return fail_path(STEP_MOUNT, op_text(op, 0));
     top = path_open(op_text(op, 1), 0);
     if (top < 0)
         return fail(STEP_OPEN_TARGET);
@@ -125,8 +117,7 @@ static int mount_old(const struct plan_op *op, int target, const char *mode)
 }
 
 /* By fsopen. */
-static int mount_new(const struct plan_op *op, int fs, int target, const char *mode)
-{
+static int mount_new(const struct plan_op *op, int fs, int target, const char *mode) {
     const int copies = (op->flags & MOUNT_TMPCOPYUP) != 0;
     uint64_t attr = op->n[0] & ~(uint64_t)(copies ? K_ATTR_RDONLY : 0);
     int mount;
@@ -147,22 +138,20 @@ static int mount_new(const struct plan_op *op, int fs, int target, const char *m
     return mount;
 }
 
-static int mount_on(const struct plan_op *op, int target, const char *mode)
-{
+static int mount_on(const struct plan_op *op, int target, const char *mode) {
     int fs, mount;
 
     if (too_long(op))
         return mount_old(op, target, mode);
     fs = fs_open(op_text(op, 0));
     if (fs < 0)
-        return unavailable(errno) ? mount_old(op, target, mode) : fail(STEP_FSOPEN);
+        return unavailable(errno) ? mount_old(op, target, mode) : fail_path(STEP_FSOPEN, op_text(op, 0));
     mount = mount_new(op, fs, target, mode);
     close(fs);
     return mount;
 }
 
-int op_mount(const struct plan_op *op)
-{
+int op_mount(const struct plan_op *op) {
     char mode[16];
     int made, mount;
     int target = open_target(op, &made);

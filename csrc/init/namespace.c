@@ -10,14 +10,12 @@
 #include <sys/socket.h>
 #include <sys/vfs.h>
 
-#define NAMESPACES                                                                                                     \
-    (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET          \
-     | (int)K_CLONE_NEWTIME)
+#define NAMESPACES                                                                                                                         \
+    (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | (int)K_CLONE_NEWTIME)
 
 /* A namespace that the joined user namespace does not own can be entered before that one only, another only after it:
  * SETNS_TRY and SETNS_RETRY stand on either side. */
-int op_setns(const struct plan_op *op)
-{
+int op_setns(const struct plan_op *op) {
     const uint64_t bit = 1ULL << op->fd;
 
     if ((op->flags & SETNS_RETRY) != 0 && (self.setns_pending & bit) == 0)
@@ -28,18 +26,16 @@ int op_setns(const struct plan_op *op)
             return fail(STEP_SETNS);
         self.setns_pending |= bit;
     }
-    root_reset();   /* a mount namespace brings its own "/" */
+    root_reset(); /* a mount namespace brings its own "/" */
     return 0;
 }
 
-int op_unshare(const struct plan_op *op)
-{
+int op_unshare(const struct plan_op *op) {
     return unshare((int)op->n[0]) < 0 ? fail(STEP_UNSHARE) : 0;
 }
 
 /* A time namespace takes its offsets as long as nobody is in it; its maker's children are, its maker is not yet. */
-int op_timens(const struct plan_op *op)
-{
+int op_timens(const struct plan_op *op) {
     struct statfs fs;
     int fd;
 
@@ -59,16 +55,14 @@ int op_timens(const struct plan_op *op)
 }
 
 /* clone(2) has no room for CLONE_NEWTIME: the bit belongs to the exit signal there. */
-static long clone_old(unsigned long flags)
-{
+static long clone_old(unsigned long flags) {
     if ((flags & K_CLONE_NEWTIME) != 0 && unshare((int)K_CLONE_NEWTIME) < 0)
         return -1;
     return syscall(SYS_clone, (flags & ~K_CLONE_NEWTIME) | SIGCHLD, 0, 0, 0, 0);
 }
 
 /* The child is the runtime's, not ours (CLONE_PARENT), and inherits the exit signal with that. */
-int op_clone(const struct plan_op *op)
-{
+int op_clone(const struct plan_op *op) {
     struct k_clone_args args = {.flags = op->n[0] | K_CLONE_PARENT};
     long pid;
 
@@ -85,39 +79,33 @@ int op_clone(const struct plan_op *op)
     return send_message(MSG_CHILD, 0, 0, -1) < 0 ? fail(STEP_SOCKET) : 0;
 }
 
-int op_dumpable(const struct plan_op *op)
-{
+int op_dumpable(const struct plan_op *op) {
     return prctl(PR_SET_DUMPABLE, op->n[0], 0, 0, 0) < 0 ? fail(STEP_PRCTL) : 0;
 }
 
-int op_cgroup_join(const struct plan_op *op)
-{
+int op_cgroup_join(const struct plan_op *op) {
     return write(op_fd(op->fd), "0", 1) < 0 ? fail(STEP_WRITE) : 0;
 }
 
-int op_setid(const struct plan_op *op)
-{
+int op_setid(const struct plan_op *op) {
     if (syscall(SYS_setresgid, op->n[1], op->n[1], op->n[1]) < 0)
         return fail(STEP_SETGID);
     return syscall(SYS_setresuid, op->n[0], op->n[0], op->n[0]) < 0 ? fail(STEP_SETUID) : 0;
 }
 
-int op_setsid(const struct plan_op *op)
-{
+int op_setsid(const struct plan_op *op) {
     (void)op;
     return setsid() < 0 ? fail(STEP_SETSID) : 0;
 }
 
 /* No keyrings in the kernel, or none to be had: the container does without a new one. */
-int op_keyring(const struct plan_op *op)
-{
+int op_keyring(const struct plan_op *op) {
     if (syscall(SYS_keyctl, K_KEYCTL_JOIN_SESSION_KEYRING, op->s[0] != 0 ? op_text(op, 0) : NULL, 0, 0, 0) >= 0)
         return 0;
     return errno == ENOSYS || errno == EACCES || errno == EPERM || errno == EDQUOT ? 0 : fail(STEP_KEYCTL);
 }
 
-int op_lo_up(const struct plan_op *op)
-{
+int op_lo_up(const struct plan_op *op) {
     struct ifreq lo = {.ifr_name = "lo"};
     int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
@@ -133,12 +121,10 @@ int op_lo_up(const struct plan_op *op)
     return 0;
 }
 
-int op_hostname(const struct plan_op *op)
-{
+int op_hostname(const struct plan_op *op) {
     return sethostname(op_text(op, 0), strlen(op_text(op, 0))) < 0 ? fail(STEP_SETHOSTNAME) : 0;
 }
 
-int op_domainname(const struct plan_op *op)
-{
+int op_domainname(const struct plan_op *op) {
     return setdomainname(op_text(op, 0), strlen(op_text(op, 0))) < 0 ? fail(STEP_SETDOMAINNAME) : 0;
 }

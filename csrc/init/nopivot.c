@@ -6,14 +6,13 @@
 
 struct line {
     char text[8192];
-    size_t size;    /* of what is in text */
-    size_t used;    /* of it, the current line with its end */
+    size_t size; /* of what is in text */
+    size_t used; /* of it, the current line with its end */
 };
 
 /* The next line of a file, NUL in place of its newline; NULL at the end. A longer line comes cut off: its mount point
  * lies in front. */
-static char *next_line(int fd, struct line *line)
-{
+static char *next_line(int fd, struct line *line) {
     char *end;
 
     memmove(line->text, line->text + line->used, line->size - line->used);
@@ -33,8 +32,7 @@ static char *next_line(int fd, struct line *line)
 }
 
 /* mountinfo writes space, tab, newline and backslash as \ooo. */
-static void unescape(char *text)
-{
+static void unescape(char *text) {
     char *to = text;
 
     while (*text != '\0') {
@@ -49,8 +47,7 @@ static void unescape(char *text)
 }
 
 /* The n-th field, ended by a NUL where the space was. */
-static char *field(char *line, int n)
-{
+static char *field(char *line, int n) {
     while (n-- > 0) {
         line = strchr(line, ' ');
         if (line == NULL)
@@ -64,8 +61,7 @@ static char *field(char *line, int n)
 }
 
 /* The mount point of a proc or sysfs, NULL for other mounts. */
-static char *kernel_view(char *line)
-{
+static char *kernel_view(char *line) {
     char *type = strstr(line, " - ");
 
     if (type == NULL || (strncmp(type, " - proc ", 8) != 0 && strncmp(type, " - sysfs ", 9) != 0))
@@ -76,16 +72,14 @@ static char *kernel_view(char *line)
     return line;
 }
 
-static int below(const char *path, const char *root)
-{
+static int below(const char *path, const char *root) {
     size_t size = strlen(root);
 
     return strncmp(path, root, size) == 0 && (path[size] == '/' || path[size] == '\0');
 }
 
 /* One that a user namespace inherited cannot be unmounted (EINVAL, EPERM); an empty tmpfs over it hides it as well. */
-static int unmount_view(const char *path)
-{
+static int unmount_view(const char *path) {
     if (sys_mount(NULL, path, NULL, K_MS_SLAVE | K_MS_REC, NULL) < 0 && errno != EINVAL && errno != ENOENT)
         return fail_path(STEP_MOUNT, path);
     if (syscall(SYS_umount2, path, K_MNT_DETACH) == 0 || errno == ENOENT)
@@ -96,8 +90,7 @@ static int unmount_view(const char *path)
 }
 
 /* Unmounts every proc and sysfs that does not lie in the root. */
-int unmount_kernel_views(void)
-{
+int unmount_kernel_views(void) {
     char root[4096], name[32];
     struct line line;
     char *text;

@@ -1,9 +1,9 @@
 /* The table of ops: what runs each, and what verify.c holds its record to. */
 #include "init.h"
 
-#define MAX_FILTER 4096   /* BPF_MAXINSNS */
-#define MAX_GROUPS 65536  /* NGROUPS_MAX */
-#define MAX_MASK 8192     /* bytes of a CPU or node mask: 65536 bits */
+#define MAX_FILTER 4096  /* BPF_MAXINSNS */
+#define MAX_GROUPS 65536 /* NGROUPS_MAX */
+#define MAX_MASK 8192    /* bytes of a CPU or node mask: 65536 bits */
 
 const struct op_type op_types[OP_COUNT] = {
     [OP_SETNS] = {.run = op_setns, .fd = 1, .flags = SETNS_TRY | SETNS_RETRY},
@@ -23,12 +23,8 @@ const struct op_type op_types[OP_COUNT] = {
     [OP_HOSTNAME] = {.run = op_hostname},
     [OP_DOMAINNAME] = {.run = op_domainname},
     [OP_ROOT] = {.run = op_root, .operands = {TEXT}, .flags = ROOT_PRIVATE_PARENT},
-    [OP_MOUNT] = {.run = op_mount,
-                  .operands = {TEXT, TEXT, LIST},
-                  .flags = MOUNT_ORDINARY_DIR | MOUNT_TARGET_MODE | MOUNT_TMPCOPYUP},
-    [OP_BIND] = {.run = op_bind,
-                 .operands = {ANY, TEXT},
-                 .flags = BIND_RECURSIVE | BIND_IDMAP_RECURSIVE | BIND_TARGET_FILE},
+    [OP_MOUNT] = {.run = op_mount, .operands = {TEXT, TEXT, LIST}, .flags = MOUNT_ORDINARY_DIR | MOUNT_TARGET_MODE | MOUNT_TMPCOPYUP},
+    [OP_BIND] = {.run = op_bind, .operands = {ANY, TEXT}, .flags = BIND_RECURSIVE | BIND_IDMAP_RECURSIVE | BIND_TARGET_FILE},
     [OP_SETATTR] = {.run = op_setattr, .operands = {TEXT}},
     [OP_MKDIR] = {.run = op_mkdir, .operands = {TEXT}},
     [OP_DEVICE] = {.run = op_device, .operands = {TEXT}, .flags = DEVICE_BIND},

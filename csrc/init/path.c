@@ -8,52 +8,46 @@
 #include <limits.h>
 #include <string.h>
 
-#define MAX_SYMLINKS 40   /* as many as the kernel follows */
-#define MAX_ATTEMPTS 128  /* while others rename or make things on the way */
+#define MAX_SYMLINKS 40  /* as many as the kernel follows */
+#define MAX_ATTEMPTS 128 /* while others rename or make things on the way */
 
 /* Is the system call not to be had: an old kernel, or an outer seccomp filter (some answer EPERM)? */
-int unavailable(int error)
-{
+int unavailable(int error) {
     return error == ENOSYS || error == EPERM;
 }
 
-void root_reset(void)
-{
+void root_reset(void) {
     if (self.root >= 0)
         close(self.root);
     self.root = -1;
 }
 
-int root_fd(void)
-{
+int root_fd(void) {
     if (self.root < 0)
         self.root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return self.root;
 }
 
-static int fail_with(int error)
-{
+static int fail_with(int error) {
     errno = error;
     return -1;
 }
 
 struct walk {
-    int fd;                  /* where the walk has come to */
-    mode_t make, mode;       /* S_IFDIR, S_IFREG: the last component is made if missing, its parents too; 0: nothing is */
-    int made;                /* was the last component? */
+    int fd;            /* where the walk has come to */
+    mode_t make, mode; /* S_IFDIR, S_IFREG: the last component is made if missing, its parents too; 0: nothing is */
+    int made;          /* was the last component? */
     int symlinks;
-    char done[PATH_MAX];     /* the path from the root to fd, free of symlinks and ".." */
-    char rest[PATH_MAX];     /* what is left to walk */
+    char done[PATH_MAX]; /* the path from the root to fd, free of symlinks and ".." */
+    char rest[PATH_MAX]; /* what is left to walk */
 };
 
-static void step_to(struct walk *w, int fd)
-{
+static void step_to(struct walk *w, int fd) {
     close(w->fd);
     w->fd = fd;
 }
 
-static int restart(struct walk *w)
-{
+static int restart(struct walk *w) {
     int fd = fcntl(root_fd(), F_DUPFD_CLOEXEC, 0);
 
     if (fd < 0)
@@ -64,8 +58,7 @@ static int restart(struct walk *w)
 
 /* ".." is the path so far without its last component, walked anew: a directory that was moved out of the root has its
  * ".." out there as well. */
-static int step_up(struct walk *w)
-{
+static int step_up(struct walk *w) {
     char *slash = strrchr(w->done, '/');
 
     if (slash != NULL)
@@ -88,8 +81,7 @@ static int step_up(struct walk *w)
 }
 
 /* The symlink's text goes before the rest of the path. */
-static int follow(struct walk *w, int link)
-{
+static int follow(struct walk *w, int link) {
     size_t rest = strlen(w->rest);
     char text[PATH_MAX];
     ssize_t size = readlinkat(link, "", text, sizeof text);
@@ -110,22 +102,20 @@ static int follow(struct walk *w, int link)
     return restart(w);
 }
 
-static int make_missing(struct walk *w, const char *name, int last)
-{
+static int make_missing(struct walk *w, const char *name, int last) {
     int result;
 
     if (last && w->make == S_IFREG)
-        result = mknodat(w->fd, name, S_IFREG | w->mode, 0);   /* never open(O_CREAT): CVE-2024-45310 */
+        result = mknodat(w->fd, name, S_IFREG | w->mode, 0); /* never open(O_CREAT): CVE-2024-45310 */
     else
         result = mkdirat(w->fd, name, last ? w->mode : 0755);
     if (result < 0)
-        return errno == EEXIST ? 0 : -1;   /* somebody was quicker; it is looked at like anything that was there */
+        return errno == EEXIST ? 0 : -1; /* somebody was quicker; it is looked at like anything that was there */
     w->made = last;
     return 0;
 }
 
-static int open_component(struct walk *w, const char *name, int last)
-{
+static int open_component(struct walk *w, const char *name, int last) {
     for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         int fd = openat(w->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0 || errno != ENOENT || w->make == 0)
@@ -136,8 +126,7 @@ static int open_component(struct walk *w, const char *name, int last)
     return fail_with(EAGAIN);
 }
 
-static int step(struct walk *w, const char *name, int last)
-{
+static int step(struct walk *w, const char *name, int last) {
     size_t done = strlen(w->done);
     struct stat st;
     int fd;
@@ -160,8 +149,7 @@ static int step(struct walk *w, const char *name, int last)
 }
 
 /* Takes the next component off the rest. Is there one? */
-static int next_name(struct walk *w, char name[NAME_MAX + 1])
-{
+static int next_name(struct walk *w, char name[NAME_MAX + 1]) {
     char *from = w->rest + strspn(w->rest, "/");
     size_t size = strcspn(from, "/");
 
@@ -175,16 +163,14 @@ static int next_name(struct walk *w, char name[NAME_MAX + 1])
     return size > 0;
 }
 
-static int close_failed(int fd)
-{
+static int close_failed(int fd) {
     int error = errno;
 
     close(fd);
     return fail_with(error);
 }
 
-static int walk(const char *path, mode_t make, mode_t mode, int *made)
-{
+static int walk(const char *path, mode_t make, mode_t mode, int *made) {
     char name[NAME_MAX + 1];
     struct walk w;
     int more;
@@ -211,8 +197,7 @@ static int walk(const char *path, mode_t make, mode_t mode, int *made)
     return w.fd;
 }
 
-static int open_in_root(const char *path, int flags, uint64_t resolve)
-{
+static int open_in_root(const char *path, int flags, uint64_t resolve) {
     struct k_open_how how = {
         .flags = (uint64_t)(O_PATH | O_CLOEXEC | flags),
         .resolve = K_RESOLVE_IN_ROOT | K_RESOLVE_NO_MAGICLINKS | resolve,
@@ -221,15 +206,14 @@ static int open_in_root(const char *path, int flags, uint64_t resolve)
 
     for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         fd = (int)syscall(NR_OPENAT2, root_fd(), path, &how, sizeof how);
-        if (fd >= 0 || errno != EAGAIN)   /* EAGAIN: something was renamed during the look-up of a ".." */
+        if (fd >= 0 || errno != EAGAIN) /* EAGAIN: something was renamed during the look-up of a ".." */
             break;
     }
     return fd;
 }
 
 /* flags: O_DIRECTORY or 0 */
-int path_open(const char *path, int flags)
-{
+int path_open(const char *path, int flags) {
     struct stat st;
     int fd = open_in_root(path, flags, 0);
 
@@ -247,8 +231,7 @@ int path_open(const char *path, int flags)
 }
 
 /* The same, but no component may be a symlink: ELOOP. */
-int path_open_plain(const char *path)
-{
+int path_open_plain(const char *path) {
     int fd = open_in_root(path, 0, K_RESOLVE_NO_SYMLINKS);
     char name[NAME_MAX + 1];
 
@@ -275,8 +258,7 @@ int path_open_plain(const char *path)
 
 /* What lies at `path`; if nothing does, a directory (S_IFDIR) or an empty file (S_IFREG) of this mode is made, with
  * its parents (0755), and *made set. A symlink to nowhere is followed inside the root. */
-int path_target(const char *path, mode_t type, mode_t mode, int *made)
-{
+int path_target(const char *path, mode_t type, mode_t mode, int *made) {
     int fd = path_open(path, 0);
 
     if (made != NULL)
@@ -287,8 +269,7 @@ int path_target(const char *path, mode_t type, mode_t mode, int *made)
 }
 
 /* The directory that holds `path`, made if missing, and the last component's name, which is not looked at. */
-int path_parent(const char *path, char name[256])
-{
+int path_parent(const char *path, char name[256]) {
     char parent[PATH_MAX];
     const char *last = strrchr(path, '/');
 

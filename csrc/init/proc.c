@@ -7,8 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/vfs.h>
 
-void proc_init(void)
-{
+void proc_init(void) {
     struct statfs fs;
     int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
@@ -16,15 +15,13 @@ void proc_init(void)
         self.proc = fd;
 }
 
-const char *fd_path(int fd, char buffer[32])
-{
+const char *fd_path(int fd, char buffer[32]) {
     put_number(put_text(buffer, buffer + 32, "self/fd/"), buffer + 32, (unsigned long)fd, 10);
     return buffer;
 }
 
 /* For kernels without openat2: the file must be of this very procfs. */
-static int open_checked(const char *path, int flags)
-{
+static int open_checked(const char *path, int flags) {
     struct stat proc, file;
     int fd = openat(self.proc, path, flags | O_NOFOLLOW | O_CLOEXEC);
 
@@ -38,8 +35,7 @@ static int open_checked(const char *path, int flags)
 }
 
 /* A file of procfs, never one that is mounted over it. */
-int proc_open(const char *path, int flags)
-{
+int proc_open(const char *path, int flags) {
     struct k_open_how how = {
         .flags = (uint64_t)(flags | O_CLOEXEC),
         .resolve = K_RESOLVE_BENEATH | K_RESOLVE_NO_XDEV | K_RESOLVE_NO_MAGICLINKS,
@@ -56,8 +52,7 @@ int proc_open(const char *path, int flags)
     return fd;
 }
 
-int proc_write(const char *path, const char *value)
-{
+int proc_write(const char *path, const char *value) {
     int fd = proc_open(path, O_WRONLY);
 
     if (fd < 0)
@@ -69,15 +64,13 @@ int proc_write(const char *path, const char *value)
 }
 
 /* Opens for use what `fd` (O_PATH) names. */
-int proc_open_fd(int fd, int flags)
-{
+int proc_open_fd(int fd, int flags) {
     char name[32];
 
     return openat(self.proc, fd_path(fd, name), flags | O_CLOEXEC);
 }
 
-static int cloexec_listed(int first)
-{
+static int cloexec_listed(int first) {
     _Alignas(struct k_dirent) char entries[1024];
     long size;
     int dir = proc_open("self/fd", O_RDONLY | O_DIRECTORY);
@@ -97,8 +90,7 @@ static int cloexec_listed(int first)
 
 /* Every open fd from `first` on is closed by execve. Without close_range (and before 5.11, which does not know the flag)
  * they are looked up in procfs, which must stay open for that then. */
-int cloexec_from(int first)
-{
+int cloexec_from(int first) {
     if (syscall(NR_CLOSE_RANGE, first, ~0U, K_CLOSE_RANGE_CLOEXEC) == 0)
         return 0;
     self.proc_kept = 1;
@@ -107,8 +99,7 @@ int cloexec_from(int first)
 
 /* The files of a process that is not dumpable belong to the host's root, so one that is not root there must be dumpable
  * for the moment of opening them. */
-int proc_write_own(const char *path, const char *value)
-{
+int proc_write_own(const char *path, const char *value) {
     int written = proc_write(path, value);
 
     if (written == 0 || self.error != EACCES)
@@ -119,25 +110,22 @@ int proc_write_own(const char *path, const char *value)
     return written;
 }
 
-int op_oom_score_adj(const struct plan_op *op)
-{
+int op_oom_score_adj(const struct plan_op *op) {
     return proc_write_own("self/oom_score_adj", op_text(op, 0));
 }
 
-int op_sysctl(const struct plan_op *op)
-{
+int op_sysctl(const struct plan_op *op) {
     char path[512];
     const char *end = path + sizeof path;
 
-    if (strstr(op_text(op, 0), "..") != NULL)   /* no sysctl is named so; the rest of procfs shall stay out of reach */
+    if (strstr(op_text(op, 0), "..") != NULL) /* no sysctl is named so; the rest of procfs shall stay out of reach */
         return fail_errno(STEP_OPEN, EINVAL);
     if (put_text(put_text(path, end, "sys/"), end, op_text(op, 0)) + 1 == end)
         return fail_errno(STEP_OPEN, ENAMETOOLONG);
     return proc_write(path, op_text(op, 1));
 }
 
-int op_proc_write(const struct plan_op *op)
-{
+int op_proc_write(const struct plan_op *op) {
     const char *preferred = op_text(op, 2);
 
     if (*preferred != '\0') {

@@ -5,13 +5,11 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-static const void *op_blob(const struct plan_op *op)
-{
+static const void *op_blob(const struct plan_op *op) {
     return op->s[0] != 0 ? op_text(op, 0) : NULL;
 }
 
-int op_rlimit(const struct plan_op *op)
-{
+int op_rlimit(const struct plan_op *op) {
     uint64_t wanted[2] = {op->n[1], op->n[2]}, present[2];
 
     if ((op->flags & RLIMIT_RAISE) != 0) {
@@ -24,43 +22,36 @@ int op_rlimit(const struct plan_op *op)
     return syscall(SYS_prlimit64, 0, op->n[0], wanted, NULL) < 0 ? fail(STEP_SETRLIMIT) : 0;
 }
 
-int op_scheduler(const struct plan_op *op)
-{
+int op_scheduler(const struct plan_op *op) {
     return syscall(SYS_sched_setattr, 0, op_blob(op), 0) < 0 ? fail(STEP_SCHED_SETATTR) : 0;
 }
 
-int op_ioprio(const struct plan_op *op)
-{
+int op_ioprio(const struct plan_op *op) {
     return syscall(SYS_ioprio_set, K_IOPRIO_WHO_PROCESS, 0, op->n[0]) < 0 ? fail(STEP_IOPRIO_SET) : 0;
 }
 
-int op_affinity(const struct plan_op *op)
-{
+int op_affinity(const struct plan_op *op) {
     return syscall(SYS_sched_setaffinity, 0, op->len, op_blob(op)) < 0 ? fail(STEP_SCHED_SETAFFINITY) : 0;
 }
 
-int op_mempolicy(const struct plan_op *op)
-{
+int op_mempolicy(const struct plan_op *op) {
     if (op->n[1] > (uint64_t)op->len * 8)
         return fail_errno(STEP_SET_MEMPOLICY, EINVAL);
     return syscall(SYS_set_mempolicy, op->n[0], op_blob(op), op->n[1]) < 0 ? fail(STEP_SET_MEMPOLICY) : 0;
 }
 
-int op_personality(const struct plan_op *op)
-{
+int op_personality(const struct plan_op *op) {
     return personality((unsigned long)op->n[0]) < 0 ? fail(STEP_PERSONALITY) : 0;
 }
 
-int op_umask(const struct plan_op *op)
-{
+int op_umask(const struct plan_op *op) {
     umask((mode_t)op->n[0]);
     return 0;
 }
 
 /* The kernel writes "(unreachable)" before a directory that does not lie below the root: one that an open fd led to
  * (CVE-2024-21626). */
-static int check_inside(void)
-{
+static int check_inside(void) {
     char path[4096];
 
     if (syscall(SYS_getcwd, path, sizeof path) < 0)
@@ -69,8 +60,7 @@ static int check_inside(void)
 }
 
 /* Root may be refused what the user is allowed, and the other way round: who fails first leaves it to the second. */
-int op_chdir(const struct plan_op *op)
-{
+int op_chdir(const struct plan_op *op) {
     if (chdir(op_text(op, 0)) == 0)
         return check_inside();
     if (errno != EACCES)
@@ -79,30 +69,27 @@ int op_chdir(const struct plan_op *op)
     return 0;
 }
 
-int op_chdir_check(const struct plan_op *op)
-{
+int op_chdir_check(const struct plan_op *op) {
     if (self.chdir_pending && chdir(op_text(op, 0)) < 0)
         return fail(STEP_CHDIR);
     return check_inside();
 }
 
 /* Pipes that the runtime made for the container belong to its user. Devices and files are the host's and stay so. */
-int op_fix_stdio(const struct plan_op *op)
-{
+int op_fix_stdio(const struct plan_op *op) {
     struct stat st;
 
     for (int fd = 0; fd < 3; fd++) {
         if (fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode) || st.st_uid == op->n[0])
             continue;
         if (fchown(fd, (uid_t)op->n[0], (gid_t)-1) < 0 && errno != EPERM && errno != EINVAL && errno != EROFS)
-            return fail(STEP_CHOWN);   /* those: somebody else's pipe, an owner without mapping, a read-only named one */
+            return fail(STEP_CHOWN); /* those: somebody else's pipe, an owner without mapping, a read-only named one */
     }
     return 0;
 }
 
 /* Until EINVAL: as many capabilities as the kernel knows. */
-int op_bounding(const struct plan_op *op)
-{
+int op_bounding(const struct plan_op *op) {
     for (unsigned long cap = 0; cap < 64; cap++) {
         int present = prctl(PR_CAPBSET_READ, cap, 0, 0, 0);
         if (present < 0)
@@ -113,15 +100,13 @@ int op_bounding(const struct plan_op *op)
     return 0;
 }
 
-static int get_caps(struct k_cap_data data[2])
-{
+static int get_caps(struct k_cap_data data[2]) {
     struct k_cap_header header = {.version = K_CAPABILITY_VERSION_3};
 
     return (int)syscall(SYS_capget, &header, data);
 }
 
-static int set_caps(const struct k_cap_data data[2])
-{
+static int set_caps(const struct k_cap_data data[2]) {
     struct k_cap_header header = {.version = K_CAPABILITY_VERSION_3};
 
     return (int)syscall(SYS_capset, &header, data);
@@ -129,8 +114,7 @@ static int set_caps(const struct k_cap_data data[2])
 
 /* Leaving uid 0 takes the effective set away even under PR_SET_KEEPCAPS; it is put back for the ops that follow. execve
  * resets PR_SET_KEEPCAPS. */
-int op_ids(const struct plan_op *op)
-{
+int op_ids(const struct plan_op *op) {
     struct k_cap_data caps[2];
 
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
@@ -147,8 +131,7 @@ int op_ids(const struct plan_op *op)
 }
 
 /* An ambient capability that cannot be raised is left out: whoever made the plan knows which and has warned. */
-int op_caps(const struct plan_op *op)
-{
+int op_caps(const struct plan_op *op) {
     const struct k_cap_data caps[2] = {
         {(uint32_t)op->n[0], (uint32_t)op->n[1], (uint32_t)op->n[2]},
         {(uint32_t)(op->n[0] >> 32), (uint32_t)(op->n[1] >> 32), (uint32_t)(op->n[2] >> 32)},

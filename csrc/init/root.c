@@ -3,21 +3,18 @@
 
 #include <string.h>
 
-int op_propagation(const struct plan_op *op)
-{
+int op_propagation(const struct plan_op *op) {
     return sys_mount(NULL, "/", NULL, op->n[0], NULL) < 0 ? fail(STEP_MOUNT) : 0;
 }
 
-static int same_file(int a, int b)
-{
+static int same_file(int a, int b) {
     struct stat x, y;
 
     return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 /* Propagation can be set at the root of a mount alone (EINVAL elsewhere), so go up until it can. */
-static int make_mount_private(int dir)
-{
+static int make_mount_private(int dir) {
     int at = fcntl(dir, F_DUPFD_CLOEXEC, 0);
 
     while (at >= 0) {
@@ -38,8 +35,7 @@ static int make_mount_private(int dir)
 
 /* pivot_root wants a mount: the tree is bound onto itself. The path is the host's and is used once more only where
  * mount(2) must do it. */
-int op_root(const struct plan_op *op)
-{
+int op_root(const struct plan_op *op) {
     const char *path = op_text(op, 0);
     int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int tree;
@@ -69,8 +65,7 @@ int op_root(const struct plan_op *op)
 }
 
 /* chroot to where we are. Paths in the root start at "/" from now on. */
-static int enter_here(void)
-{
+static int enter_here(void) {
     if (chroot(".") < 0)
         return fail(STEP_CHROOT);
     if (chdir("/") < 0)
@@ -79,8 +74,7 @@ static int enter_here(void)
     return 0;
 }
 
-static int move_root(void)
-{
+static int move_root(void) {
     if (unmount_kernel_views() < 0)
         return -1;
     if (fchdir(root_fd()) < 0)
@@ -92,8 +86,7 @@ static int move_root(void)
 
 /* pivot_root(".", ".") stacks the old root on the new one at "/", so that no directory for it is needed. It is made a
  * slave before it goes: its unmounting shall not reach the host. */
-int op_pivot(const struct plan_op *op)
-{
+int op_pivot(const struct plan_op *op) {
     int old;
 
     if ((op->flags & PIVOT_MOVE) != 0)
@@ -118,8 +111,7 @@ int op_pivot(const struct plan_op *op)
     return 0;
 }
 
-int op_chroot(const struct plan_op *op)
-{
+int op_chroot(const struct plan_op *op) {
     if (fchdir(op->fd >= 0 ? op_fd(op->fd) : root_fd()) < 0)
         return fail(STEP_CHDIR);
     return enter_here();

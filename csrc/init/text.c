@@ -1,16 +1,14 @@
 /* Text without stdio. put_… cut off at the end of the buffer, always leave a NUL and return where it is. */
 #include "init.h"
 
-char *put_text(char *at, const char *end, const char *text)
-{
+char *put_text(char *at, const char *end, const char *text) {
     while (*text != '\0' && at + 1 < end)
         *at++ = *text++;
     *at = '\0';
     return at;
 }
 
-char *put_number(char *at, const char *end, unsigned long number, unsigned base)
-{
+char *put_number(char *at, const char *end, unsigned long number, unsigned base) {
     char digits[sizeof number * 8 + 1];
     char *first = digits + sizeof digits - 1;
 
@@ -22,8 +20,7 @@ char *put_number(char *at, const char *end, unsigned long number, unsigned base)
 }
 
 /* The number at the start of a text, 0 if there is none or it is no int. */
-int get_number(const char *text)
-{
+int get_number(const char *text) {
     long number = 0;
 
     for (; *text >= '0' && *text <= '9' && number <= INT32_MAX; text++)

@@ -18,8 +18,7 @@ static const struct {
 #define FLAGS (sizeof flags_table / sizeof flags_table[0])
 
 /* The attributes that the mount has, access times apart. */
-static uint64_t present_attr(int fd)
-{
+static uint64_t present_attr(int fd) {
     struct statfs fs;
     uint64_t attr = 0;
 
@@ -31,8 +30,7 @@ static uint64_t present_attr(int fd)
     return attr;
 }
 
-static unsigned long present_atime(int fd)
-{
+static unsigned long present_atime(int fd) {
     struct statfs fs;
 
     if (fstatfs(fd, &fs) < 0)
@@ -42,8 +40,7 @@ static unsigned long present_atime(int fd)
     return (fs.f_flags & K_ST_RELATIME) != 0 ? K_MS_RELATIME : K_MS_STRICTATIME;
 }
 
-static unsigned long atime_to_ms(uint64_t attr)
-{
+static unsigned long atime_to_ms(uint64_t attr) {
     switch (attr & K_ATTR_ATIME) {
     case K_ATTR_NOATIME:
         return K_MS_NOATIME;
@@ -54,8 +51,7 @@ static unsigned long atime_to_ms(uint64_t attr)
     }
 }
 
-static unsigned long attr_to_ms(uint64_t attr)
-{
+static unsigned long attr_to_ms(uint64_t attr) {
     unsigned long ms = 0;
 
     for (size_t i = 0; i < FLAGS; i++)
@@ -66,8 +62,7 @@ static unsigned long attr_to_ms(uint64_t attr)
 
 /* mount(2) on the place that `target` names; procfs gives it a path even where the container has no /proc. The working
  * directory means nothing until OP_CHDIR. */
-int old_mount(const char *source, int target, const char *type, unsigned long flags, const char *data)
-{
+int old_mount(const char *source, int target, const char *type, unsigned long flags, const char *data) {
     char name[32];
     int result;
 
@@ -82,22 +77,19 @@ int old_mount(const char *source, int target, const char *type, unsigned long fl
 }
 
 /* A detached copy of what is mounted at a path. dir and "" for the mount that an fd names. */
-int tree_clone(int dir, const char *path, int recursive)
-{
+int tree_clone(int dir, const char *path, int recursive) {
     unsigned flags = K_OPEN_TREE_CLONE | K_OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
 
     return sys_open_tree(dir, path, flags | (recursive ? K_AT_RECURSIVE : 0));
 }
 
-int tree_attach(int tree, int target)
-{
+int tree_attach(int tree, int target) {
     return (int)syscall(NR_MOVE_MOUNT, tree, "", target, "", K_MOVE_MOUNT_F_EMPTY_PATH | K_MOVE_MOUNT_T_EMPTY_PATH);
 }
 
 /* Flags that a user namespace inherited are locked, and to clear one is EPERM for the whole call. They stay then: the
  * mount is more restricted than asked for, never less. */
-int tree_setattr(int tree, uint64_t set, uint64_t clear, int recursive)
-{
+int tree_setattr(int tree, uint64_t set, uint64_t clear, int recursive) {
     unsigned flags = AT_EMPTY_PATH | (recursive ? K_AT_RECURSIVE : 0);
     struct k_mount_attr attr = {.set = set, .clear = clear};
 
@@ -111,8 +103,7 @@ int tree_setattr(int tree, uint64_t set, uint64_t clear, int recursive)
 }
 
 /* An attached mount's flags by mount(2), which sets all of them at once: those it has must be said again. */
-int tree_remount(int tree, uint64_t set, uint64_t clear)
-{
+int tree_remount(int tree, uint64_t set, uint64_t clear) {
     uint64_t present = present_attr(tree);
     unsigned long atime = (clear & K_ATTR_ATIME) != 0 ? atime_to_ms(set) : present_atime(tree);
     unsigned long flags = K_MS_REMOUNT | K_MS_BIND;
@@ -125,16 +116,14 @@ int tree_remount(int tree, uint64_t set, uint64_t clear)
 }
 
 /* For a mount that is attached already: one call or the other. */
-int tree_set_attached(int tree, uint64_t set, uint64_t clear)
-{
+int tree_set_attached(int tree, uint64_t set, uint64_t clear) {
     if (tree_setattr(tree, set, clear, 0) == 0)
         return 0;
     return unavailable(errno) ? tree_remount(tree, set, clear) : -1;
 }
 
 /* MS_SLAVE and MS_SHARED may be wanted together, in this order. */
-int tree_propagation(int tree, uint64_t flags)
-{
+int tree_propagation(int tree, uint64_t flags) {
     static const unsigned long types[] = {K_MS_PRIVATE, K_MS_SLAVE, K_MS_SHARED, K_MS_UNBINDABLE};
     const unsigned long rec = flags & K_MS_REC;
 

@@ -5,8 +5,7 @@
 #include <string.h>
 
 /* Are there `count` strings from `at` on? Any byte sequence in the area ends in a NUL, for the area's last byte is one. */
-static int counted_strings(uint32_t at, uint64_t count, uint32_t size)
-{
+static int counted_strings(uint32_t at, uint64_t count, uint32_t size) {
     for (; count > 0; count--) {
         if (at >= size)
             return 0;
@@ -16,22 +15,19 @@ static int counted_strings(uint32_t at, uint64_t count, uint32_t size)
 }
 
 /* Does a run of strings from `at` on end with an empty one inside the area? */
-static int ended_list(uint32_t at, uint32_t size)
-{
+static int ended_list(uint32_t at, uint32_t size) {
     while (at < size && self.strings[at] != '\0')
         at += (uint32_t)strlen(self.strings + at) + 1;
     return at < size;
 }
 
-static int blob(const struct plan_op *op, uint32_t at, const struct op_type *type, uint32_t size)
-{
+static int blob(const struct plan_op *op, uint32_t at, const struct op_type *type, uint32_t size) {
     if (at == 0)
         return op->len == 0;
     return at % 8 == 0 && op->len <= size - at && op->len % type->unit == 0 && op->len / type->unit <= type->most;
 }
 
-static int operand(const struct plan_op *op, int i, const struct op_type *type, uint32_t size)
-{
+static int operand(const struct plan_op *op, int i, const struct op_type *type, uint32_t size) {
     uint32_t at = op->s[i];
 
     if (at >= size)
@@ -52,13 +48,11 @@ static int operand(const struct plan_op *op, int i, const struct op_type *type, 
     }
 }
 
-static int slot(int32_t number, uint32_t count)
-{
+static int slot(int32_t number, uint32_t count) {
     return number >= -1 && number < (int32_t)count;
 }
 
-static int record(const struct plan_op *op, const struct plan_header *plan, int last)
-{
+static int record(const struct plan_op *op, const struct plan_header *plan, int last) {
     if (op->op == OP_NONE || op->op >= OP_COUNT)
         return 0;
     const struct op_type *type = &op_types[op->op];
@@ -71,11 +65,10 @@ static int record(const struct plan_op *op, const struct plan_header *plan, int 
             return 0;
     if (op->op == OP_BIND && op->fd < 0 && op->s[0] == 0)
         return 0;
-    return op->op != OP_EXEC || (last && op->n[0] > 0);   /* nothing can follow a program */
+    return op->op != OP_EXEC || (last && op->n[0] > 0); /* nothing can follow a program */
 }
 
-static int header(const struct plan_header *plan, size_t size)
-{
+static int header(const struct plan_header *plan, size_t size) {
     if (size < sizeof *plan || plan->magic != PLAN_MAGIC || plan->version != PLAN_VERSION || plan->reserved != 0)
         return 0;
     if (plan->fd_count < 2 || plan->fd_count > PLAN_MAX_FDS || plan->string_size == 0)
@@ -84,8 +77,7 @@ static int header(const struct plan_header *plan, size_t size)
 }
 
 /* Checks the plan and points self at it; the index of a bad record is left in self.index (UINT32_MAX: the header). */
-int verify_plan(const void *data, size_t size)
-{
+int verify_plan(const void *data, size_t size) {
     const struct plan_header *plan = data;
 
     self.index = UINT32_MAX;

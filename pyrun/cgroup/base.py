@@ -107,7 +107,9 @@ class Cgroup:
 
         Such a container stays in the caller's cgroup. Limits that it asks for are an error later, in apply().
         """
-        if not self.mounts or posix.access(self.mounts[0].point, posix.W_OK) or self.linux.get("cgroupsPath") or not self._is_rootless():
+        # The usual root is known by one call.
+        almighty = not self.mounts or (posix.geteuid() == 0 and posix.access(self.mounts[0].point, posix.W_OK))
+        if almighty or self.linux.get("cgroupsPath") or not self._is_rootless():
             return
         self.paths = {name: path for name, path in self.paths.items() if _may_make(path)}
         if not self.paths:

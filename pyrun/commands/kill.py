@@ -38,9 +38,9 @@ def kill(glob, *, id, signal, all):
             posix.kill(container.data["pid"], number)
         except ProcessLookupError:
             raise Error("container not running") from None
-    if number == SIGKILL and group and group.frozen():
+    if number == SIGKILL and group:
         # A process frozen by a v1 freezer dies when it is thawed.
-        group.thaw()
+        group.thaw(recursive=True)
     return 0
 
 

@@ -15,7 +15,6 @@ def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fd
         lib.native_prctl(PR_SET_CHILD_SUBREAPER, 1)
     # Until the program is about to run a signal ends us and all that was begun; from then on signals are the program's.
     container, init, console, config = launch.create(glob, request, waits=False, before_start=foreground and foreground.take_signals)
-    launch.started(container, config)
     if detach:
         return 0
     if console >= 0:

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from harness import PROJECT, Terminal, read, until
+from harness import PROJECT, Terminal, cgroups_named, read, until
 
 BUNDLES = sorted(path.parent.name for path in PROJECT.glob("bundles/*/config.json"))
 
@@ -54,10 +54,6 @@ class Checkout:
 @pytest.fixture
 def checkout(run, tmp_path):
     return Checkout(run, tmp_path)
-
-
-def cgroups_named(name):
-    return [str(path) for path in pathlib.Path("/sys/fs/cgroup").rglob(name) if path.is_dir()]
 
 
 def test_there_are_bundles():

@@ -5,23 +5,22 @@ than the standalone binary has.
 """
 
 import json
-import subprocess
 import sys
 
 import pytest
-from harness import PROJECT
+from harness import PROJECT, Runner
 
 BUILT_IN = {"posix", "errno", "time", "sys", "marshal", "_struct", "fcntl", "select", "_signal", "_cffi_backend"}
 COLD = {"pyrun.cli", "pyrun.validate", "pyrun.trace", "pyrun.features", "pyrun.schemas"}
 SITE = next(path for path in sys.path if path.endswith("site-packages"))
 
-PROGRAM = f"""
+PROGRAM = """#!{python} -IS
 import sys
 before = set(sys.modules)
-sys.path += [{str(PROJECT)!r}, {SITE!r}]
+sys.path += [{project!r}, {site!r}]
 from pyrun.__main__ import main
-status = main(sys.argv[2:])
-with open(sys.argv[1], "w") as file:
+status = main(sys.argv[1:])
+with open({result!r}, "w") as file:
     file.write("\\n".join(sorted(set(sys.modules) - before)))
 sys.exit(status)
 """
@@ -29,21 +28,18 @@ sys.exit(status)
 
 @pytest.fixture
 def imported(run, tmp_path):
-    """Runs a command on the sources; returns the names of the modules that it has imported."""
+    """Runs a command on the sources; returns the names of the modules beyond the budget that it has imported."""
+    program, result = tmp_path / "pyrun", tmp_path / "modules"
+    program.write_text(PROGRAM.format(python=sys.executable, project=str(PROJECT), site=SITE, result=str(result)))
+    program.chmod(0o755)
+    runner = Runner(str(program), tmp_path, run.token)
 
     def call(*args):
-        command = [sys.executable, "-I", "-S", "-c", PROGRAM, tmp_path / "modules", *run.command(*args)[1:]]
-        output = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        with open(tmp_path / "stderr", "w") as stderr:
-            done = subprocess.run(command, **output, stderr=stderr, timeout=30, check=False)
-        assert done.returncode == 0, (tmp_path / "stderr").read_text()
-        return set((tmp_path / "modules").read_text().split())
+        runner(*args)
+        modules = result.read_text().split()
+        return [name for name in modules if name in COLD or not (name in BUILT_IN or name.partition(".")[0] == "pyrun")]
 
     return call
-
-
-def beyond_budget(modules):
-    return sorted(name for name in modules if name in COLD or not (name in BUILT_IN or name.partition(".")[0] == "pyrun"))
 
 
 def test_every_hot_command_keeps_its_import_budget(imported, bundle, run):
@@ -62,11 +58,11 @@ def test_every_hot_command_keeps_its_import_budget(imported, bundle, run):
         "delete": ["delete", "--force", name],
         "run": ["run", "--bundle", bundle("true").write().directory, run.new_id()],
     }
-    found = {command: beyond_budget(imported(*map(str, args))) for command, args in lines.items()}
+    found = {command: imported(*args) for command, args in lines.items()}
     assert found == {command: [] for command in lines}
 
 
 def test_the_words_that_callers_put_before_a_command_cost_no_import(imported, run, bundle, tmp_path):
     log = tmp_path / "log.json"
     args = ["--log", log, "--log-format", "json", "--systemd-cgroup=false", "run", "--bundle", bundle("true").write().directory]
-    assert beyond_budget(imported(*map(str, args), run.new_id())) == []
+    assert imported(*args, run.new_id()) == []

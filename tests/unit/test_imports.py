@@ -8,7 +8,7 @@ from harness import PROJECT
 # Built into libpython; the standalone binary runs the hot modules while only the core of Python is initialised.
 BUILT_IN = {"posix", "errno", "time", "sys", "marshal", "_struct", "fcntl", "select", "_signal"}
 # Modules of ours that need more of Python. Hot modules import them inside the functions that need them, if at all.
-COLD = {"cli", "validate", "trace", "features", "schemas"}
+COLD = {"archive", "cli", "validate", "trace", "features", "schemas"}
 # From the command line down to the plan; a module imports nothing of a higher rank.
 RANKS = {
     "plan": 1,

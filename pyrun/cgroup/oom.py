@@ -1,0 +1,73 @@
+"""Waits for the kernel's word that a container's memory ran out, and for the container's end."""
+
+import posix
+import select
+
+from pyrun.cgroup import tree
+from pyrun.errors import Error
+
+
+def watch(group):
+    """A V1 or a V2 for a cgroup (Cgroup). Raises Error where nothing counts the container's memory, OSError."""
+    if "memory" in group.paths:
+        return V1(group.paths["memory"])
+    path = group.paths.get("")
+    if not path or not tree.exists(path + V2.FILE):
+        raise Error("memory controller missing")
+    return V2(path)
+
+
+class V1:
+    """An eventfd that the kernel writes to when the limit has been hit, and when the cgroup is removed (cgroup v1, memory.rst)."""
+
+    EVENTS = select.POLLIN
+
+    def __init__(self, path):
+        self.path = path
+        self.fd = posix.eventfd(0, posix.EFD_CLOEXEC | posix.EFD_NONBLOCK)
+        control = posix.open(path + "/memory.oom_control", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            tree.write(path + "/cgroup.event_control", f"{self.fd} {control}")
+        finally:
+            posix.close(control)
+
+    def happened(self):
+        """Whether memory ran out since the last call."""
+        try:
+            posix.eventfd_read(self.fd)
+        except BlockingIOError:
+            return False
+        return not self.gone()
+
+    def gone(self):
+        """Whether the cgroup was removed."""
+        return not tree.exists(self.path)
+
+
+class V2:
+    """memory.events, whose counter of killed processes grows; poll(2) tells of every change of the file."""
+
+    FILE = "/memory.events"
+    EVENTS = select.POLLPRI
+
+    def __init__(self, path):
+        self.fd = posix.open(path + self.FILE, posix.O_RDONLY | posix.O_CLOEXEC)
+        self.killed = self._count()
+
+    def happened(self):
+        before, self.killed = self.killed, self._count()
+        return self.killed > before
+
+    def gone(self):
+        try:
+            posix.pread(self.fd, 1, 0)
+        except OSError:
+            return True
+        return False
+
+    def _count(self):
+        try:
+            text = posix.pread(self.fd, 4096, 0).decode()
+        except OSError:  # the cgroup is gone
+            return 0
+        return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)

@@ -1,0 +1,69 @@
+"""pyrun ps: the processes of a container, as ps(1) shows them or as a list of pids."""
+
+import posix
+
+from pyrun import jsonio, output, state
+from pyrun.errors import Error, words
+
+EVERYTHING = ("-ef",)
+
+
+def ps(glob, *, id, format, args):
+    """Prints the processes of a container, none if it is stopped. args: options for ps(1). Returns the exit status.
+
+    Raises Error for an unknown format and where ps(1) fails or prints no pids.
+    """
+    container = state.load(glob.root, id)
+    pids = find_pids(container)
+    if format == "json":
+        # Of no processes runc makes a null: callers decode it into an empty list.
+        output.write(jsonio.dumps(pids or None) + "\n")
+    elif format == "table":
+        output.write(choose(call_ps(args or EVERYTHING), pids))
+    else:
+        raise Error("invalid format option")
+    return 0
+
+
+def find_pids(container):
+    """Host pids (list of int) of all that is in the container's cgroup."""
+    group = container.cgroup()
+    if group is None or not group.paths:
+        if container.alive():
+            raise Error("unable to get all container pids: the container has no cgroup of its own")
+        return []
+    return group.pids()
+
+
+def call_ps(options):
+    """What ps(1) prints (str)."""
+    reader, writer = posix.pipe2(posix.O_CLOEXEC)
+    actions = [(posix.POSIX_SPAWN_DUP2, writer, fd) for fd in (1, 2)]
+    try:
+        pid = posix.posix_spawnp("ps", ["ps", *options], posix.environ, file_actions=actions)
+    except OSError as fault:
+        posix.close(reader)
+        raise Error(f'exec: "ps": {words(fault.errno)}: its package is procps') from None
+    finally:
+        posix.close(writer)
+    text = b""
+    while part := posix.read(reader, 65536):
+        text += part
+    posix.close(reader)
+    _, status = posix.waitpid(pid, 0)
+    shown = text.decode(errors="surrogateescape")
+    if status:
+        raise Error(f"ps {' '.join(options)}: exit status {posix.waitstatus_to_exitcode(status)}: {shown}")
+    return shown
+
+
+def choose(text, pids):
+    """The title and the lines of these pids (list of int) of what ps(1) printed (str)."""
+    title, *lines = text.splitlines()
+    columns = title.split()
+    if "PID" not in columns:
+        raise Error("couldn't find PID field in ps output")
+    index = columns.index("PID")
+    wanted = {str(pid) for pid in pids}
+    chosen = [line for line in lines if line.strip() and line.split()[index] in wanted]
+    return "\n".join([title, *chosen]) + "\n"

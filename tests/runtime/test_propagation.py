@@ -1,0 +1,112 @@
+"""Mounts that are made later: whether they come into the container, and that none of its own goes to the host."""
+
+import os
+import subprocess
+
+import pytest
+from looks import mount, mount_table, mounted, seen
+
+WORDS = {
+    "private": set(), "rprivate": set(), "slave": {"master"}, "rslave": {"master"}, "shared": {"shared"}, "rshared": {"shared"},
+    "unbindable": {"unbindable"}, "runbindable": {"unbindable"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A shared mount of the host with the directories `host` and `container`."""
+    with mounted(tmp_path / "source") as path:
+        mount("--make-shared", path)
+        for name in ("host", "container"):
+            (path / name).mkdir()
+        yield path
+
+
+def mount_points():
+    with open("/proc/self/mountinfo") as lines:
+        return set(mount_table(lines.read()))
+
+
+def running(bundle, source, word, root=None):
+    """A container with the source on /m that may mount."""
+    b = bundle("while :; do sleep 1; done").mount("/m", source=str(source), options=["rbind", word])
+    for names in b.config["process"]["capabilities"].values():
+        names.append("CAP_SYS_ADMIN")
+    if root:
+        b.set("linux.rootfsPropagation", root)
+    return b.detached()
+
+
+@pytest.mark.parametrize(
+    "word, root, comes, goes",
+    [
+        ("rprivate", None, False, False),
+        ("private", None, False, False),
+        ("rslave", None, True, False),
+        ("slave", None, True, False),
+        ("rshared", "shared", True, True),
+        ("rshared", "rshared", True, True),
+        ("rslave", "rshared", True, False),
+        ("rprivate", "rshared", False, False),
+        ("rshared", "rslave", True, False),
+        ("rprivate", "rprivate", False, False),
+    ],
+)
+def test_later_mounts(bundle, source, word, root, comes, goes):
+    container = running(bundle, source, word, root)
+    mount("-t", "tmpfs", "tmpfs", source / "host")
+    (source / "host/new").touch()
+    assert container.exec("ls", "/m/host").out == ("new\n" if comes else "")
+    container.exec("mount", "-t", "tmpfs", "tmpfs", "/m/container")
+    container.exec("touch", "/m/container/own")
+    assert os.path.exists(source / "container/own") == goes
+    # Nor may what ends with the container end on the host.
+    container.delete("--force")
+    assert str(source / "host") in mount_points()
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_rootfs_propagation(bundle, word):
+    b = bundle().set("linux.rootfsPropagation", word)
+    table = seen(b)
+    # Nothing of this host is shared, so that there is no master to be had.
+    assert table["/"].propagation == WORDS[word] - {"master"}
+    if word in ("rshared", "runbindable"):
+        assert table["/dev/shm"].propagation == WORDS[word]
+    if word in ("shared", "unbindable"):
+        assert table["/dev/shm"].propagation == set()
+
+
+@pytest.mark.parametrize("word", [None, *WORDS])
+@pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
+def test_a_shared_root_of_the_host_stays_as_it_is(bundle, tmp_path, word, flags):
+    """The bundle lies on a shared mount, as everything does where systemd runs."""
+    with mounted(tmp_path / "shared") as shared:
+        mount("--make-rshared", shared)
+        b = bundle("echo fine")
+        subprocess.run(["cp", "-a", b.rootfs, shared], check=True)
+        b.set("root.path", str(shared / "rootfs")).mount("/tmp", type="tmpfs", source="tmpfs")
+        if word:
+            b.set("linux.rootfsPropagation", word)
+        before = mount_points()
+        assert b.run(*flags).out == "fine\n"
+        assert mount_points() == before
+        with open("/proc/self/mountinfo") as lines:
+            assert mount_table(lines.read())[str(shared)].propagation == {"shared"}
+
+
+def test_nothing_leaks_while_the_container_runs(bundle, source):
+    before = mount_points()
+    b = bundle("sleep 100").mount("/m", source=str(source), options=["rbind", "rshared"])
+    b.mount("/m/container", type="tmpfs", source="tmpfs")
+    b.detached()
+    assert mount_points() == before
+
+
+def test_shared_volume_and_a_mount_of_the_config_below_it(bundle, source):
+    """With a shared root, what the config mounts below a shared volume shows on the host: that is what was asked for."""
+    b = bundle("sleep 100").set("linux.rootfsPropagation", "shared")
+    b.mount("/m", source=str(source), options=["rbind", "rshared"])
+    b.mount("/m/container", type="tmpfs", source="tmpfs")
+    b.detached()
+    assert str(source / "container") in mount_points()

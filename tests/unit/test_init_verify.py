@@ -1,0 +1,177 @@
+"""init refuses every plan that csrc/plan.h does not allow, before it does anything, and never crashes over one."""
+
+import os
+import random
+import struct
+
+import pytest
+
+from pyrun import plan
+from pyrun._native import ffi, lib
+from pyrun.plan import Plan
+
+# struct plan_header and struct plan_op, as csrc/plan.h lays them out
+HEADER, OP = 24, 80
+FLAGS, FD, FD2, LEN, STRINGS, NUMBERS = 2, 4, 8, 12, 16, 32
+SIGNALLED = "init died of a signal"
+
+
+def run(raw, seal=True):
+    """Starts init on these bytes as its plan. Returns its first message as (type, index, step), None if it sent none."""
+    pair = ffi.new("int[2]")
+    assert lib.native_socketpair(pair) == 0
+    if seal:
+        memory = lib.native_memfd(b"plan", raw, len(raw))
+    else:
+        memory = os.memfd_create("plan")
+        os.write(memory, raw)
+    pid = lib.native_spawn([-1, -1, -1], [pair[1], memory], 2, 0)
+    os.close(memory)
+    os.close(pair[1])
+    assert pid > 0, os.strerror(-pid)
+    message, _, _ = plan.receive(pair[0], 10_000)
+    os.close(pair[0])
+    status = os.waitpid(pid, 0)[1]
+    assert not os.WIFSIGNALED(status), SIGNALLED
+    return message and (message.type, message.number, message.step)
+
+
+def refused(raw, **how):
+    """Whether init refused the plan in verification; the index of the record it named."""
+    message = run(bytes(raw), **how)
+    assert message is not None, "init ended without a word"
+    kind, index, step = message
+    assert (kind, step) == (lib.MSG_ERROR, lib.STEP_VERIFY), f"the plan ran: {message}"
+    return index
+
+
+def good_plan():
+    """A plan whose first op waits for the runtime, which is not going to answer: accepted, it does no harm."""
+    made = Plan()
+    made.add(lib.OP_BARRIER, n=(1,))
+    made.add(lib.OP_SETNS, fd=1, n=(0,))
+    made.add(lib.OP_MOUNT, s=("tmpfs", "/x", made.strings(["mode=755", "ro"])))
+    made.add(lib.OP_IDS, s=(made.blob(struct.pack("2I", 5, 6)),), size=8)
+    made.add(lib.OP_AFFINITY, s=(made.blob(b"\1"),), size=1)
+    made.add(lib.OP_SECCOMP, s=(made.blob(bytes(16)),), size=16)
+    made.add(lib.OP_EXEC, s=(made.strings(["/bin/true"]), made.strings(["true"]), made.strings(["A=", ""])), n=(1, 2, 3))
+    return made
+
+
+def packed(change=None):
+    """The good plan's bytes, changed by `change(bytes, offset of the string area)`."""
+    made = good_plan()
+    raw = bytearray(made.pack())
+    if change:
+        change(raw, HEADER + OP * len(made.ops))
+    return raw
+
+
+def field(op, offset, form, value):
+    """A change of one field of the op with this index."""
+    return lambda raw, _: struct.pack_into(form, raw, HEADER + OP * op + offset, value)
+
+
+def header(number, value):
+    return lambda raw, _: struct.pack_into("I", raw, 4 * number, value)
+
+
+def byte(place, value):
+    """A change of one byte of the string area."""
+    return lambda raw, area: raw.__setitem__(area + place if place >= 0 else len(raw) + place, value)
+
+
+def test_a_good_plan_runs():
+    assert run(bytes(packed())) == (lib.MSG_BARRIER, 1, lib.STEP_NONE)
+
+
+def test_a_plan_that_can_still_be_changed_is_refused():
+    refused(packed(), seal=False)
+
+
+@pytest.mark.parametrize("change", [
+    pytest.param(header(0, lib.PLAN_MAGIC + 1), id="magic"),
+    pytest.param(header(1, lib.PLAN_VERSION + 1), id="version"),
+    pytest.param(header(2, 6), id="fewer ops"),
+    pytest.param(header(2, 8), id="more ops"),
+    pytest.param(header(2, 0xFFFFFFFF), id="far too many ops"),
+    pytest.param(header(3, 1), id="small string area"),
+    pytest.param(header(3, 0), id="no string area"),
+    pytest.param(header(3, 0xFFFFFFFF), id="huge string area"),
+    pytest.param(header(4, 1), id="no slot for the plan"),
+    pytest.param(header(4, lib.PLAN_MAX_FDS + 1), id="too many fds"),
+    pytest.param(header(5, 1), id="reserved field"),
+    pytest.param(byte(0, 65), id="offset 0 is not the empty string"),
+    pytest.param(byte(-1, 65), id="string area without its last NUL"),
+    pytest.param(lambda raw, _: raw.append(0), id="one byte more"),
+    pytest.param(lambda raw, _: raw.__delitem__(-1), id="one byte less"),
+])
+def test_a_bad_header_is_refused(change):
+    assert refused(packed(change)) == 0xFFFFFFFF
+
+
+BARRIER, SETNS, MOUNT, IDS, AFFINITY, SECCOMP, EXEC = range(7)
+
+
+@pytest.mark.parametrize(("op", "change"), [
+    pytest.param(op, field(op, *change), id=name) for op, change, name in [
+        (BARRIER, (0, "H", 0), "no opcode"),
+        (BARRIER, (0, "H", lib.OP_COUNT), "opcode just too large"),
+        (BARRIER, (0, "H", 0xFFFF), "opcode far too large"),
+        (BARRIER, (FLAGS, "H", 1), "a flag that the op does not have"),
+        (MOUNT, (FLAGS, "H", 0x8000), "an unknown flag"),
+        (BARRIER, (FD, "i", 2), "slot outside the table"),
+        (BARRIER, (FD, "i", -2), "negative slot"),
+        (BARRIER, (FD2, "i", 0x7FFFFFFF), "second slot outside the table"),
+        (SETNS, (FD, "i", -1), "slot missing"),
+        (MOUNT, (STRINGS, "I", 0), "text missing"),
+        (MOUNT, (STRINGS, "I", 0xFFFFFFFF), "text outside the area"),
+        (BARRIER, (STRINGS + 12, "I", 0x7FFFFFFF), "unused text outside the area"),
+        (IDS, (LEN, "I", 7), "half a group id"),
+        (IDS, (LEN, "I", 4 * 100_000), "groups beyond the area"),
+        (AFFINITY, (LEN, "I", 0xFFFFFFFF), "mask beyond the area"),
+        (AFFINITY, (STRINGS, "I", 0), "size without data"),
+        (SECCOMP, (LEN, "I", 12), "one and a half instructions"),
+        (SECCOMP, (STRINGS, "I", 1), "data not aligned"),
+        (EXEC, (NUMBERS, "Q", 0), "no argv[0]"),
+        (EXEC, (NUMBERS, "Q", 1 << 20), "argv beyond the area"),
+        (EXEC, (NUMBERS, "Q", (1 << 64) - 1), "argc overflows"),
+        (EXEC, (NUMBERS + 8, "Q", 1 << 63), "envc overflows"),
+        (BARRIER, (0, "H", lib.OP_EXEC), "a program before the end"),
+    ]
+])
+def test_a_bad_record_is_refused_by_its_index(op, change):
+    assert refused(packed(change)) == op
+
+
+def test_a_list_must_end_inside_the_area():
+    made = Plan()
+    made.add(lib.OP_EXEC_CHECK, s=(made.strings(["/bin/true"]),))
+    raw = bytearray(made.pack())
+    del raw[-2:]  # the list's end and the area's last NUL: a string that ends the area, but no empty one behind it
+    struct.pack_into("I", raw, 12, len(raw) - HEADER - OP)
+    raw[-1] = 0
+    assert refused(raw) == 0
+
+
+def test_random_bytes_are_refused():
+    random.seed(1)
+    for _ in range(300):
+        refused(random.randbytes(random.choice((1, 4, HEADER - 1, HEADER, HEADER + 1, 200, 5000))))
+
+
+def test_truncated_plans_are_refused():
+    whole = packed()
+    for size in range(1, len(whole)):
+        refused(whole[:size])
+
+
+def test_mutated_plans_never_crash_it():
+    """Anything may be changed but the first op, at which an accepted plan ends: nobody answers its barrier."""
+    random.seed(2)
+    for _ in range(1000):
+        raw = packed()
+        for _ in range(random.randrange(1, 20)):
+            raw[random.randrange(HEADER + OP, len(raw))] = random.randrange(256)
+        kind, _, step = run(bytes(raw))
+        assert kind == lib.MSG_BARRIER or step == lib.STEP_VERIFY
