@@ -8,11 +8,11 @@ BUILD  := $(VENV)/bin/python csrc/build.py
 
 all: build
 
-# Python's packages, at the versions of requirements.txt.
+# Python's packages, at the versions of csrc/requirements.txt.
 venv: $(VENV)/.installed
-$(VENV)/.installed: requirements.txt | needs
+$(VENV)/.installed: csrc/requirements.txt | needs
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet setuptools pytest -r requirements.txt
+	$(VENV)/bin/pip install --quiet -r csrc/requirements.txt
 	touch $@
 
 # pyrun/_native*.so beside the sources: `.venv/bin/python -m pyrun` then runs from the checkout.

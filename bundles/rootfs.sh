@@ -26,8 +26,4 @@ for bundle; do
     for source in "$bundle"/*.c; do
         [ ! -f "$source" ] || "${CC:-cc}" -O2 -Wall -Wextra -static -o "$root/bin/$(basename "$source" .c)" "$source"
     done
-    # The directories that config.json binds into the container, by their path in the bundle.
-    sed -n 's/.*"type": "bind", "source": "\([^/"]*\)".*/\1/p' "$bundle/config.json" | while read -r volume; do
-        mkdir -p "$bundle/$volume"
-    done
 done

@@ -27,7 +27,7 @@ def build_binary():
     python = sorted((ROOT / "pyrun").rglob("*.py"))
     own = [CSRC / name for name in ("main.c", "image.c", "modules.c")]
     sources = [*SOURCES, *JSON, *own, native_source(), init_source(build_init()), cffi_source()]
-    if not stale(target, [*python, *CSRC.glob("*.h"), *sources, *(ROOT / "specs").glob("*.json"), ROOT / "requirements.txt"]):
+    if not stale(target, [*python, *CSRC.glob("*.h"), *sources, *(ROOT / "specs").glob("*.json"), CSRC / "requirements.txt"]):
         return
     cold = [f"pyrun.{name}" for name in COLD if (ROOT / f"pyrun/{name}.py").exists()]
     frozen = freeze(cold)
@@ -49,7 +49,7 @@ def library():
 
 def cffi_source():
     """_cffi_backend.c of cffi's source distribution, the version that the environment has too."""
-    requirement = next(line for line in (ROOT / "requirements.txt").read_text().split() if line.startswith("cffi=="))
+    requirement = next(line for line in (CSRC / "requirements.txt").read_text().split() if line.startswith("cffi=="))
     name = requirement.replace("==", "-")
     if not (BUILD / name).exists():
         run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "cffi", "-d", BUILD, requirement)

@@ -28,7 +28,7 @@ extern const unsigned char init_image[];
 extern const unsigned long init_image_size;
 
 /* Numbers from 424 on are the same on every architecture. */
-enum { NR_OPEN_TREE = 428, NR_CLOSE_RANGE = 436, NR_OPENAT2 = 437, NR_PIDFD_GETFD = 438 };
+enum { NR_OPEN_TREE = 428, NR_CLOSE_RANGE = 436, NR_OPENAT2 = 437, NR_PIDFD_GETFD = 438, NR_MOUNT_SETATTR = 442 };
 enum { CLOEXEC_RANGE = 4, EXECUTABLE_MEMFD = 0x10, MAX_PASSED = 64, MAX_FILES = 4096 };
 
 static int result(long value) {
@@ -362,6 +362,12 @@ int native_pidfd_getfd(int pidfd, int fd) {
 
 int native_open_tree(int dirfd, const char *path, unsigned flags) {
     return result(syscall(NR_OPEN_TREE, dirfd, path, flags | O_CLOEXEC));
+}
+
+int native_idmap(int tree, int recursive, int userns) {
+    const uint64_t attr[4] = {0x00100000 /* MOUNT_ATTR_IDMAP */, 0, 0, (uint64_t)userns}; /* set, clear, propagation, userns_fd */
+
+    return result(syscall(NR_MOUNT_SETATTR, tree, "", AT_EMPTY_PATH | (recursive ? 0x8000 /* AT_RECURSIVE */ : 0), attr, sizeof attr));
 }
 
 int native_openat2(int dirfd, const char *path, unsigned long long flags, unsigned long long mode, unsigned long long resolve) {

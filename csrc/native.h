@@ -26,6 +26,9 @@ int native_connect(int dirfd, const char *name, int type);
 
 int native_pidfd_getfd(int pidfd, int fd);
 int native_open_tree(int dirfd, const char *path, unsigned flags);
+
+/* Maps the ids of a detached mount, of those below it too if `recursive`, as the user namespace has them (mount_setattr(2)). */
+int native_idmap(int tree, int recursive, int userns);
 int native_openat2(int dirfd, const char *path, unsigned long long flags, unsigned long long mode, unsigned long long resolve);
 
 /* Effective, permitted, inheritable, bounding capabilities of the caller, as masks. */

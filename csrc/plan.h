@@ -13,7 +13,7 @@
 
 #define PLAN_MAGIC 0x4e555259
 #define PLAN_VERSION 1
-#define PLAN_MAX_FDS 64
+#define PLAN_MAX_FDS 1024
 
 struct plan_header {
     uint32_t magic;
@@ -40,7 +40,7 @@ enum plan_opcode {
     OP_NONE = 0,
 
     /* --- first stage, in the caller's namespaces --- */
-    OP_SETNS,          /* fd: nsfd or pidfd; n0: CLONE_NEW* mask. SETNS_TRY: EPERM is kept for a later SETNS_RETRY of the same fd */
+    OP_SETNS,          /* fd: nsfd or pidfd; n0: CLONE_NEW* mask. SETNS_TRY: EPERM is kept for a later SETNS_RETRY of the same mask */
     OP_OOM_SCORE_ADJ,  /* s0: the number as text, written to oom_score_adj of init itself (inherited by what it clones) */
     OP_RLIMIT,         /* n0: resource, n1: soft, n2: hard. RLIMIT_RAISE: only lifts the hard limit if it is lower */
     OP_CLONE,          /* n0: CLONE_NEW* mask. clone3 with CLONE_PARENT: the rest of the plan is the child's; the child sends
@@ -61,7 +61,7 @@ enum plan_opcode {
     OP_DOMAINNAME,     /* s0 */
 
     /* --- the root file system --- */
-    OP_ROOT,           /* s0: host path of the rootfs. Binds it onto itself (recursively) and makes it the root fd.
+    OP_ROOT,           /* s0: host path of the rootfs. Binds it onto itself (recursively) and makes it the root fd. ROOT_UNBOUND: no bind.
                           ROOT_PRIVATE_PARENT: first makes the mount it lies on private (pivot_root refuses a shared parent) */
     OP_MOUNT,          /* s0: fs type, s1: target in the root, s2: list of "key" or "key=value" for fsconfig ("source" included),
                           n0: MOUNT_ATTR_* , n1: MS_* propagation or 0, n2: the MS_* flags for mount(2) where the kernel or an
@@ -122,6 +122,7 @@ enum plan_flag {
     SETNS_RETRY = 2,
     RLIMIT_RAISE = 1,
     ROOT_PRIVATE_PARENT = 1,
+    ROOT_UNBOUND = 2,         /* the mount namespace is not the container's: only a chroot follows */
     MOUNT_ORDINARY_DIR = 1,   /* /proc and /sys: the target must be a directory at exactly that path, no symlink (CVE-2019-19921) */
     MOUNT_TARGET_MODE = 2,    /* tmpfs without mode=: the mode of the existing target, sticky bits too (fsconfig mode=) */
     MOUNT_TMPCOPYUP = 4,      /* tmpfs that starts as a copy of what the target held */
@@ -166,6 +167,6 @@ enum plan_step {
     STEP_SETNS, STEP_UNSHARE, STEP_CLONE, STEP_SETSID, STEP_SETHOSTNAME, STEP_SETDOMAINNAME, STEP_SOCKET, STEP_IOCTL,
     STEP_SETGROUPS, STEP_SETGID, STEP_SETUID, STEP_CAPSET, STEP_PRCTL, STEP_SECCOMP, STEP_SETRLIMIT, STEP_SCHED_SETATTR,
     STEP_SCHED_SETAFFINITY, STEP_IOPRIO_SET, STEP_SET_MEMPOLICY, STEP_PERSONALITY, STEP_KEYCTL, STEP_DUP, STEP_EXECVE,
-    STEP_ORDINARY_DIR, STEP_NOT_DEVNULL, STEP_OUTSIDE_ROOT, STEP_PROTOCOL,
+    STEP_ORDINARY_DIR, STEP_INSIDE_PROC, STEP_NOT_DEVNULL, STEP_OUTSIDE_ROOT, STEP_PROTOCOL,
     STEP_COUNT
 };

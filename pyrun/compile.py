@@ -6,11 +6,11 @@ change is which ops are emitted, and in what order.
 
 import posix
 
-from pyrun import devices, mounts, namespaces, rules
+from pyrun import devices, glob, mounts, namespaces, rules
 from pyrun._native import lib
 from pyrun.mounts import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, PROPAGATION_WORDS
 from pyrun.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWTIME, CLONE_NEWUSER, CLONE_NEWUTS, Namespaces
-from pyrun.process import Program, emit_identity, emit_oom_score, emit_rlimits, emit_setup, own_capabilities
+from pyrun.process import Program, emit_affinity, emit_identity, emit_oom_score, emit_rlimits, emit_setup, own_capabilities
 
 # The barriers of a plan, in order. init stops at each until the runtime answers with the same number.
 BARRIER_IDS = 1  # the new user namespace waits for its id maps
@@ -41,8 +41,10 @@ class Host:
         self.new_cgroup_namespace = False
         self.no_setgroups = False
         self.opens_sources = False
-        self.sources = []  # (name of the slot, path, recursive, mount) of what the runtime itself opens
+        self.sources = []  # (name of the slot, path, mount) of what the runtime itself opens
+        self.binds_devices = False
         self.is_file = mounts.is_file
+        self.in_user_namespace = glob.in_user_namespace
 
     def learn(self, spaces):
         self.user_namespace = spaces.has("user")
@@ -51,6 +53,8 @@ class Host:
         self.no_setgroups = self.rootless and bool(spaces.new & CLONE_NEWUSER)
         # A caller without rights of its own can open no more than its user namespace can.
         self.opens_sources = self.user_namespace and not self.rootless
+        # mknod(2) of a device is refused in every user namespace but the first; rootless podman calls from one of its own.
+        self.binds_devices = self.user_namespace or self.in_user_namespace()
 
 
 def create(plan, config, host, seccomp, waits):
@@ -94,6 +98,9 @@ def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
     root_file: path of the container's root (/proc/PID/root) where it has no mount namespace of its own.
     """
     linux = config.get("linux") or {}
+    affinity = process.get("execCPUAffinity") or {}
+    if affinity.get("initial"):
+        emit_affinity(plan, affinity["initial"], "process.execCPUAffinity.initial")
     emit_oom_score(plan, process)
     if pidfd_mask & CLONE_NEWUSER:
         emit_rlimits(plan, process, lib.RLIMIT_RAISE)
@@ -110,6 +117,8 @@ def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
     if process.get("terminal"):
         emit_console(plan, process, bind="")
     program = emit_process_setup(plan, process, linux)
+    if affinity.get("final"):
+        emit_affinity(plan, affinity["final"], "process.execCPUAffinity.final")
     emit_identity(plan, process, host, seccomp)
     program.emit_exec(plan, host.keep)
 
@@ -197,7 +206,11 @@ def emit_root(plan, config, linux, spaces, host):
     path = config["root"]["path"]
     if not path.startswith("/"):
         path = f"{host.bundle}/{path}"
-    plan.add(lib.OP_ROOT, "root.path", path, flags=lib.ROOT_PRIVATE_PARENT, s=(path,))
+    plan.add(lib.OP_ROOT, "root.path", path, flags=lib.ROOT_PRIVATE_PARENT if spaces.has("mount") else lib.ROOT_UNBOUND, s=(path,))
+    if config.get("mounts") and not spaces.has("mount"):
+        from pyrun import log
+
+        log.warning('config.json: mounts: made in the host\'s mount namespace, where they stay: add {"type": "mount"} to linux.namespaces')
     own_dev = False
     read_only_later = []
     for mount in mounts.parse(config):

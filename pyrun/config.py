@@ -51,7 +51,7 @@ def load_resources(path):
     except OSError as error:
         raise Error(f"{path}: {words(error.errno)}") from None
     resources = _decode(data, path)
-    fault = walk(_checks.RESOURCES, resources)
+    fault = walk(_checks.CONFIG[1]["linux"][1]["resources"], resources)
     if fault:
         raise ConfigError(*explain(fault), path)
     return resources

@@ -43,8 +43,7 @@ def emit(plan, config, host):
 
 
 def _emit_node(plan, where, path, mode, device, uid, gid, host):
-    # mknod of a device is refused in every user namespace but the first.
-    bind = host.user_namespace and mode & 0o170000 != 0o010000
+    bind = host.binds_devices and mode & 0o170000 != 0o010000
     plan.add(
         lib.OP_DEVICE, where, path, flags=lib.DEVICE_BIND if bind else 0, s=(path, path if bind else ""), n=(mode, device, uid, gid)
     )

@@ -17,6 +17,7 @@ from pyrun._native import lib
 from pyrun.errors import Error, words
 from pyrun.plan import Plan
 
+KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 INSIDE = frozenset(("createContainer", "startContainer"))
 SIGKILL = 9
 
@@ -69,8 +70,9 @@ def _run_one(hook, state, inside):
     try:
         code, said = _attend(pid, text, feed, output, hook.get("timeout"))
     except BaseException:
-        posix.kill(pid, SIGKILL)
-        posix.waitpid(pid, 0)
+        from pyrun import launch
+
+        launch.end(pid)
         raise
     if code is None:
         raise Error(f"{hook['path']} did not end within {hook['timeout']} s (timeout) and was killed")

@@ -30,14 +30,19 @@ def read_bytes(path):
     """The content (bytes) of a file of any kind; OSError as posix gives it."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        size = posix.fstat(fd).st_size + 1
-        parts = []
-        # A regular file comes whole with the first read, its end with the second; others until they end.
-        while part := posix.read(fd, max(size, 4096)):
-            parts.append(part)
-        return b"".join(parts)
+        return read_fd(fd)
     finally:
         posix.close(fd)
+
+
+def read_fd(fd):
+    """The rest (bytes) of an open file; OSError as posix gives it."""
+    size = posix.fstat(fd).st_size + 1
+    parts = []
+    # A regular file comes whole with the first read, its end with the second; others until they end.
+    while part := posix.read(fd, max(size, 4096)):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def read(path):
@@ -58,5 +63,8 @@ def write_atomic(path, value, mode=0o600):
             posix.close(fd)
         posix.rename(temporary, path)
     except BaseException:
-        posix.unlink(temporary)
+        try:
+            posix.unlink(temporary)
+        except FileNotFoundError:  # interrupted when it had its name already
+            pass
         raise

@@ -2,6 +2,7 @@
 
 import errno
 import posix
+import select
 import _signal as signals
 
 from pyrun import cgroup, compile, config as configs, hooks, idmap, log, plan as plans, seccomp, tty
@@ -12,6 +13,8 @@ from pyrun.plan import Plan
 from pyrun.state import CONFIG, START_SOCKET, Container
 
 SIGKILL = 9
+# open_tree(2)
+OPEN_TREE_CLONE, AT_RECURSIVE = 0x1, 0x8000
 
 
 class Init:
@@ -25,6 +28,7 @@ class Init:
         self.first = 0
         self.pid = 0
         self.sock = -1
+        self.before_message = None
 
     def spawn(self, stdio=(0, 1, 2), keep=(), **given):
         """Starts it. keep: fds the program gets from 3 on. given: the fds for Plan.given slots; they stay the caller's."""
@@ -52,6 +56,8 @@ class Init:
         ready(): it is about to wait for `start`. notify(number of the listener fd in init). Raises Error for a failed op.
         """
         while True:
+            if self.before_message:
+                self.before_message()
             message, fds, pid = plans.receive(self.sock)
             if message is None:
                 self._end_of_messages()
@@ -105,12 +111,12 @@ class Init:
     def kill(self):
         """Ends and reaps whatever of it is left."""
         if self.first:
-            _end(self.first)
+            end(self.first)
             if not self.pid:
                 self.pid = self._unannounced()
         self.close()
         if self.pid:
-            _end(self.pid)
+            end(self.pid)
         self.first = self.pid = 0
 
     def _unannounced(self):
@@ -121,7 +127,15 @@ class Init:
             return 0
 
 
-def _end(pid):
+def _readable(fd):
+    """Waits until there is something to read."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll()
+
+
+def end(pid):
+    """Kills and reaps a child; one that is gone is fine."""
     try:
         posix.kill(pid, SIGKILL)
         posix.waitpid(pid, 0)
@@ -199,17 +213,12 @@ def create(glob, request, waits, before_start=None):
     compile.create(plan, config, host, filter, waits)
 
     interruptible()
-    # No signal between the first thing that is made and the `try` that undoes it.
+    # From here on a signal is let in only where we wait and nothing is half done (_Creation.waiting), and no more at the end.
     mask = signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
     container = Container.make(glob.root, request.id, bundle, rootfs_path(config, bundle), config)
-    launch = _Creation(container, config, plan, host, request, group, before_start)
+    launch = _Creation(container, config, plan, host, request, group, before_start, mask)
     try:
-        try:
-            signals.pthread_sigmask(signals.SIG_SETMASK, mask)
-            launch.run(keep, waits)
-        finally:
-            # A signal from now on comes too late: neither what is complete nor the undoing is left half done.
-            signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
+        launch.run(keep, waits)
     except BaseException:
         launch.undo()
         raise
@@ -219,7 +228,7 @@ def create(glob, request, waits, before_start=None):
 class _Creation:
     """The steps of create that leave something behind, and their undoing."""
 
-    def __init__(self, container, config, plan, host, request, group, before_start):
+    def __init__(self, container, config, plan, host, request, group, before_start, mask):
         self.container = container
         self.config = config
         self.plan = plan
@@ -227,7 +236,9 @@ class _Creation:
         self.request = request
         self.group = group
         self.before_start = before_start
+        self.mask = mask
         self.init = Init(plan)
+        self.init.before_message = lambda: self.waiting(_readable, self.init.sock)
         self.console = -1
         self.socket = -1
         self.hooks_ran = False
@@ -253,22 +264,44 @@ class _Creation:
         self.init.drive_program(child=self._child, barrier=self._barrier, console=self._console, ready=self._ready, notify=self._notify)
         if not waits:
             self.hooks_ran = True
-            hooks.run(self.config, "poststart", container, "running")
+            self.waiting(hooks.run, self.config, "poststart", container, "running")
+
+    def waiting(self, function, *args):
+        """Calls what may take long; a signal that ends us is let in meanwhile."""
+        signals.pthread_sigmask(signals.SIG_SETMASK, self.mask)
+        try:
+            return function(*args)
+        finally:
+            signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
 
     def _listen(self):
         return _must(lib.native_listen(self.container.lock_fd, START_SOCKET.encode(), 1), f"bind {START_SOCKET}")
 
     def _open_sources(self):
         """Bind sources that the container's user namespace may not reach, and the maps of idmapped mounts."""
-        for name, path, recursive, mount in self.host.sources:
-            flags = 0x1 | posix.O_CLOEXEC | (0x8000 if recursive else 0)  # OPEN_TREE_CLONE, AT_RECURSIVE
+        for name, path, mount in self.host.sources:
+            flags = OPEN_TREE_CLONE | posix.O_CLOEXEC | (AT_RECURSIVE if mount.recursive else 0)
             fd = lib.native_open_tree(-100, path.encode("utf-8", "surrogateescape"), flags)
             if fd < 0:
-                raise Error(f"error during container init: error mounting {mount.subject}: {mount.where}.source: open_tree: {words(-fd)}")
+                raise self._mount_error(mount, "open_tree", -fd)
             self.opened[name] = fd
+            if mount.idmap:
+                self._idmap_source(mount, fd)
         for path, _, where in self.plan.files:
             if path is None and where.endswith(".idmap"):
                 self.opened[where] = self._idmap(where[: -len(".idmap")])
+
+    def _idmap_source(self, mount, tree):
+        userns = self._idmap(mount.where)
+        try:
+            code = lib.native_idmap(tree, mount.idmap_recursive, userns)
+        finally:
+            posix.close(userns)
+        if code < 0:
+            raise self._mount_error(mount, "idmap", -code)
+
+    def _mount_error(self, mount, step, error):
+        return Error(f"error during container init: error mounting {mount.subject}: {mount.where}: {step}: {words(error)}")
 
     def _idmap(self, where):
         linux = self.config.get("linux") or {}
@@ -296,12 +329,13 @@ class _Creation:
             linux = self.config["linux"]
             idmap.write_maps(self.init.pid, linux.get("uidMappings"), linux.get("gidMappings"))
         elif number == compile.BARRIER_HOOKS:
-            self._run_create_hooks()
+            self.waiting(self._run_create_hooks)
         elif number == compile.BARRIER_START:
             self._ready()
-            run_start_hooks(self.container, self.config)
+            self.waiting(run_start_hooks, self.container, self.config)
             if self.before_start:
                 self.before_start()
+                self.mask = signals.pthread_sigmask(signals.SIG_BLOCK, ())
 
     def _run_create_hooks(self):
         self.hooks_ran = True
@@ -450,8 +484,6 @@ def kill_init(container):
         if group:
             # On v1 a frozen process does not die before it is thawed; it may be a cgroup below that is frozen.
             group.thaw(recursive=True)
-        import select
-
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         poll.poll(10_000)

@@ -254,16 +254,16 @@ def _emit_bind(plan, mount, host):
     flags = lib.BIND_RECURSIVE if mount.recursive else 0
     source = mount.source if mount.source.startswith("/") else posix_join(host.bundle, mount.source)
     fd = fd2 = -1
-    if mount.idmap:
+    if host.opens_sources:
+        # In a user namespace the mapped root may not be able to reach the source, nor to map its ids: the runtime clones it.
+        fd = plan.given(f"{mount.where}.source")
+        host.sources.append((f"{mount.where}.source", source, mount))
+        if host.is_file(source):
+            flags |= lib.BIND_TARGET_FILE
+    elif mount.idmap:
         fd2 = plan.given(f"{mount.where}.idmap")
         if mount.idmap_recursive:
             flags |= lib.BIND_IDMAP_RECURSIVE
-    if host.opens_sources:
-        # In a user namespace the mapped root may not be able to reach the source: the runtime clones it.
-        fd = plan.given(f"{mount.where}.source")
-        host.sources.append((f"{mount.where}.source", source, mount.recursive, mount))
-        if host.is_file(source):
-            flags |= lib.BIND_TARGET_FILE
     plan.add(
         lib.OP_BIND,
         mount.where,

@@ -192,6 +192,8 @@ _HINTS = {
     (lib.OP_ROOT, lib.STEP_OPEN): "in a user namespace its root must be able to search every directory on the way",
     (lib.OP_PIVOT, lib.STEP_PIVOT_ROOT): "the root file system of the host may be an initramfs: try --no-pivot",
     (lib.OP_MOUNT, lib.STEP_ORDINARY_DIR): "must be mounted on ordinary directory",
+    (lib.OP_MOUNT, lib.STEP_INSIDE_PROC): "a symlink leads into /proc: choose another destination",
+    (lib.OP_BIND, lib.STEP_INSIDE_PROC): "only a procfs can be mounted on /proc, and nothing through a symlink into it",
     (lib.OP_BIND, lib.STEP_OPEN_SOURCE): "does the source exist?",
     (lib.OP_CHDIR, lib.STEP_CHDIR): "make the directory in the root file system or change cwd",
 }

@@ -142,6 +142,13 @@ def emit_setup(plan, process, linux):
     plan.add(lib.OP_UMASK, "process.user.umask", "", n=(0o022 if umask is None else umask,))
 
 
+def emit_affinity(plan, cpus, where):
+    """cpus: a list like `0-3,7`."""
+    mask = sum(1 << cpu for cpu in rules.id_list(cpus, rules.CPUS))
+    size = (mask.bit_length() + 63) // 64 * 8
+    plan.add(lib.OP_AFFINITY, where, cpus, size=size, s=(plan.blob(mask.to_bytes(size, "little")),))
+
+
 def _emit_scheduler(plan, scheduler):
     name = scheduler["policy"]
     flags = 0

@@ -187,6 +187,11 @@ def restricted_paths(config, linux, namespaces):
             )
 
 
+def read_only_root(config, linux, namespaces):
+    if config["root"].get("readonly") and "mount" not in namespaces:
+        yield "root.readonly", 'unable to make the root read-only without a private MNT namespace: add {"type": "mount"} to linux.namespaces'
+
+
 def user_namespace(config, linux, namespaces):
     given = [name for name in ("uidMappings", "gidMappings") if linux.get(name)]
     if "user" not in namespaces:
@@ -370,6 +375,7 @@ RULES = (
     (namespaces_once, "linux.namespaces"),
     (uts_names, "hostname", "domainname", "linux.namespaces"),
     (restricted_paths, "linux.maskedPaths", "linux.readonlyPaths", "linux.namespaces"),
+    (read_only_root, "root", "linux.namespaces"),
     (user_namespace, "linux.uidMappings", "linux.gidMappings", "linux.namespaces"),
     (id_mappings, "linux.uidMappings", "linux.gidMappings"),
     (mapped_user, "process.user", "linux.uidMappings", "linux.gidMappings", "linux.namespaces"),

@@ -1,7 +1,7 @@
-"""linux.seccomp -> a BPF program for seccomp(2) (config-linux.md#seccomp).
+"""linux.seccomp -> a filter for seccomp(2) (config-linux.md#seccomp).
 
-libseccomp makes the program (csrc/seccomp.c). That takes milliseconds, and nearly all containers of a machine have the
-same profile, so the result is kept: a file for each profile, used again without a look at the profile's rules.
+To make one takes milliseconds, and nearly all containers of a machine have the same profile. So it is kept: a file for each
+profile, used again without a look at the profile's rules.
 """
 
 import errno
@@ -10,7 +10,7 @@ import posix
 
 from pyrun import __version__, log
 from pyrun._native import ffi, lib
-from pyrun.errors import ConfigError, Error, words
+from pyrun.errors import ConfigError, words
 
 # seccomp(2), SECCOMP_RET_*; the lower 16 bits are the action's data.
 ACTIONS = {
@@ -24,8 +24,12 @@ ACTIONS = {
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_NOTIFY": 0x7FC00000,
 }
-# The actions with data, and the largest. libseccomp takes no errno from 4095 on, the kernel's MAX_ERRNO.
-DATA_LIMITS = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 0xFFFF}
+NOTIFY = ACTIONS["SCMP_ACT_NOTIFY"]
+NO_SUCH_CALL = ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS
+# The kernel kills for an action that it does not know. Those that came after seccomp(2) itself:
+NEW_ACTIONS = ("SCMP_ACT_KILL_PROCESS", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY")
+# The actions with data, and the largest (the kernel's MAX_ERRNO).
+DATA_LIMITS = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 0xFFFF}
 
 # enum scmp_compare of libseccomp.
 OPERATORS = {
@@ -37,6 +41,7 @@ OPERATORS = {
     "SCMP_CMP_GT": 6,
     "SCMP_CMP_MASKED_EQ": 7,
 }
+ALL_BITS = (1 << 64) - 1
 
 # The kernel's AUDIT_ARCH_* (linux/audit.h); x32, which the kernel tells from x86_64 by the system call's number, has one
 # of libseccomp's own.
@@ -65,6 +70,7 @@ ARCHS = {
     "SCMP_ARCH_SH": 0x4000002A,
     "SCMP_ARCH_SHEB": 0x0000002A,
 }
+LITTLE_ENDIAN = 0x40000000
 
 # seccomp(2). TSYNC is for programs with threads; init has one.
 FLAGS = {
@@ -79,14 +85,16 @@ SPEC_ALLOW = FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
 
 SUPPORTED = {"actions": ACTIONS, "operators": OPERATORS, "archs": ARCHS, "flags": FLAGS}
 
-# New system calls get ENOSYS in the place of these default actions. Where the default lets a call pass, the kernel
-# itself gives the answer; a tracer shall see the calls that its author did not know as well.
+# In the place of these default actions, system calls newer than the profile get ENOSYS. A C library tries the newest call
+# first, and falls back to an older one for ENOSYS alone; for a call that its author did not know a profile would give EPERM,
+# and programs would fail that ran before (clone3, faccessat2). Where the default lets calls pass, the kernel itself answers;
+# a tracer may well know calls that the profile's author did not.
 REFUSALS = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO")
 
-PROGRAM_LIMIT = 4096 * 8  # the kernel's BPF_MAXINSNS
-CACHE_LIMIT = 64  # files
-# Part of every cached file; raised when the same profile gives another program.
+# Raised when the same profile gets another program than before.
 CACHE_FORMAT = "pyrun seccomp filter 1"
+CACHE_LIMIT = 64  # files
+PROGRAM_LIMIT = 4096 * 8  # bytes: the kernel's BPF_MAXINSNS
 
 
 class Filter:
@@ -105,38 +113,35 @@ class Filter:
 
 
 def compile_profile(profile, cache_dir):
-    """The Filter of a linux.seccomp object (dict).
+    """The Filter of a linux.seccomp object (dict) that has passed config.check(): its types and ranges are right.
 
-    None for an object without both defaultAction and syscalls, which means no seccomp to runc and its callers. A profile
-    that allows everything does give a filter: it keeps out the architectures it does not list.
+    A profile that allows everything gives a filter too: it keeps out the architectures that the profile does not list.
 
-    cache_dir: directory for finished filters, made if its parent exists; None: none are kept.
-    Raises ConfigError for anything that is wrong in the profile or that this kernel or libseccomp lacks.
+    cache_dir: directory (str) for finished filters, made if its parent exists; None: none are kept.
+    Raises ConfigError for what is wrong in the profile beyond its shape, and for what the kernel or libseccomp lacks.
     """
-    if type(profile) is not dict:
-        raise ConfigError("linux.seccomp", "must be an object")
-    if not profile.get("defaultAction") and not profile.get("syscalls"):
-        return None
-    listener = _listener(profile)
-    result = None
+    listener = profile.get("listenerPath")
+    if profile.get("listenerMetadata") and not listener:
+        raise ConfigError("linux.seccomp.listenerMetadata", "must not be set without listenerPath")
+    found = None
     key = _key(profile)
+    path = f"{cache_dir}/{_digest(key):016x}"
     if cache_dir:
-        path = f"{cache_dir}/{_digest(key):016x}"
-        result = _load(path, key)
-    if result is None:
-        result = _compile(profile)
+        found = _load(path, key)
+    if not found:
+        found = _compile(profile)
         if cache_dir:
-            _store(cache_dir, path, key, result)
-    if result.notify and not listener:
+            _store(cache_dir, path, key, found)
+    if found.notify and not listener:
         raise ConfigError("linux.seccomp.listenerPath", "missing, but a rule has SCMP_ACT_NOTIFY")
-    log.debug(f"seccomp filter flags: {result.flags}")
-    return result
+    log.debug(f"seccomp filter flags: {found.flags}")
+    return found
 
 
 def flag_supported(name):
     """Whether the kernel knows this one of FLAGS."""
     flag = FLAGS[name]
-    # The kernel refuses WAIT_KILLABLE_RECV without a listener.
+    # The kernel takes WAIT_KILLABLE_RECV together with a listener only.
     return bool(lib.native_seccomp_flags(flag | NEW_LISTENER if flag == WAIT_KILLABLE_RECV else flag))
 
 
@@ -144,191 +149,107 @@ def flag_supported(name):
 
 
 def _compile(profile):
+    from pyrun import seccomp_program
+
     default = _action(profile, "defaultAction", "defaultErrnoRet", "linux.seccomp")
-    if default == ACTIONS["SCMP_ACT_NOTIFY"]:
-        # As for write: the listener could not be handed over.
+    if default == NOTIFY:
+        # For the same reason as write, below.
         raise ConfigError("linux.seccomp.defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action")
-    archs = [
-        _choice(name, ARCHS, f"linux.seccomp.architectures[{i}]")
-        for i, name in enumerate(_list(profile, "architectures", "linux.seccomp"))
-    ]
-    rules = _Rules(_list(profile, "syscalls", "linux.seccomp"))
-    flags = _flags(profile, rules.notify)
-    enosys = profile["defaultAction"] in REFUSALS and default != ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS
-    return Filter(_build(default, enosys, archs, rules, profile), flags)
+    rules, notify = _rules(profile.get("syscalls") or (), default)
+    flags = _flags(profile.get("flags"), notify)
+    archs = _archs(profile.get("architectures") or ())
+    newer = NO_SUCH_CALL if profile["defaultAction"] in REFUSALS else default
+    if log.debugging():
+        for name in seccomp_program.unknown(archs[0], list(rules)):
+            log.debug(f'seccomp: the rules for "{name}" are skipped: libseccomp {_version()} knows no such system call')
+    try:
+        return Filter(seccomp_program.build(archs, rules, default, newer), flags)
+    except OverflowError as error:
+        raise ConfigError("linux.seccomp.syscalls", f"too many rules: they make {error} instructions, the kernel takes 4096") from None
 
 
-class _Rules:
-    """`syscalls` as the flat arrays of csrc/seccomp.h. names: each name once, with its number in the array."""
-
-    def __init__(self, calls):
-        self.names = {}
-        self.conditions = []
-        self.rules = []
-        self.origins = []  # (index in syscalls, name) of each rule
-        self.notify = False
-        for i, call in enumerate(calls):
-            self._add(i, call, f"linux.seccomp.syscalls[{i}]")
-
-    def _add(self, i, call, path):
-        if type(call) is not dict:
-            raise ConfigError(path, "must be an object")
+def _rules(calls, default):
+    """`syscalls` as seccomp_program.build() takes it, and whether any of it is for the agent."""
+    rules = {}
+    notify = False
+    for i, call in enumerate(calls):
+        path = f"linux.seccomp.syscalls[{i}]"
         action = _action(call, "action", "errnoRet", path)
-        names = _list(call, "names", path)
-        if not names:
-            raise ConfigError(f"{path}.names", "must name a system call")
-        if action == ACTIONS["SCMP_ACT_NOTIFY"]:
-            self.notify = True
-            if "write" in names:
-                # Init tells the number of the listener with write(2) after the filter is on: nobody could answer it yet.
-                raise ConfigError(f"{path}.names[{names.index('write')}]", "SCMP_ACT_NOTIFY cannot be used for the write syscall")
-        groups = self._conditions(_list(call, "args", path), path)
-        for j, name in enumerate(names):
-            if type(name) is not str or not name or "\0" in name:
-                raise ConfigError(f"{path}.names[{j}]", "must be the name of a system call")
-            number = self.names.setdefault(name, len(self.names))
-            for first, count in groups:
-                self.rules.append((number, action, first, count))
-                self.origins.append((i, name))
+        if action == NOTIFY:
+            notify = True
+            if "write" in call["names"]:
+                # Init tells the number of the listener with write(2), after the filter is on: nobody could answer it yet.
+                where = f"{path}.names[{call['names'].index('write')}]"
+                raise ConfigError(where, "SCMP_ACT_NOTIFY cannot be used for the write syscall")
+        groups = _groups(call.get("args") or ())
+        for name in call["names"]:
+            known = rules.setdefault(name, [])
+            # A rule that does as the default does is left out, as by runc. Its name still tells the profile's age.
+            if action != default:
+                known += [(action, group) for group in groups]
+    return rules, notify
 
-    def _conditions(self, args, path):
-        """Adds an entry's conditions; the (first, count) of those that must hold together, for each rule to make."""
-        first = len(self.conditions)
-        for k, arg in enumerate(args):
-            where = f"{path}.args[{k}]"
-            if type(arg) is not dict:
-                raise ConfigError(where, "must be an object")
-            self.conditions.append((
-                _integer(arg, "index", where, 5),
-                _choice(arg.get("op"), OPERATORS, f"{where}.op"),
-                _integer(arg, "value", where, (1 << 64) - 1),
-                _integer(arg, "valueTwo", where, (1 << 64) - 1, 0),
-            ))  # fmt: skip
-        # libseccomp compares an argument once in a rule. runc takes such an entry as alternatives, and profiles rely on it.
-        if len({condition[0] for condition in self.conditions[first:]}) < len(args):
-            return [(first + k, 1) for k in range(len(args))]
-        return [(first, len(args))]
+
+def _groups(args):
+    """The conditions that must hold together, for each rule that an entry of `syscalls` makes."""
+    conditions = []
+    for arg in args:
+        operator, value = OPERATORS[arg["op"]], arg["value"]
+        masked = operator == OPERATORS["SCMP_CMP_MASKED_EQ"]
+        mask = value if masked else ALL_BITS
+        conditions.append((arg["index"], operator, (arg.get("valueTwo") or 0) & mask if masked else value, mask))
+    # libseccomp can't compare an argument twice in a rule; runc takes such an entry as alternatives, and profiles rely on it.
+    if len({condition[0] for condition in conditions}) < len(conditions):
+        return [[condition] for condition in conditions]
+    return [conditions]
 
 
 def _action(entry, key, data_key, path):
     """SECCOMP_RET_* with its data."""
-    name = entry.get(key)
-    action = _choice(name, ACTIONS, f"{path}.{key}")
+    name, data = entry[key], entry.get(data_key)
+    action = ACTIONS[name]
+    if name in NEW_ACTIONS and not lib.native_seccomp_action(action):
+        raise ConfigError(f"{path}.{key}", f"this kernel does not know {name}")
     if name in DATA_LIMITS:
-        return action | _integer(entry, data_key, path, DATA_LIMITS[name], errno.EPERM)
-    if entry.get(data_key) is not None:
+        if data is not None and data > DATA_LIMITS[name]:
+            raise ConfigError(f"{path}.{data_key}", f"must be from 0 to {DATA_LIMITS[name]}, not {data}")
+        return action | (errno.EPERM if data is None else data)
+    if data is not None:
         raise ConfigError(f"{path}.{data_key}", f"{name} takes no errno")
     return action
 
 
-def _flags(profile, notify):
+def _flags(names, notify):
+    """For seccomp(2). names: list, None if the profile has none."""
     flags = NEW_LISTENER if notify else 0
-    if profile.get("flags") is None:
-        # Without it the filter turns on the mitigation of speculative store bypass before Linux 5.16, which is slow.
+    if names is None:
+        # Up to Linux 5.15 a filter without it turns on mitigations (SSBD, STIBP) that slow the program down.
         return flags | (SPEC_ALLOW if flag_supported("SECCOMP_FILTER_FLAG_SPEC_ALLOW") else 0)
-    for i, name in enumerate(_list(profile, "flags", "linux.seccomp")):
+    for i, name in enumerate(names):
         path = f"linux.seccomp.flags[{i}]"
-        flag = _choice(name, FLAGS, path)
-        if flag == WAIT_KILLABLE_RECV and not notify:
+        if FLAGS[name] == WAIT_KILLABLE_RECV and not notify:
             raise ConfigError(path, f"{name} needs a rule with SCMP_ACT_NOTIFY")
-        if flag and not flag_supported(name):
-            raise ConfigError(path, f"{name} is not known to this kernel")
-        flags |= flag
+        if FLAGS[name] and not flag_supported(name):
+            raise ConfigError(path, f"this kernel does not know {name}")
+        flags |= FLAGS[name]
     return flags
 
 
-def _listener(profile):
-    """linux.seccomp.listenerPath, '' for none."""
-    for key in ("listenerPath", "listenerMetadata"):
-        if type(profile.get(key) or "") is not str:
-            raise ConfigError(f"linux.seccomp.{key}", "must be a string")
-    path = profile.get("listenerPath") or ""
-    if profile.get("listenerMetadata") and not path:
-        raise ConfigError("linux.seccomp.listenerMetadata", "must not be set without listenerPath")
-    return path
-
-
-def _list(entry, key, path):
-    value = entry.get(key)
-    if value is None:
-        return []
-    if type(value) is not list:
-        raise ConfigError(f"{path}.{key}", "must be an array")
-    return value
-
-
-def _choice(name, table, path):
-    if type(name) is not str or name not in table:
-        raise ConfigError(path, f"{_text(name)} is none of {', '.join(table)}")
-    return table[name]
-
-
-def _integer(entry, key, path, limit, default=None):
-    value = entry.get(key)
-    if value is None and default is not None:
-        return default
-    if type(value) is not int or not 0 <= value <= limit:
-        raise ConfigError(f"{path}.{key}", f"{_text(value)} is not an integer from 0 to {limit}")
-    return value
-
-
-def _text(value):
-    return "nothing" if value is None else f'"{value}"' if type(value) is str else str(value)
-
-
-# --- libseccomp --------------------------------------------------------------------------------------------------------
-
-
-def _build(default, enosys, archs, rules, profile):
-    names = "".join(name + "\0" for name in rules.names).encode("utf-8", "replace")
-    numbers = ffi.new("int32_t[]", len(rules.names))
-    arrays = {
-        "archs": ffi.new("uint32_t[]", archs),
-        "names": ffi.from_buffer("char[]", names),
-        "numbers": numbers,
-        "rules": ffi.new("struct native_seccomp_rule[]", rules.rules),
-        "conditions": ffi.new("struct native_seccomp_condition[]", rules.conditions),
-    }
-    request = ffi.new("struct native_seccomp_profile *", {
-        "default_action": default,
-        "enosys": enosys,
-        "arch_count": len(archs),
-        "name_count": len(rules.names),
-        "rule_count": len(rules.rules),
-        **arrays,
-    })  # fmt: skip
-    out = ffi.new("char[]", PROGRAM_LIMIT)
-    size = lib.native_seccomp_compile(request, out, PROGRAM_LIMIT)
-    if size < 0:
-        raise _failure(-size, request, rules, profile)
-    for name, number in zip(rules.names, numbers):
-        if number == lib.NATIVE_SECCOMP_UNKNOWN:
-            log.debug(f'seccomp: "{name}" is no system call that libseccomp {_version()} knows; its rules are skipped')
-    return bytes(ffi.buffer(out, size))
-
-
-def _failure(number, request, rules, profile):
-    """The error for an errno of native_seccomp_compile."""
-    if request.bad_arch >= 0:
-        arch = profile["architectures"][request.bad_arch]
-        reason = {
-            errno.EINVAL: f"is not known to libseccomp {_version()}",
-            errno.EDOM: "has another byte order than this machine",
-        }.get(number, words(number))
-        return ConfigError(f"linux.seccomp.architectures[{request.bad_arch}]", f"{arch} {reason}")
-    if request.bad_rule >= 0:
-        i, name = rules.origins[request.bad_rule]
-        action = profile["syscalls"][i]["action"]
-        reason = {
-            errno.EINVAL: "is not known to this kernel",
-            errno.EEXIST: f"contradicts another rule for {name}",
-        }.get(number, f"for {name}: {words(number)}")
-        return ConfigError(f"linux.seccomp.syscalls[{i}].action", f"{action} {reason}")
-    if number == errno.EOPNOTSUPP:
-        return ConfigError("linux.seccomp.defaultAction", f"{profile['defaultAction']} is not known to this kernel")
-    if number == errno.E2BIG:
-        return ConfigError("linux.seccomp.syscalls", "too many rules: the kernel takes a program of 4096 instructions")
-    return Error(f"linux.seccomp: libseccomp {_version()}: {words(number)}")
+def _archs(names):
+    """SCMP_ARCH_*, the native one first: it is always in, as with libseccomp."""
+    native = lib.native_seccomp_arch()
+    archs = [native]
+    for i, name in enumerate(names):
+        path = f"linux.seccomp.architectures[{i}]"
+        arch = ARCHS[name]
+        if (arch ^ native) & LITTLE_ENDIAN:
+            # The words of its arguments could not be compared here. No machine runs both.
+            raise ConfigError(path, f"{name} has another byte order than this machine")
+        if lib.native_seccomp_numbers(arch, b"", 0, ffi.NULL) < 0:
+            raise ConfigError(path, f"libseccomp {_version()} does not know {name}")
+        if arch not in archs:
+            archs.append(arch)
+    return archs
 
 
 def _version():
@@ -410,11 +331,18 @@ def _make_directory(path):
 
 def _shrink(directory):
     """Removes the oldest files beyond CACHE_LIMIT, what killed writers left included."""
-    names = posix.listdir(directory)
-    if len(names) > CACHE_LIMIT:
-        ages = sorted((posix.lstat(f"{directory}/{name}").st_mtime_ns, name) for name in names)
-        for _, name in ages[: len(ages) - CACHE_LIMIT]:
-            _unlink(f"{directory}/{name}")
+    paths = [f"{directory}/{name}" for name in posix.listdir(directory)]
+    if len(paths) > CACHE_LIMIT:
+        paths.sort(key=_age)
+        for path in paths[: len(paths) - CACHE_LIMIT]:
+            _unlink(path)
+
+
+def _age(path):
+    try:
+        return posix.lstat(path).st_mtime_ns
+    except FileNotFoundError:  # another process is at it
+        return 0
 
 
 def _unlink(path):

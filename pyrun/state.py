@@ -42,6 +42,10 @@ def ids(root):
     return sorted(name for name in posix.listdir(root) if name[0] != ".")
 
 
+class Gone(Error):
+    """There is no such container, or none any more."""
+
+
 class Container:
     """One container. `data` is state.json: id, bundle, rootfs, created, annotations, pid, startTime, bootId, creating,
     cgroup (cgroup.Cgroup.to_state), mask (CLONE_NEW* of its namespaces), notes (of the ops after `start`)."""
@@ -83,20 +87,24 @@ class Container:
             if error.errno == errno.EEXIST:
                 raise Error("container with given ID already exists") from None
             raise Error(f"--root {root}: mkdir {container.directory}: {words(error.errno)}") from None
-        container.lock()
+        container._lock()
         return container
 
     def lock(self):
-        """Waits until no other command changes this container. Raises Error: `container does not exist` any more."""
+        """Waits until no other command changes this container. Raises Gone: another one has deleted it meanwhile."""
+        self._lock()
+        self.data = load(self.root, self.id).data
+
+    def _lock(self):
         try:
             self.lock_fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX)
-            # Who had the lock before may have deleted it, and another of the same id may be there now.
-            gone = not posix.path.samestat(0, 0)
+            # There may be a new one of the same id.
+            same = posix.fstat(self.lock_fd).st_ino == posix.stat(self.directory).st_ino
         except FileNotFoundError:
-            gone = True
-        if gone:
-            raise Error("container does not exist")
+            same = False
+        if not same:
+            raise Gone("container does not exist")
 
     def unlock(self):
         posix.close(self.lock_fd)
@@ -104,7 +112,12 @@ class Container:
 
     def locked_elsewhere(self):
         """Whether another command is at work on it now."""
-        fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        if self.lock_fd >= 0:
+            return False
+        try:
+            fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -204,7 +217,10 @@ class Container:
         }
         if data["annotations"]:
             public["annotations"] = data["annotations"]
-        public["owner"] = owner(posix.stat(self.directory).st_uid)
+        try:
+            public["owner"] = owner(posix.stat(self.directory).st_uid)
+        except FileNotFoundError:
+            raise Gone("container does not exist") from None
         return public
 
 
@@ -216,7 +232,7 @@ def load(root, id):
     try:
         text = read_bytes(f"{root}/{id}/{STATE}")
     except (FileNotFoundError, NotADirectoryError):
-        raise Error("container does not exist") from None
+        raise Gone("container does not exist") from None
     except OSError as error:
         raise Error(f"--root {root}: open {root}/{id}/{STATE}: {words(error.errno)}") from None
     data = jsonio.loads(text)
@@ -251,14 +267,6 @@ def make_directories(path):
         make_directories(path)
     except OSError as error:
         raise Error(f"--root {path}: mkdir: {words(error.errno)}; choose a directory you can write with --root") from None
-
-
-def _exists(path):
-    try:
-        posix.stat(path)
-    except OSError:
-        return False
-    return True
 
 
 def _ignore_missing(function, path):

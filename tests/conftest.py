@@ -100,6 +100,10 @@ def state_files(root):
 
 def left_behind(root, token, directory, before):
     """What a test has left: lines that say so."""
+    # A killed process needs a moment to be gone; everything else must be gone at once.
+    end = time.monotonic() + 2
+    while reap() - before and time.monotonic() < end:
+        time.sleep(0.001)
     found = [f"state: {path}" for path in state_files(root)]
     found += [f"cgroup: {path}" for path in cgroups_named(token)]
     with open("/proc/self/mountinfo") as lines:
@@ -123,6 +127,13 @@ def sweep(token, directory, before):
         subprocess.run(["find", path, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"], check=False)
 
 
+@pytest.fixture
+def leftovers(run, token, tmp_path):
+    """A function: lines that say what the test's containers have left so far. Processes it started before do not count."""
+    before = children()
+    return lambda: left_behind(run.root, token, tmp_path, before)
+
+
 @pytest.fixture(autouse=True)
 def nothing_left(request):
     """After a test that ran the runtime: its containers are deleted by force, and nothing may be left."""
@@ -134,10 +145,6 @@ def nothing_left(request):
     yield
     for path in state_files(run.root):
         run("delete", "--force", path.name, code=None)
-    # A killed process needs a moment to be gone; everything else must be gone at once.
-    end = time.monotonic() + 2
-    while reap() - before and time.monotonic() < end:
-        time.sleep(0.01)
     found = left_behind(run.root, token, directory, before)
     if found:
         sweep(token, directory, before)

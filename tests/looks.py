@@ -75,10 +75,11 @@ def mounted(directory, *args):
 
 
 def user_namespace(bundle, first=100000, size=65536):
-    """Gives the bundle a user namespace in which id 0 is `first` of the host, and lets that id reach it."""
-    mapping = [{"containerID": 0, "hostID": first, "size": size}]
+    """Gives the bundle a user namespace in which id 0 is `first` of the host, who can reach and owns its root."""
     bundle.config["linux"]["namespaces"].append({"type": "user"})
-    bundle.set("linux.uidMappings", mapping).set("linux.gidMappings", mapping)
+    for name in ("uidMappings", "gidMappings"):
+        bundle.set(f"linux.{name}", [{"containerID": 0, "hostID": first, "size": size}])
+    subprocess.run(["chown", "-hR", f"{first}:{first}", bundle.rootfs], check=True)
     return open_to_all(bundle)
 
 

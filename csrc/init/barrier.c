@@ -36,6 +36,7 @@ int op_ready(const struct plan_op *op) {
     root_reset();
     close_fd(&self.mask_file);
     close_fd(&self.mask_dir);
+    views_close();
     if (!procfs_needed())
         close_fd(&self.proc);
     return 0;

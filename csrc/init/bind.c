@@ -1,6 +1,7 @@
 /* Mounts that are copies of others: binds, masks, read-only paths; and the flags of what is mounted already. */
 #include "init.h"
 
+#include <string.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
@@ -22,6 +23,8 @@ static int bind_target(const struct plan_op *op, int tree) {
 
     if (target < 0)
         return fail(STEP_OPEN_TARGET);
+    if (hides_proc(op_text(op, 1), target))
+        return fail_errno(STEP_INSIDE_PROC, EPERM);
     if (fstat(target, &st) == 0 && S_ISDIR(st.st_mode) != S_ISDIR(type))
         return fail_errno(STEP_MOVE_MOUNT, ENOTDIR);
     return target;
@@ -90,6 +93,13 @@ static int bind_old(const struct plan_op *op) {
     return top;
 }
 
+/* On /proc nothing but a procfs: init and the user's program believe what they find there (CVE-2019-16884). */
+static int is_proc(int mount) {
+    struct statfs fs;
+
+    return fstatfs(mount, &fs) == 0 && fs.f_type == K_PROC_SUPER_MAGIC;
+}
+
 int op_bind(const struct plan_op *op) {
     int mount = op_fd(op->fd);
 
@@ -103,9 +113,13 @@ int op_bind(const struct plan_op *op) {
         return op->fd < 0 ? fail(STEP_OPEN_TREE) : fail_errno(STEP_OPEN_TREE, EBADF);
     if (mount < 0)
         return -1;
+    if (strcmp(op_text(op, 1), "/proc") == 0 && !is_proc(mount))
+        return fail_errno(STEP_INSIDE_PROC, EPERM);
     /* Again, for what lands on a shared mount becomes shared. */
     if (tree_propagation(mount, op->n[4]) < 0)
         return fail(STEP_MOUNT_SETATTR);
+    if (view_keep(op_text(op, 1), mount) < 0)
+        return fail(STEP_DUP);
     if (op->fd < 0)
         close(mount);
     return 0;
@@ -179,7 +193,7 @@ static int mask_with_empty(const char *path, int target) {
 
 int op_mask(const struct plan_op *op) {
     struct stat st;
-    int target = path_open(op_text(op, 0), 0);
+    int target = view_path_open(op_text(op, 0));
 
     if (target < 0)
         return errno == ENOENT || errno == ENOTDIR ? 0 : fail(STEP_OPEN_TARGET);
@@ -213,7 +227,7 @@ static int readonly_old(const char *path, int target) {
 
 /* The mounts below come along, or what they hide would show. They keep their flags. */
 int op_readonly(const struct plan_op *op) {
-    int target = path_open(op_text(op, 0), 0);
+    int target = view_path_open(op_text(op, 0));
     int tree, result;
 
     if (target < 0)

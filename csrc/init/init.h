@@ -23,8 +23,9 @@ struct init {
     int proc;                /* O_PATH fd of the host's /proc, -1 if there is none */
     int proc_kept;           /* it is needed until the user's program runs */
     int root;                /* O_PATH fd of what is "/" for paths in the root, -1: not opened yet */
+    int views[2];            /* what is mounted on /proc and on /sys, -1: nothing yet */
     int mask_file, mask_dir; /* mounts that later masks are clones of, -1: none yet */
-    uint64_t setns_pending;  /* slots whose setns waits for SETNS_RETRY */
+    uint64_t setns_pending;  /* kinds (CLONE_NEW*) whose setns waits for SETNS_RETRY */
     int chdir_pending;       /* OP_CHDIR met EACCES */
     enum plan_step step;     /* of the failure, with its errno and what there is to add */
     int error;
@@ -82,6 +83,12 @@ int path_open(const char *path, int flags);
 int path_open_plain(const char *path);
 int path_target(const char *path, mode_t type, mode_t mode, int *made);
 int path_parent(const char *path, char name[256]);
+
+/* view.c: the kernel's own file systems in the root */
+int hides_proc(const char *path, int target);
+int view_keep(const char *path, int mount);
+int view_path_open(const char *path);
+void views_close(void);
 int unavailable(int error);
 
 /* tree.c: mounts by fd */

@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
-struct init self = {.proc = -1, .root = -1, .mask_file = -1, .mask_dir = -1};
+struct init self = {.proc = -1, .root = -1, .views = {-1, -1}, .mask_file = -1, .mask_dir = -1};
 
 const char *op_text(const struct plan_op *op, int i) {
     return self.strings + op->s[i];

@@ -36,7 +36,9 @@ static int open_target(const struct plan_op *op, int *made) {
     if ((op->flags & MOUNT_ORDINARY_DIR) != 0)
         return ordinary_dir(op_text(op, 1), made);
     fd = path_target(op_text(op, 1), S_IFDIR, 0755, made);
-    return fd < 0 ? fail(STEP_OPEN_TARGET) : fd;
+    if (fd < 0)
+        return fail(STEP_OPEN_TARGET);
+    return hides_proc(op_text(op, 1), fd) ? fail_errno(STEP_INSIDE_PROC, EPERM) : fd;
 }
 
 /* The text of "mode=" for a tmpfs that takes over the target's mode; empty when the target was not there before. */
@@ -163,6 +165,8 @@ int op_mount(const struct plan_op *op) {
         return -1;
     if (tree_propagation(mount, op->n[1]) < 0)
         return fail(STEP_MOUNT_SETATTR);
+    if (view_keep(op_text(op, 1), mount) < 0)
+        return fail(STEP_DUP);
     close(target);
     close(mount);
     return 0;

@@ -16,15 +16,13 @@
 /* A namespace that the joined user namespace does not own can be entered before that one only, another only after it:
  * SETNS_TRY and SETNS_RETRY stand on either side. */
 int op_setns(const struct plan_op *op) {
-    const uint64_t bit = 1ULL << op->fd;
-
-    if ((op->flags & SETNS_RETRY) != 0 && (self.setns_pending & bit) == 0)
+    if ((op->flags & SETNS_RETRY) != 0 && (self.setns_pending & op->n[0]) == 0)
         return 0;
-    self.setns_pending &= ~bit;
+    self.setns_pending &= ~op->n[0];
     if (setns(op_fd(op->fd), (int)op->n[0]) < 0) {
         if ((op->flags & SETNS_TRY) == 0 || errno != EPERM)
             return fail(STEP_SETNS);
-        self.setns_pending |= bit;
+        self.setns_pending |= op->n[0];
     }
     root_reset(); /* a mount namespace brings its own "/" */
     return 0;

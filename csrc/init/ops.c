@@ -22,7 +22,7 @@ const struct op_type op_types[OP_COUNT] = {
     [OP_LO_UP] = {.run = op_lo_up},
     [OP_HOSTNAME] = {.run = op_hostname},
     [OP_DOMAINNAME] = {.run = op_domainname},
-    [OP_ROOT] = {.run = op_root, .operands = {TEXT}, .flags = ROOT_PRIVATE_PARENT},
+    [OP_ROOT] = {.run = op_root, .operands = {TEXT}, .flags = ROOT_PRIVATE_PARENT | ROOT_UNBOUND},
     [OP_MOUNT] = {.run = op_mount, .operands = {TEXT, TEXT, LIST}, .flags = MOUNT_ORDINARY_DIR | MOUNT_TARGET_MODE | MOUNT_TMPCOPYUP},
     [OP_BIND] = {.run = op_bind, .operands = {ANY, TEXT}, .flags = BIND_RECURSIVE | BIND_IDMAP_RECURSIVE | BIND_TARGET_FILE},
     [OP_SETATTR] = {.run = op_setattr, .operands = {TEXT}},

@@ -112,6 +112,13 @@ static int set_caps(const struct k_cap_data data[2]) {
     return (int)syscall(SYS_capset, &header, data);
 }
 
+/* A user namespace may have given setgroups up for good (user_namespaces(7)); with no groups to set that is no error. */
+static int set_groups(const struct plan_op *op) {
+    if (syscall(SYS_setgroups, op->len / 4, op_blob(op)) == 0)
+        return 0;
+    return errno == EPERM && op->len == 0 ? 0 : fail(STEP_SETGROUPS);
+}
+
 /* Leaving uid 0 takes the effective set away even under PR_SET_KEEPCAPS; it is put back for the ops that follow. execve
  * resets PR_SET_KEEPCAPS. */
 int op_ids(const struct plan_op *op) {
@@ -119,8 +126,8 @@ int op_ids(const struct plan_op *op) {
 
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
         return fail(STEP_PRCTL);
-    if ((op->flags & IDS_NO_SETGROUPS) == 0 && syscall(SYS_setgroups, op->len / 4, op_blob(op)) < 0)
-        return fail(STEP_SETGROUPS);
+    if ((op->flags & IDS_NO_SETGROUPS) == 0 && set_groups(op) < 0)
+        return -1;
     if (op_setid(op) < 0)
         return -1;
     if (get_caps(caps) < 0)

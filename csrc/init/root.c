@@ -42,6 +42,11 @@ int op_root(const struct plan_op *op) {
 
     if (dir < 0)
         return fail(STEP_OPEN);
+    if ((op->flags & ROOT_UNBOUND) != 0) {
+        root_reset();
+        self.root = dir;
+        return 0;
+    }
     if ((op->flags & ROOT_PRIVATE_PARENT) != 0 && make_mount_private(dir) < 0)
         return -1;
     tree = tree_clone(dir, "", 1);

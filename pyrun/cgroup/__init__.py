@@ -4,7 +4,7 @@
     group.create()                             # the directories
     group.apply(config["linux"]["resources"])  # the limits, by the table in resources.py
     group.procs_files()                        # what init writes "0" to
-    state["cgroup"] = group.to_state()         # {controller: directory}
+    state["cgroup"] = group.to_state()         # a dict, for state.json
 
     group = cgroup.from_state(state["cgroup"]) # every later command
     group.frozen(); group.pids(); group.kill(9); group.delete()
@@ -13,6 +13,9 @@ v1.py and v2.py are two ways to do the same; a hybrid machine is v1 with one mor
 """
 
 from pyrun.errors import ConfigError, Error
+
+MANAGERS = {"v1": True, "v2": True, "systemd": False, "systemdUser": False}
+"""Who may manage the cgroups, in the words of features.md."""
 
 
 def open(config, id, glob):
@@ -44,14 +47,14 @@ def open(config, id, glob):
         if unified:
             own = own.rpartition("/")[0]
         paths.update(dict.fromkeys(mount.names, mount.point + own + inner))
-    group = _kind(paths)(paths, mounts, config, glob.rootless)
+    group = _kind(paths)({"paths": paths, "claimed": False}, mounts, config, glob.rootless)
     group.give_up()
     return group
 
 
-def from_state(paths):
+def from_state(state):
     """The cgroup (Cgroup) that to_state() described (dict). Touches nothing."""
-    return _kind(paths)(paths)
+    return _kind(state["paths"])(state)
 
 
 def _kind(paths):

@@ -35,8 +35,8 @@ class Cgroup:
     together have the same directory. Empty if a rootless container has no cgroup.
     """
 
-    def __init__(self, paths, mounts=(), config=None, rootless="auto"):
-        self.paths = paths
+    def __init__(self, state, mounts=(), config=None, rootless="auto"):
+        self.state = state
         self.mounts = mounts
         self.config = config or {}
         self.linux = self.config.get("linux") or {}
@@ -44,6 +44,10 @@ class Cgroup:
         self.rootless = rootless
         # Device rules are always set on a new cgroup, later only when they are named.
         self.new = config is not None
+
+    @property
+    def paths(self):
+        return self.state["paths"]
 
     # --- what v1.py and v2.py do in their own ways --------------------------------------------------------------------
 
@@ -76,7 +80,7 @@ class Cgroup:
     # --- making -------------------------------------------------------------------------------------------------------
 
     def create(self):
-        """Makes the directories. If that fails, those made are removed again.
+        """Makes the directories. If that fails, those made are removed again, and this object stands for no cgroup any more.
 
         Raises Error if the cgroup holds processes or is frozen, and if it cannot be made.
         """
@@ -84,7 +88,9 @@ class Cgroup:
         try:
             for path in dict.fromkeys(self.paths.values()):
                 self._make(path, made)
+            self.state["claimed"] = True
         except BaseException as fault:
+            self.state["paths"] = {}
             for path in reversed(made):
                 try:
                     posix.rmdir(path)
@@ -111,7 +117,7 @@ class Cgroup:
         almighty = not self.mounts or (posix.geteuid() == 0 and posix.access(self.mounts[0].point, posix.W_OK))
         if almighty or self.linux.get("cgroupsPath") or not self._is_rootless():
             return
-        self.paths = {name: path for name, path in self.paths.items() if _may_make(path)}
+        self.state["paths"] = {name: path for name, path in self.paths.items() if _may_make(path)}
         if not self.paths:
             self._tell_missing()
 
@@ -261,7 +267,7 @@ class Cgroup:
         With SIGKILL it returns when they have ended; Error if they have not after END_TIMEOUT.
         """
         path = self._main()
-        if not path:
+        if not path or not self.state["claimed"]:
             return
         if signal != SIGKILL:
             self._signal(path, signal)
@@ -316,11 +322,25 @@ class Cgroup:
 
         Parents stay: they may be another's. Raises Error if a directory cannot be removed within END_TIMEOUT.
         """
+        if not self.state["claimed"]:
+            self._remove_unclaimed()
+            return
         for path in dict.fromkeys(self.paths.values()):
             try:
                 tree.remove(path)
             except OSError as fault:
                 self._remove_slowly(path, fault)
+
+    def _remove_unclaimed(self):
+        """The runtime was killed when the state was on disk: the directories may be ours, or those of another container
+        with the same cgroupsPath, which create() would have refused. Only what nobody uses goes; an init without its runtime
+        ends by itself.
+        """
+        left = list(dict.fromkeys(self.paths.values()))
+        for _ in tree.pauses(0.5):
+            left = [path for path in left if _is_busy(path)]
+            if not left:
+                return
 
     def _remove_slowly(self, path, fault):
         # A process that has just ended may still be on its way out of the cgroup, so killing comes second.
@@ -345,8 +365,20 @@ class Cgroup:
         raise Error(f"unable to remove container's cgroup: rmdir {path}: {words(fault.errno)}")
 
     def to_state(self):
-        """What from_state() needs: {controller: directory}, for state.json."""
-        return self.paths
+        """What from_state() needs, for state.json: `paths`, and `claimed`, whether create() has made them this container's.
+
+        create() changes this very dict, so that whoever holds it knows at once.
+        """
+        return self.state
+
+
+def _is_busy(path):
+    """Removes a directory; whether it is still in use."""
+    try:
+        posix.rmdir(path)
+    except OSError as fault:
+        return fault.errno == errno.EBUSY
+    return False
 
 
 def _may_make(path):

@@ -183,6 +183,7 @@ KEPT = ("limit", "failcnt", "kernel", "user")
 """Keys that are printed with a 0 as well (and all numbers of cpuset), unless all of their object is 0."""
 WHOLE = ("raw", "psi")
 """Objects that are printed with all that they have."""
+NOWHERE = ("", number)
 V1_NAMES = {"io": "blkio"}
 """Controllers that have another name on v1."""
 
@@ -219,8 +220,7 @@ class Files:
 
     def value(self, v1, v2):
         """What a row's column for the version of its controller gives; 0 if no file tells anything."""
-        for version, source in enumerate((v1, v2), 1):
-            names, convert = source or ("", None)
+        for version, (names, convert) in enumerate((v1 or NOWHERE, v2 or NOWHERE), 1):
             for name in names.split("|"):
                 text = self._text(version, name)
                 if text and (value := convert(text)):
@@ -264,8 +264,10 @@ def _drop_zeros(values):
     """Takes out of an object of the JSON what is 0 or empty, and of the objects in it; inside those the keys of KEPT stay."""
     for key, value in list(values.items()):
         if value.__class__ is dict and key not in WHOLE:
-            values[key] = {name: inner for name, inner in value.items() if inner or name in KEPT} if any(value.values()) else None
-        if not values[key] and not (key == "psi" and value == {}):
+            value = {name: inner for name, inner in value.items() if inner or name in KEPT} if any(value.values()) else {}
+        if value:
+            values[key] = value
+        else:
             del values[key]
 
 

@@ -19,7 +19,9 @@ def delete(glob, *, id, force):
         launch.kill_init(container)
     try:
         container.lock()
-    except FileNotFoundError:
+    except state.Gone:
+        if not force:
+            raise
         return 0
     status = container.status()
     if status != "stopped":

@@ -5,7 +5,8 @@ import select
 import time
 
 from pyrun import jsonio, log, output, state
-from pyrun.cgroup import oom, stats as statistics
+from pyrun.cgroup import oom
+from pyrun.cgroup import stats as statistics
 from pyrun.errors import Error, words
 
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
@@ -73,7 +74,7 @@ def parse_duration(text):
     sign, rest = (-1, text[1:]) if text[:1] == "-" else (1, text.removeprefix("+"))
     if rest == "0":
         return 0
-    total = 0
+    total = 0.0
     while rest:
         digits = len(rest) - len(rest.lstrip("0123456789."))
         count, rest = rest[:digits], rest[digits:]

@@ -1,6 +1,6 @@
 """pyrun run: create and start in one; in the foreground until the program ends, unless detached."""
 
-from pyrun import argv, launch, tty
+from pyrun import argv, launch, state, tty
 from pyrun._native import lib
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -22,6 +22,9 @@ def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fd
     container.unlock()
     code = foreground.wait(init.pid, keep_size=bool(config["process"].get("consoleSize")))
     if not keep:
-        container.lock()
-        launch.destroy(container, config)
+        try:
+            container.lock()
+            launch.destroy(container, config)
+        except state.Gone:
+            pass  # `delete --force` was what ended it
     return code

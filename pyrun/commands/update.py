@@ -2,7 +2,8 @@
 
 import posix
 
-from pyrun import config as configs, jsonio, log, state
+from pyrun import config as configs
+from pyrun import jsonio, log, state
 from pyrun.errors import ConfigError, Error, words
 from pyrun.state import CONFIG
 

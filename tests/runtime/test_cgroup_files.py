@@ -524,6 +524,45 @@ def test_a_cgroup_with_processes_is_refused(inside):
     inside(body)
 
 
+def test_a_refused_container_does_no_harm_to_the_one_that_is_there(inside):
+    """Neither when its creation is undone, nor when the runtime was killed before it, and `delete --force` cleans up."""
+
+    def body(world):
+        linux = {"cgroupsPath": f"/{world.token}"}
+        group = world.make(**linux)
+        inner = sub_cgroup(group._main(), "inner")
+        pid = spawn(group)
+        second = world.open(linux)
+        on_disk = json.loads(json.dumps(second.to_state()))
+        with pytest.raises(Error, match="not empty"):
+            second.create()
+        for other in (cgroup.from_state(second.to_state()), cgroup.from_state(on_disk)):
+            other.kill(signal.SIGKILL)
+            other.kill(signal.SIGTERM)
+            other.delete()
+        assert group.pids() == [pid]
+        assert os.path.exists(inner)
+        assert all(os.path.exists(file) for file in group.procs_files())
+        group.kill(signal.SIGKILL)
+        ended(pid)
+        group.delete()
+
+    inside(body)
+
+
+def test_delete_after_the_runtime_was_killed_while_it_made_the_cgroup(inside):
+    def body(world):
+        group = world.open()
+        on_disk = json.loads(json.dumps(group.to_state()))
+        paths = list(dict.fromkeys(group.paths.values()))
+        for path in paths[: len(paths) // 2 + 1]:
+            os.mkdir(path)
+        cgroup.from_state(on_disk).delete()
+        assert not any(os.path.exists(path) for path in paths)
+
+    inside(body)
+
+
 def test_a_frozen_cgroup_is_refused_and_nothing_else_made(inside):
     def body(world):
         linux = {"cgroupsPath": f"/{world.token}/x"}
@@ -531,10 +570,12 @@ def test_a_frozen_cgroup_is_refused_and_nothing_else_made(inside):
         os.makedirs(path)
         tree.write(f"{path}/cgroup.freeze" if world.layout == "v2" else f"{path}/freezer.state", "1" if world.layout == "v2" else "FROZEN")
         group = world.open(linux)
+        paths = list(group.paths.values())
         with pytest.raises(Error, match="container's cgroup unexpectedly frozen"):
             group.create()
-        assert [one for one in group.paths.values() if os.path.exists(one)] == [path]
-        assert sum(os.path.exists(tree.parent(one)) for one in group.paths.values()) == 1
+        cgroup.from_state(group.to_state()).delete()
+        assert [one for one in paths if os.path.exists(one)] == [path]
+        assert sum(os.path.exists(tree.parent(one)) for one in paths) == 1
         os.rmdir(path)
         os.rmdir(tree.parent(path))
 
@@ -976,3 +1017,18 @@ def test_many_at_once_below_one_new_parent(inside):
                 os.rmdir(path)
 
     inside(body)
+
+
+def test_containers_that_share_a_cgroups_path(bundle, token):
+    """The second is refused, and the first goes on."""
+    path = f"/{token}-shared"
+    first = bundle("sleep 1000").set("linux.cgroupsPath", path).create()
+    first.start()
+    for command in ("create", "run"):
+        refused = bundle("true").set("linux.cgroupsPath", path).call(command, code=1)
+        assert "container's cgroup is not empty" in refused.err
+        assert first.status() == "running"
+    assert first.exec("echo", "alive").out == "alive\n"
+    first.kill("KILL")
+    first.wait()
+    first.delete()

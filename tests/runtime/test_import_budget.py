@@ -48,12 +48,20 @@ def test_every_hot_command_keeps_its_import_budget(imported, bundle, run):
     pid_file = b.directory / "pid"
     process = b.directory / "process.json"
     process.write_text(json.dumps({**b.config["process"], "args": ["true"]}))
+    limits = b.directory / "limits.json"
+    limits.write_text(json.dumps({"pids": {"limit": 30}}))
     lines = {
         "create": ["create", "--bundle", b.directory, "--pid-file", pid_file, name],
         "state": ["state", name],
         "start": ["start", name],
         "exec": ["exec", name, "true"],
         "exec --process": ["exec", "--process", process, "--detach", "--pid-file", pid_file, name],
+        "ps": ["ps", name],
+        "pause": ["pause", name],
+        "resume": ["resume", name],
+        "update": ["update", "--pids-limit", "20", name],
+        "update --resources": ["update", "--resources", limits, name],
+        "events --stats": ["events", "--stats", name],
         "kill": ["kill", name, "KILL"],
         "delete": ["delete", "--force", name],
         "run": ["run", "--bundle", bundle("true").write().directory, run.new_id()],

@@ -363,3 +363,15 @@ def test_two_deletes_at_once_run_poststop_once(bundle, tmp_path):
     assert codes[0] == 0
     assert log.read_text() == "x\n"
 
+
+
+def test_state_while_it_is_deleted(bundle, run):
+    """Whoever asks meanwhile gets a state, or is told that there is no such container."""
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            c = bundle("sleep 100").detached()
+            deleted = pool.submit(c.delete, "--force")
+            while not deleted.done():
+                result = run("state", c.id, code=None)
+                assert result.code == 0 or result.err.endswith("container does not exist\n"), result
+            deleted.result()

@@ -39,6 +39,7 @@ def machine(layout=HYBRID, rootless=False, **facts):
     )
     host.rootless = rootless
     host.is_file = lambda path: "file" in path
+    host.in_user_namespace = lambda: False
     vars(host).update(facts)
     return host
 

@@ -20,7 +20,6 @@ RANKS = {
     "compile": 3,
     "launch": 4,
     "commands": 5,
-    "cli": 6,
     "__main__": 7,
 }
 # Made by the build: in C, out of cli.py, out of the schemas.

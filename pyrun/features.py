@@ -1,0 +1,54 @@
+"""What the runtime can do (features.md), told by the tables that it works with."""
+
+from pyrun import SPEC_VERSION, hooks, mounts, namespaces, process, seccomp
+from pyrun._native import lib
+from pyrun.cgroup import MANAGERS, resources
+
+OCI_VERSION_MIN = "1.0.0"
+UNSAFE_ANNOTATIONS = ()
+"""Annotations of a config that change what the runtime does: none."""
+
+
+def features(commands):
+    """The Features structure (dict). commands: the names of the runtime's commands."""
+    return {
+        "ociVersionMin": OCI_VERSION_MIN,
+        "ociVersionMax": SPEC_VERSION,
+        "hooks": list(hooks.KINDS),
+        "mountOptions": sorted(mounts.WORDS),
+        "linux": {
+            "namespaces": sorted(namespaces.FLAGS),
+            "capabilities": list(process.CAPABILITIES),
+            "cgroup": MANAGERS | {"rdma": any(row[0].startswith("rdma") for row in resources.RESOURCES)},
+            "seccomp": seccomp_features(),
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+            "memoryPolicy": {"modes": list(process.MEMORY_MODES), "flags": list(process.MEMORY_FLAGS)},
+            "mountExtensions": {"idmap": {"enabled": "idmap" in mounts.SHAPE_WORDS}},
+            "netDevices": {"enabled": False},
+        },
+        "annotations": annotations(commands),
+        "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
+    }
+
+
+def seccomp_features():
+    known = seccomp.SUPPORTED
+    return {
+        "enabled": True,
+        "actions": sorted(known["actions"]),
+        "operators": sorted(known["operators"]),
+        "archs": sorted(known["archs"]),
+        "knownFlags": sorted(known["flags"]),
+        "supportedFlags": sorted(filter(seccomp.flag_supported, known["flags"])),
+    }
+
+
+def annotations(commands):
+    """Facts that the specification has no member for, under the names that callers know them by."""
+    version = lib.native_seccomp_version()
+    return {
+        "io.github.seccomp.libseccomp.version": f"{version >> 16}.{version >> 8 & 0xFF}.{version & 0xFF}",
+        "org.opencontainers.runc.checkpoint.enabled": "true" if "checkpoint" in commands else "false",
+    }

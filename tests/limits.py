@@ -1,0 +1,42 @@
+"""The control files of a container's cgroup, as the host sees them."""
+
+import pathlib
+
+ROOT = pathlib.Path("/sys/fs/cgroup")
+PURE_V2 = (ROOT / "cgroup.controllers").exists()
+
+
+def cgroup_file(pid, name):
+    """The path of a control file (`memory.max`) of the cgroup that a process is in; on v1 in its controller's hierarchy."""
+    controller = name.partition(".")[0]
+    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if PURE_V2 if not names else controller in names.split(","):
+            return (ROOT if PURE_V2 else ROOT / controller) / path.lstrip("/") / name
+    return ROOT / "none" / name
+
+
+def limit(pid, v1, v2):
+    """The text of a control file, of one name on cgroup v1 and another on v2; None where there is none."""
+    path = cgroup_file(pid, v2 if PURE_V2 else v1)
+    return path.read_text().strip() if path.exists() else None
+
+
+def memory(pid):
+    return limit(pid, "memory.limit_in_bytes", "memory.max")
+
+
+def memory_and_swap(pid):
+    """The limit of both together (int), None where the kernel does not count swap."""
+    text = limit(pid, "memory.memsw.limit_in_bytes", "memory.swap.max")
+    if text is None:
+        return None
+    return int(text) + (int(memory(pid)) if PURE_V2 else 0)
+
+
+def quota(pid):
+    """(quota, period) in microseconds; -1: no quota."""
+    if not PURE_V2:
+        return int(limit(pid, "cpu.cfs_quota_us", "")), int(limit(pid, "cpu.cfs_period_us", ""))
+    first, period = limit(pid, "", "cpu.max").split()
+    return -1 if first == "max" else int(first), int(period)

@@ -1,0 +1,63 @@
+"""Runs commands of the runtime in which one op of the plan is made to fail. A program of its own, started by test_failures.py:
+
+    one request on each line of stdin:  {"args": ["create", …], "op": 7, "out": "/file", "err": "/file", "cwd": "/"}
+    one answer on each line of stdout:  {"code": 1, "ops": 80, "opcode": "MOUNT", "where": "mounts[0]"}
+
+Each request is served by a child of its own, as the command would be by a new process. The op is replaced by one that no
+kernel carries out at any stage: writing to the plan, which is sealed (EPERM), and closed later (EBADF).
+"""
+
+import json
+import os
+import sys
+
+from pyrun import __main__, compile
+from pyrun._native import lib
+from pyrun.plan import OP_NAMES, Plan
+
+PLAN_SLOT = 1
+
+
+def serve(request):
+    report_to, report = os.pipe()[::-1]
+    pid = os.fork()
+    if pid == 0:
+        os.close(report)
+        os.chdir(request["cwd"])
+        for fd, path in ((1, request["out"]), (2, request["err"])):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        break_plans(request["op"], report_to)
+        os._exit(__main__.main(request["args"]))
+    os.close(report_to)
+    with os.fdopen(report) as lines:
+        answer = json.loads(lines.readline() or "{}")
+    return {"code": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), **answer}
+
+
+def break_plans(index, report_to):
+    """Whatever the compiler's create and execute make gets a failing op at the index."""
+    for name in ("create", "execute"):
+        setattr(compile, name, broken(getattr(compile, name), index, report_to))
+
+
+def broken(make, index, report_to):
+    def wrapper(plan, *args, **kwargs):
+        make(plan, *args, **kwargs)
+        opcode, where, _ = plan.notes[index]
+        answer = {"ops": len(plan.ops), "opcode": OP_NAMES[opcode], "where": where}
+        plan.ops[index] = failing_op()
+        os.write(report_to, json.dumps(answer).encode() + b"\n")
+
+    return wrapper
+
+
+def failing_op():
+    plan = Plan()
+    plan.add(lib.OP_CGROUP_JOIN, fd=PLAN_SLOT)
+    return plan.ops[0]
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        print(json.dumps(serve(json.loads(line))), flush=True)
