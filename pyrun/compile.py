@@ -9,7 +9,7 @@ import posix
 from pyrun import devices, glob, mounts, namespaces, rules
 from pyrun._native import lib
 from pyrun.mounts import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, PROPAGATION_WORDS
-from pyrun.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWTIME, CLONE_NEWUSER, CLONE_NEWUTS, Namespaces
+from pyrun.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWTIME, CLONE_NEWUSER, Namespaces
 from pyrun.process import Program, emit_affinity, emit_identity, emit_oom_score, emit_rlimits, emit_setup, own_capabilities
 
 # The barriers of a plan, in order. init stops at each until the runtime answers with the same number.

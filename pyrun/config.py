@@ -53,7 +53,8 @@ def load_resources(path):
     resources = _decode(data, path)
     fault = walk(_checks.CONFIG[1]["linux"][1]["resources"], resources)
     if fault:
-        raise ConfigError(*explain(fault), path)
+        where, message = explain(fault)
+        raise ConfigError(where, message, path)
     return resources
 
 

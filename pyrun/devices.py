@@ -30,7 +30,8 @@ def emit(plan, config, host):
         # A FIFO has no numbers.
         device = 0 if kind == "p" else makedev(entry.get("major", 0), entry.get("minor", 0))
         mode = entry.get("fileMode")
-        _emit_node(plan, where, path, TYPES[kind] | (0o666 if mode is None else mode & 0o7777), device, entry.get("uid") or 0, entry.get("gid") or 0, host)
+        mode = TYPES[kind] | (0o666 if mode is None else mode & 0o7777)
+        _emit_node(plan, where, path, mode, device, entry.get("uid") or 0, entry.get("gid") or 0, host)
     for name, major, minor in DEFAULT:
         path = f"/dev/{name}"
         if path not in taken:

@@ -12,9 +12,9 @@ import posix
 import select
 import time
 
-from pyrun import compile, jsonio, log
-from pyrun._native import lib
+from pyrun import compile, control, jsonio, log
 from pyrun.errors import Error, words
+from pyrun.namespaces import CLONE_NEWNS
 from pyrun.plan import Plan
 
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -70,9 +70,7 @@ def _run_one(hook, state, inside):
     try:
         code, said = _attend(pid, text, feed, output, hook.get("timeout"))
     except BaseException:
-        from pyrun import launch
-
-        launch.end(pid)
+        control.end(pid)
         raise
     if code is None:
         raise Error(f"{hook['path']} did not end within {hook['timeout']} s (timeout) and was killed")
@@ -101,12 +99,11 @@ _DEFAULTS = tuple(number for number in range(1, 32) if number not in (9, 19))
 
 
 def _spawn_inside(hook, inside, stdin, stdout):
-    from pyrun import launch
-
     plan = Plan()
     env = hook.get("env") or list(inside.env)
-    compile.hook(plan, hook, env, inside.mask, inside.cgroup_files, inside.pivoted, None if inside.mask & compile.CLONE_NEWNS else f"/proc/{inside.pid}/root")
-    init = launch.Init(plan)
+    root = None if inside.mask & CLONE_NEWNS else f"/proc/{inside.pid}/root"
+    compile.hook(plan, hook, env, inside.mask, inside.cgroup_files, inside.pivoted, root)
+    init = control.Init(plan)
     pidfd = posix.pidfd_open(inside.pid)
     try:
         init.spawn(stdio=(stdin, stdout, stdout), container=pidfd)

@@ -81,15 +81,15 @@ def unsupported(magic):
 
 def namespace(uid_mappings, gid_mappings, where):
     """An fd of a user namespace with these maps, for an idmapped mount (mount_setattr(2)). No process stays in it."""
-    from pyrun import launch
     from pyrun.compile import BARRIER_IDS
+    from pyrun.control import Init
     from pyrun.namespaces import CLONE_NEWUSER
     from pyrun.plan import Plan
 
     plan = Plan()
     plan.add(lib.OP_CLONE, where, n=(CLONE_NEWUSER,))
     plan.add(lib.OP_BARRIER, where, n=(BARRIER_IDS,))
-    init = launch.Init(plan)
+    init = Init(plan)
     found = []
 
     def at_barrier(number):

@@ -178,7 +178,7 @@ ORDINARY_TYPES = frozenset(("proc", "sysfs"))
 # lxcfs and the like replace single files of /proc; anything else below it would shadow the kernel's.
 PROC_FILES = frozenset(
     "/proc/" + name
-    for name in ("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled")
+    for name in "cpuinfo diskstats meminfo stat swaps uptime loadavg slabinfo sys/kernel/ns_last_pid sys/crypto/fips_enabled".split()
 )
 
 

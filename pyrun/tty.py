@@ -4,11 +4,12 @@ Without a terminal the container has our own stdio and only signals pass through
 ours: what is typed goes in, what is printed comes out, nothing is lost and nobody spins while the other side is slow.
 """
 
+import _signal as signals
 import errno
 import posix
 import select
-import _signal as signals
 
+from pyrun import handover
 from pyrun._native import ffi, lib
 from pyrun.errors import Error, words
 
@@ -28,20 +29,33 @@ def check(process, console_socket, detached):
 
 def connect(path):
     """An fd of a connection to the console socket. Raises Error."""
-    from pyrun import launch
-
-    fd = launch.connect_unix(path)
+    fd = handover.connect_unix(path)
     if fd < 0:
         raise Error(f"--console-socket {path}: connect: {words(-fd)}")
     return fd
 
 
-def send(sock, master):
-    """Hands the master of the container's pty to whoever listens on the console socket; the name is what runc sends."""
-    name = b"/dev/ptmx"
-    code = lib.native_send(sock, name, len(name), [master], 1)
-    if code < 0:
-        raise Error(f"--console-socket: sendmsg: {words(-code)}")
+class Console:
+    """The master of the container's pty: handed to the console socket, or kept for the foreground in `master`."""
+
+    def __init__(self, path):
+        self.master = -1
+        self.socket = connect(path) if path else -1
+
+    def receive(self, master):
+        self.master = master
+        if self.socket >= 0:
+            name = b"/dev/ptmx"  # what runc sends along
+            code = lib.native_send(self.socket, name, len(name), [master], 1)
+            if code < 0:
+                raise Error(f"--console-socket: sendmsg: {words(-code)}")
+            self.close()
+
+    def close(self):
+        for fd in (self.socket, self.master):
+            if fd >= 0:
+                posix.close(fd)
+        self.socket = self.master = -1
 
 
 class Foreground:
@@ -76,7 +90,7 @@ class Foreground:
                 self._loop(relay)
             finally:
                 relay.close()
-        code = posix.waitstatus_to_exitcode(self.status)
+        code = posix.waitstatus_to_exitcode(self.status or 0)
         return code if code >= 0 else 128 - code
 
     def _loop(self, relay):

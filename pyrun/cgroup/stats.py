@@ -2,7 +2,7 @@
 
 STATS is the only place that knows a number: each row names its key in the JSON, then the file that tells it on cgroup v1
 and what to do with the file's text, then the same for v2. The controller is the file's name up to the first dot. Of
-`file|other` the first that tells something counts; what no file tells is 0. Zeros are left out, but for the keys of KEPT.
+`file|other` the first that tells something counts; what no file tells is 0. Zeros are left out, but for KEPT.
 """
 
 import posix
@@ -180,7 +180,9 @@ HUGETLB = (
 )
 # fmt: on
 KEPT = ("limit", "failcnt", "kernel", "user")
-"""Keys that are printed with a 0 as well (and all numbers of cpuset), unless all of their object is 0."""
+"""Keys that are printed with a 0 as well, unless all of their object is 0; so are the numbers of cpuset."""
+LISTS = {"cpus", "mems"}
+"""What cpuset has besides numbers."""
 WHOLE = ("raw", "psi")
 """Objects that are printed with all that they have."""
 NOWHERE = ("", number)
@@ -199,15 +201,9 @@ def read(group):
     if files.unified:
         _like_v1(stats, files)
     for section, values in stats.items():
-        if section != "cpuset":
-            _drop_zeros(values)
-        else:
-            stats[section] = {key: value for key, value in values.items() if value != []}
-    stats["hugetlb"] = hugetlb(files)
-    # No part of the runtime makes these two: Intel's RDT groups, and network interfaces of the runtime's own.
-    stats["intel_rdt"] = {}
-    stats["network_interfaces"] = None
-    return stats
+        stats[section] = without_zeros(values, values.keys() - LISTS if section == "cpuset" else ())
+    # No part of the runtime makes the last two: groups of Intel RDT, and network interfaces.
+    return stats | {"hugetlb": hugetlb(files), "intel_rdt": {}, "network_interfaces": None}
 
 
 class Files:
@@ -219,13 +215,14 @@ class Files:
         self.texts = {}
 
     def value(self, v1, v2):
-        """What a row's column for the version of its controller gives; 0 if no file tells anything."""
+        """What a row's column for the version of its controller gives; 0 if there is no such file."""
+        value = 0
         for version, (names, convert) in enumerate((v1 or NOWHERE, v2 or NOWHERE), 1):
             for name in names.split("|"):
                 text = self._text(version, name)
                 if text and (value := convert(text)):
                     return value
-        return 0
+        return value
 
     def known(self, names):
         """Whether one of the files (`file|other`) can be read."""
@@ -260,15 +257,18 @@ def _like_v1(stats, files):
         pids["current"] = files.value(None, ("cgroup.procs|cgroup.threads", line_count))
 
 
-def _drop_zeros(values):
-    """Takes out of an object of the JSON what is 0 or empty, and of the objects in it; inside those the keys of KEPT stay."""
-    for key, value in list(values.items()):
+def without_zeros(values, kept):
+    """An object of the JSON without what is 0 or empty, and without the objects in it that are 0 throughout.
+
+    kept: keys that stay with a 0 as well. A pressure that is known to be none stays too.
+    """
+    found = {}
+    for key, value in values.items():
         if value.__class__ is dict and key not in WHOLE:
-            value = {name: inner for name, inner in value.items() if inner or name in KEPT} if any(value.values()) else {}
-        if value:
-            values[key] = value
-        else:
-            del values[key]
+            value = without_zeros(value, KEPT) if any(value.values()) else None
+        if value or key in kept or (key == "psi" and value == {}):
+            found[key] = value
+    return found
 
 
 def hugetlb(files):

@@ -1,6 +1,7 @@
 """pyrun delete: what a stopped container still holds; with --force a live one too."""
 
-from pyrun import config as configs, launch, state
+from pyrun import config as configs
+from pyrun import lifecycle, state
 from pyrun.errors import Error
 
 
@@ -16,7 +17,7 @@ def delete(glob, *, id, force):
         return 0
     if force:
         # Not locked yet: whoever is creating it fails when init dies, cleans up and lets the lock go.
-        launch.kill_init(container)
+        lifecycle.kill_init(container)
     try:
         container.lock()
     except state.Gone:
@@ -27,8 +28,8 @@ def delete(glob, *, id, force):
     if status != "stopped":
         if not force:
             raise Error(f"cannot delete container {id} that is not stopped: {status}")
-        launch.kill_init(container)
-    launch.destroy(container, read_config(container))
+        lifecycle.kill_init(container)
+    lifecycle.destroy(container, read_config(container))
     return 0
 
 

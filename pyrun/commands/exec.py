@@ -2,11 +2,12 @@
 
 import posix
 
-from pyrun import compile, config as configs, launch, seccomp, state
+from pyrun import compile, handover, seccomp, state
+from pyrun import config as configs
 from pyrun import tty as terminals
 from pyrun._native import lib
+from pyrun.control import Init
 from pyrun.errors import Error
-from pyrun.launch import Init
 from pyrun.namespaces import CLONE_NEWNS
 from pyrun.plan import Plan
 from pyrun.process import CAPABILITIES
@@ -111,7 +112,7 @@ def add_capabilities(sets, names):
 def execute(glob, container, config, process, files, cgroup_paths):
     """Starts the process; waits for it, unless detached."""
     terminals.check(process, files.console_socket, files.detach)
-    keep = launch.preserved_fds(files.preserve_fds)
+    keep = handover.preserved_fds(files.preserve_fds)
     pid, mask = container.data["pid"], container.data["mask"]
     group = container.cgroup()
     cgroup_files = (group.sub(cgroup_paths) if cgroup_paths else group.procs_files(pid)) if group else ()
@@ -124,23 +125,22 @@ def execute(glob, container, config, process, files, cgroup_paths):
     root = None if mask & CLONE_NEWNS else f"/proc/{pid}/root"
     compile.execute(plan, config, process, host, filter, mask, root)
 
-    foreground = None
+    foreground = terminals.Foreground()
     if not files.detach:
-        foreground = terminals.Foreground()
         foreground.take_signals()
         lib.native_prctl(PR_SET_CHILD_SUBREAPER, 1)
     init = Init(plan)
-    console = _Console(files.console_socket)
+    console = terminals.Console(files.console_socket)
     pidfd = posix.pidfd_open(pid)
     try:
         if not container.alive():
             raise Error("cannot exec in a stopped container")
         init.spawn(keep=keep, container=pidfd)
-        init.drive_program(console=console.receive, notify=lambda number: launch.send_listener(container, config, number, init.pid))
+        init.drive_program(console=console.receive, notify=lambda number: handover.send_listener(container, config, number, init.pid))
         if files.pid_file:
-            launch.write_pid_file(files.pid_file, init.pid)
+            handover.write_pid_file(files.pid_file, init.pid)
         if files.pidfd_socket:
-            launch.send_pidfd(files.pidfd_socket, init.pid)
+            handover.send_pidfd(files.pidfd_socket, init.pid)
     except BaseException:
         init.kill()
         raise
@@ -152,18 +152,3 @@ def execute(glob, container, config, process, files, cgroup_paths):
         foreground.adopt(console.master)
     return foreground.wait(init.pid, keep_size=bool(process.get("consoleSize")))
 
-
-class _Console:
-    """The pty's master: kept for the foreground, or handed to the console socket."""
-
-    def __init__(self, path):
-        self.socket = terminals.connect(path) if path else -1
-        self.master = -1
-
-    def receive(self, master):
-        if self.socket < 0:
-            self.master = master
-            return
-        terminals.send(self.socket, master)
-        posix.close(master)
-        posix.close(self.socket)

@@ -1,6 +1,7 @@
 """pyrun plan: what `create` would do for a bundle, op by op, each with the line of the config it comes from."""
 
-from pyrun import argv, cgroup, compile, config as configs, launch, output
+from pyrun import argv, cgroup, compile, launch, output
+from pyrun import config as configs
 from pyrun.plan import Plan
 
 

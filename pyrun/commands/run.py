@@ -1,6 +1,6 @@
 """pyrun run: create and start in one; in the foreground until the program ends, unless detached."""
 
-from pyrun import argv, launch, state, tty
+from pyrun import argv, launch, lifecycle, state, tty
 from pyrun._native import lib
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -10,13 +10,14 @@ def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fd
     """Returns the program's exit code, 128 + N if signal N ended it."""
     bundle, id = argv.bundle_and_id(bundle, id)
     request = launch.Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring)
-    foreground = None if detach else tty.Foreground()
-    if foreground and not no_subreaper:
+    if detach:
+        launch.create(glob, request, waits=False)
+        return 0
+    foreground = tty.Foreground()
+    if not no_subreaper:
         lib.native_prctl(PR_SET_CHILD_SUBREAPER, 1)
     # Until the program is about to run a signal ends us and all that was begun; from then on signals are the program's.
-    container, init, console, config = launch.create(glob, request, waits=False, before_start=foreground and foreground.take_signals)
-    if detach:
-        return 0
+    container, init, console, config = launch.create(glob, request, waits=False, before_start=foreground.take_signals)
     if console >= 0:
         foreground.adopt(console)
     container.unlock()
@@ -24,7 +25,7 @@ def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fd
     if not keep:
         try:
             container.lock()
-            launch.destroy(container, config)
+            lifecycle.destroy(container, config)
         except state.Gone:
             pass  # `delete --force` was what ended it
     return code

@@ -75,7 +75,7 @@ def test_a_terminated_command_undoes_what_it_began(name, bundle, run, step, left
             run("delete", "--force", args[-1])
         error = (run.directory / "stepped.err").read_text()
         if code == 128 + signal.SIGTERM:
-            return [] if error.count("\n") == 1 and "interrupted by signal 15" in error or name == "run" else [f"it said {error!r}"]
+            return [] if (error.count("\n") == 1 and "interrupted by signal 15" in error) or name == "run" else [f"it said {error!r}"]
         return [] if code in (0, -signal.SIGTERM) else [f"exit code {code}: {error}"]
 
     sweep(commands(bundle, run)[name], step, run, leftovers, signal.SIGTERM, check, stride=2)

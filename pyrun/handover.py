@@ -1,0 +1,106 @@
+"""What goes between a container and the runtime's caller, besides stdio: fds, sockets, the pid file."""
+
+import errno
+import posix
+
+from pyrun import jsonio
+from pyrun._native import lib
+from pyrun.control import must
+from pyrun.errors import Error, words
+
+
+def send_listener(container, config, number, pid):
+    """Sends the seccomp listener of init to the agent (config-linux.md#seccomp, listenerPath, ContainerProcessState).
+
+    The fd is fetched here: with the filter on, init itself could wait for the very agent that has not got it yet.
+    """
+    profile = config["linux"]["seccomp"]
+    pidfd = posix.pidfd_open(pid)
+    listener = sock = -1
+    try:
+        listener = must(lib.native_pidfd_getfd(pidfd, number), "pidfd_getfd")
+        path = profile["listenerPath"]
+        sock = connect_unix(path)
+        must(sock, f"failed to connect with seccomp agent: linux.seccomp.listenerPath: {path}")
+        state = {
+            "ociVersion": container.data["ociVersion"],
+            "fds": ["seccompFd"],
+            "pid": pid,
+            "metadata": profile.get("listenerMetadata") or "",
+            "state": container.oci("creating"),
+        }
+        text = jsonio.dumps(state).encode("utf-8", "surrogateescape")
+        must(lib.native_send(sock, text, len(text), [listener], 1), f"linux.seccomp.listenerPath: send to {path}")
+    finally:
+        for fd in (pidfd, listener, sock):
+            if fd >= 0:
+                posix.close(fd)
+
+
+def connect_unix(path):
+    """An fd connected to the AF_UNIX stream socket at this path of any length, or -errno."""
+    directory, _, name = path.rpartition("/")
+    try:
+        fd = posix.open(directory or ("/" if path[:1] == "/" else "."), posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except OSError as error:
+        return -(error.errno or errno.EIO)
+    try:
+        return lib.native_connect(fd, name.encode("utf-8", "surrogateescape"), 1)
+    finally:
+        posix.close(fd)
+
+
+def send_pidfd(path, pid):
+    sock = must(connect_unix(path), f"--pidfd-socket {path}")
+    pidfd = posix.pidfd_open(pid)
+    try:
+        must(lib.native_send(sock, b"pidfd", 5, [pidfd], 1), f"--pidfd-socket {path}")
+    finally:
+        posix.close(pidfd)
+        posix.close(sock)
+
+
+def write_pid_file(path, pid):
+    """The number without a newline, as callers parse it; complete or not there at all."""
+    directory, slash, name = path.rpartition("/")
+    temporary = f"{directory}{slash}.{name}"
+    try:
+        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o644)
+        try:
+            posix.write(fd, str(pid).encode())
+        finally:
+            posix.close(fd)
+        posix.rename(temporary, path)
+    except OSError as error:
+        raise Error(f"--pid-file {path}: {words(error.errno)}") from None
+
+
+def remove_pid_file(path):
+    try:
+        posix.unlink(path)
+    except OSError:  # whoever asked for it took it
+        pass
+
+
+def preserved_fds(count):
+    """The caller's fds the program gets: those of LISTEN_FDS (sd_listen_fds(3)), then `count` more. Raises Error."""
+    listen = posix.environ.get(b"LISTEN_FDS", b"0")
+    total = count + (int(listen) if listen.isdigit() else 0)
+    for fd in range(3, 3 + total):
+        try:
+            posix.fstat(fd)
+        except OSError:
+            raise Error(f"--preserve-fds {count}: fd {fd} is not open") from None
+    return tuple(range(3, 3 + total))
+
+
+def pass_listen_fds(config):
+    """sd_listen_fds(3) for the program, which will be pid 1."""
+    listen = posix.environ.get(b"LISTEN_FDS")
+    process = config.get("process")
+    if listen and process:
+        env = process["env"] = list(process.get("env") or ())
+        env += [f"LISTEN_FDS={listen.decode()}", "LISTEN_PID=1"]
+        names = posix.environ.get(b"LISTEN_FDNAMES")
+        if names:
+            env.append(f"LISTEN_FDNAMES={names.decode()}")

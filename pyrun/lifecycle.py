@@ -1,0 +1,121 @@
+"""A container that exists: it is started, and it ends (runtime.md#lifecycle)."""
+
+import errno
+import posix
+import select
+
+from pyrun import hooks, log
+from pyrun import plan as plans
+from pyrun._native import ffi, lib
+from pyrun.control import SIGKILL, must
+from pyrun.errors import ConfigError, Error
+from pyrun.handover import send_listener
+from pyrun.state import START_SOCKET
+
+
+def destroy(container, config):
+    """Removes what a stopped container holds; then its poststop hooks run. Errors of the clean-up are warnings."""
+    group = container.cgroup()
+    if group:
+        try:
+            group.delete()
+        except (OSError, Error) as error:
+            log.warning(f"cgroup of {container.id} is left: {error}")
+    container.remove()
+    # The state is that of a container that is gone, so it is made up, not looked up.
+    hooks.run_all(config, "poststop", container, "stopped")
+
+
+def run_start_hooks(container, config):
+    """startContainer hooks, in the container (runtime.md#lifecycle, step 7)."""
+    if not (config.get("hooks") or {}).get("startContainer"):
+        return
+    group = container.cgroup()
+    process = config.get("process") or {}
+    env = process.get("env") or ()
+    files = group.procs_files() if group else ()
+    target = hooks.Target(container.data["pid"], container.data["mask"], files, pivoted=True, env=env)
+    hooks.run(config, "startContainer", container, "created", inside=target)
+
+
+def start(container):
+    """Lets a created container's program run (the container is locked by the caller). Raises Error."""
+    status = container.status()
+    if status != "created":
+        raise Error(
+            "cannot start a container that has stopped" if status == "stopped"
+            else "cannot start an already running container" if status in ("running", "paused")
+            else f"cannot start a container that is {status}"
+        )  # fmt: skip
+    config = container.config()
+    if not config.get("process"):
+        raise ConfigError("process", "there is nothing to start: the config has no process")
+    try:
+        run_start_hooks(container, config)
+    except Error:
+        stop_and_destroy(container, config)
+        raise
+    sock = lib.native_connect(container.lock_fd, START_SOCKET.encode(), 1)
+    if sock == -errno.ECONNREFUSED:
+        raise Error("cannot start an already running container")
+    must(sock, f"connect {START_SOCKET}")
+    try:
+        must(lib.native_send(sock, b"\0", 1, ffi.NULL, 0), "start")
+        _await_program(container, config, sock)
+    finally:
+        posix.close(sock)
+        posix.unlink(f"{container.directory}/{START_SOCKET}")
+    started(container, config)
+
+
+def _await_program(container, config, sock):
+    """Reads init's last messages until it is the program."""
+    while True:
+        message, _, _ = plans.receive(sock)
+        if message is None:
+            return
+        if message.type == lib.MSG_SECCOMP:
+            send_listener(container, config, message.value, container.data["pid"])
+            plans.send_go(sock, message.number)
+        elif message.type == lib.MSG_ERROR:
+            note = container.data["notes"].get(str(message.number)) or (0, "", "")
+            raise Error(f"unable to start container process: {plans.explain(note, message)}")
+
+
+def started(container, config):
+    """After the program has been executed: poststart hooks; a failure ends the container (spec 1.3, runtime.md#lifecycle)."""
+    try:
+        hooks.run(config, "poststart", container, "running")
+    except Error:
+        stop_and_destroy(container, config)
+        raise
+
+
+def stop_and_destroy(container, config):
+    """Kills a container whose start failed, and removes it."""
+    kill_init(container)
+    destroy(container, config)
+
+
+def kill_init(container):
+    """SIGKILL for init, and a wait until it is gone: at most 10 s, for a process may hang in the kernel."""
+    pid = container.data["pid"]
+    if not container.alive():
+        return
+    try:
+        pidfd = posix.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        posix.kill(pid, SIGKILL)
+        group = container.cgroup()
+        if group:
+            # On v1 a frozen process does not die before it is thawed; it may be a cgroup below that is frozen.
+            group.thaw(recursive=True)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(10_000)
+    except ProcessLookupError:
+        pass
+    finally:
+        posix.close(pidfd)
