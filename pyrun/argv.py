@@ -121,10 +121,11 @@ def bundle_and_id(bundle, word):
     directory with a config.json, it is the bundle, and its base name the id. Raises Error for a missing directory.
     """
     identity = word
-    if not bundle and _is_bundle(word):
+    named = not bundle and _is_bundle(word)
+    if named:
         bundle, identity = word, word.rstrip("/").rpartition("/")[2]
     path = _real_directory(bundle or ".")
-    if identity in (".", ".."):
+    if named and identity in (".", ".."):
         identity = path.rpartition("/")[2]
     return path, identity
 

@@ -7,11 +7,11 @@ from pyrun import cgroup, compile, hooks, idmap, jsonio, seccomp, tty
 from pyrun import config as configs
 from pyrun._native import lib
 from pyrun.control import Init, must, readable
-from pyrun.errors import ConfigError, Error, words
+from pyrun.errors import ConfigError, Error
 from pyrun.handover import pass_listen_fds, preserved_fds, remove_pid_file, send_listener, send_pidfd, write_pid_file
 from pyrun.lifecycle import destroy, run_start_hooks
 from pyrun.namespaces import Namespaces
-from pyrun.plan import Plan
+from pyrun.plan import Plan, mount_fault
 from pyrun.state import CONFIG, START_SOCKET, Container
 
 # open_tree(2)
@@ -163,7 +163,7 @@ class _Creation:
             raise self._mount_error(mount, "idmap", -code)
 
     def _mount_error(self, mount, step, error):
-        return Error(f"error during container init: error mounting {mount.subject}: {mount.where}: {step}: {words(error)}")
+        return Error(mount_fault(mount.subject, mount.where, step, error))
 
     def _idmap(self, where):
         linux = self.config.get("linux") or {}

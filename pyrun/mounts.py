@@ -252,7 +252,9 @@ def _emit_bind(plan, mount, host):
     if mount.touches_flags:
         clear |= _POINT_FLAGS & ~point.set
     flags = lib.BIND_RECURSIVE if mount.recursive else 0
-    source = mount.source if mount.source.startswith("/") else posix_join(host.bundle, mount.source)
+    if not mount.source.startswith("/"):
+        mount.source = posix_join(host.bundle, mount.source)
+    source = mount.source
     fd = fd2 = -1
     if host.opens_sources:
         # In a user namespace the mapped root may not be able to reach the source, nor to map its ids: the runtime clones it.

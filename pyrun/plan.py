@@ -156,8 +156,8 @@ class Plan:
 
 def _flag_names(op, flags):
     """BIND and 1 -> ["RECURSIVE"]: the flags of plan_flag are named after their op."""
-    known = ffi.typeof("enum plan_flag").relements
-    return [name[len(op) + 1 :] for name, value in known.items() if name.startswith(f"{op}_") and flags & value]
+    known = sorted((value, name) for name, value in ffi.typeof("enum plan_flag").relements.items())
+    return [name[len(op) + 1 :] for value, name in known if name.startswith(f"{op}_") and flags & value]
 
 
 def _without_zeros(values):
@@ -194,9 +194,21 @@ _HINTS = {
     (lib.OP_MOUNT, lib.STEP_ORDINARY_DIR): "must be mounted on ordinary directory",
     (lib.OP_MOUNT, lib.STEP_INSIDE_PROC): "a symlink leads into /proc: choose another destination",
     (lib.OP_BIND, lib.STEP_INSIDE_PROC): "only a procfs can be mounted on /proc, and nothing through a symlink into it",
-    (lib.OP_BIND, lib.STEP_OPEN_SOURCE): "does the source exist?",
+    (lib.OP_MOUNT, lib.STEP_FSOPEN): "/proc/filesystems has what this kernel knows",
     (lib.OP_CHDIR, lib.STEP_CHDIR): "make the directory in the root file system or change cwd",
 }
+
+
+# The member of a mount that a step is about.
+_MOUNT_MEMBERS = {
+    "open_tree": ".source", "fsopen": ".type", "open_target": ".destination", "ordinary_dir": ".destination", "inside_proc": ".destination",
+}  # fmt: skip
+
+
+def mount_fault(subject, where, step, error):
+    """The text for a mount that failed with an errno; callers match `error mounting`."""
+    text = f"error during container init: error mounting {subject}: {where}{_MOUNT_MEMBERS.get(step, '')}: {step}: {words(error)}"
+    return f"{text} (create it on the host, or correct the path)" if (step, error) == ("open_tree", errno.ENOENT) else text
 
 
 def explain(note, message):
@@ -224,7 +236,7 @@ def explain(note, message):
     if opcode in (lib.OP_CHDIR, lib.OP_CHDIR_CHECK):
         text = f'{where}: chdir to cwd ("{subject}") set in config.json failed: {reason}'
     elif opcode in (lib.OP_MOUNT, lib.OP_BIND):
-        text = f"error during container init: error mounting {subject}: {where}: {step}: {reason}"
+        text = mount_fault(subject, where, step, message.value)
     else:
         about = f" {subject}" if subject else ""
         text = f"error during container init: {where or OP_NAMES[opcode].lower()}: {step}{about}: {reason}"

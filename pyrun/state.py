@@ -254,19 +254,29 @@ def owner(uid):
 
 
 def make_directories(path):
-    """mkdir -p, mode 0711 for the last: the start socket inside must stay unreachable by other users."""
+    """mkdir -p, mode 0711: the start socket inside must stay unreachable by other users. Raises Error."""
     try:
-        posix.mkdir(path, 0o711)
-    except FileExistsError:
-        return
+        _make_tree(path)
+    except OSError as error:
+        raise Error(f"--root {path}: mkdir: {words(error.errno)}; choose a directory you can write with --root") from None
+
+
+def _make_tree(path):
+    try:
+        _make_directory(path)
     except FileNotFoundError:
         parent = path.rpartition("/")[0]
         if not parent:
             raise
-        make_directories(parent)
-        make_directories(path)
-    except OSError as error:
-        raise Error(f"--root {path}: mkdir: {words(error.errno)}; choose a directory you can write with --root") from None
+        _make_tree(parent)
+        _make_directory(path)
+
+
+def _make_directory(path):
+    try:
+        posix.mkdir(path, 0o711)
+    except FileExistsError:
+        pass
 
 
 def _ignore_missing(function, path):

@@ -23,6 +23,7 @@ def refuse(bundle, run, leftovers, tmp_path):
         made = bundle("true")
         change(made)
         log = tmp_path / "log"
+        log.unlink(missing_ok=True)
         pid_file = tmp_path / "pid"
         args = ["--log", log, "--log-format", "json", "create", "--bundle", made.directory, "--pid-file", pid_file, *flags, name or run.new_id()]
         if not (made.directory / "config.json").exists() and not getattr(made, "bare", False):
@@ -120,7 +121,7 @@ CASES = {
     "rootfs is a file": (root_is_a_file, "root.path: invalid rootfs: ", "not a directory"),
     "proc is a link": (linked_proc, "mounts[0]", "must be mounted on ordinary directory"),
     # the program
-    "missing cwd": (config("process.cwd", "/none"), 'process.cwd: chdir to cwd ("/none") set in config.json failed: no such file', "make the directory"),
+    "missing cwd": (config("process.cwd", "/none"), 'process.cwd: chdir to cwd ("/none") set in config.json failed', "no such file", "make the"),
     "cwd is a file": (config("process.cwd", "/etc/passwd"), "process.cwd: ", "not a directory"),
     "missing program": (config(ARGS, ["none"]), 'process.args[0]: exec: "none": executable file not found in $PATH'),
     "missing path": (config(ARGS, ["/none"]), 'process.args[0]: exec: "/none": stat /none: no such file or directory'),
@@ -128,8 +129,8 @@ CASES = {
     "program is a directory": (config(ARGS, ["/etc"]), 'process.args[0]: exec: "/etc": '),
     # mounts
     "missing source": (mount(source="/no/such", options=["rbind"]), "mounts[7].source", "/no/such", "no such file or directory", "create"),
-    "missing relative source": (mount(source="such", options=["bind"]), "mounts[7].source", "/such: ", "no such file or directory"),
-    "unknown file system": (mount(type="nofs", source="x"), "mounts[7].type", '"nofs"', "no such device"),
+    "missing relative source": (mount(source="such", options=["bind"]), "mounts[7].source", '/such" to rootfs', "no such file or directory"),
+    "unknown file system": (mount(type="nofs", source="x"), "mounts[7].type", "nofs", "no such device", "/proc/filesystems"),
     "unknown option": (mount(type="tmpfs", options=["nosuchoption"]), "mounts[7]", "nosuchoption"),
     "no type": (mount(source="/etc"), "mounts[7].type: ", "bind"),
     "in proc": (lambda made: made.mount("/proc/x", type="tmpfs"), "mounts[7].destination: ", "inside /proc"),
