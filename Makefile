@@ -34,7 +34,7 @@ DESTDIR ?=
 
 # Debian packages. `needs` installs those that are missing; where none is, it does nothing and needs no root.
 PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static
-TEST_PACKAGES := iproute2 procps shellcheck util-linux
+TEST_PACKAGES := iproute2 procps shellcheck util-linux runc golang-github-opencontainers-specs-dev
 APT_GET       := DEBIAN_FRONTEND=noninteractive apt-get -q -y
 apt = dpkg -s $(1) >/dev/null 2>&1 || { $(APT_GET) update && $(APT_GET) install --no-install-recommends $(1); }
 

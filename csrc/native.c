@@ -144,12 +144,13 @@ static int place_files(struct start *start) {
     return error < 0 ? error : native_cloexec_from(start->count);
 }
 
+/* By the system call: glibc's sigaction() refuses 32 and 33, which its own posix_spawn (make's, say) leaves ignored. */
 static void reset_signals(void) {
-    const struct sigaction action = {.sa_handler = SIG_DFL};
+    const unsigned long action[4] = {(unsigned long)SIG_DFL}; /* the kernel's struct sigaction: handler, flags, restorer, mask */
     sigset_t none;
 
     for (int number = 1; number < NSIG; number++)
-        sigaction(number, &action, NULL);
+        syscall(SYS_rt_sigaction, number, action, NULL, sizeof(unsigned long));
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

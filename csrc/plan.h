@@ -44,12 +44,14 @@ enum plan_opcode {
     OP_OOM_SCORE_ADJ,  /* s0: the number as text, written to oom_score_adj of init itself (inherited by what it clones) */
     OP_RLIMIT,         /* n0: resource, n1: soft, n2: hard. RLIMIT_RAISE: only lifts the hard limit if it is lower */
     OP_CLONE,          /* n0: CLONE_NEW* mask. clone3 with CLONE_PARENT: the rest of the plan is the child's; the child sends
-                          MSG_CHILD, the first stage exits 0 */
+                          MSG_CHILD, the first stage exits 0. fd: a directory of cgroup v2 that the child begins in
+                          (CLONE_INTO_CGROUP), as far as the kernel can do that */
 
     /* --- set-up --- */
     OP_BARRIER,        /* n0: number. Sends MSG_BARRIER, waits for MSG_GO with the same number; anything else ends init */
     OP_DUMPABLE,       /* n0: PR_SET_DUMPABLE value. init is not dumpable from its first instruction on (CVE-2016-9962) */
-    OP_CGROUP_JOIN,    /* fd: an open cgroup.procs (v1 or v2); s0: its path, for people. Writes "0" */
+    OP_CGROUP_JOIN,    /* fd: an open cgroup.procs, or tasks of v1; s0: its path, for people. Writes "0". CGROUP_JOIN_BORN: only
+                          if OP_CLONE could not do it */
     OP_UNSHARE,        /* n0: CLONE_NEW* mask */
     OP_TIMENS,         /* s0: text for timens_offsets, or none. unshare(CLONE_NEWTIME), offsets, then setns into it */
     OP_SETID,          /* n0: uid, n1: gid. setresgid, setresuid; supplementary groups are kept (they may open mount sources) */
@@ -121,6 +123,7 @@ enum plan_flag {
     SETNS_TRY = 1,
     SETNS_RETRY = 2,
     RLIMIT_RAISE = 1,
+    CGROUP_JOIN_BORN = 1,
     ROOT_PRIVATE_PARENT = 1,
     ROOT_UNBOUND = 2,         /* the mount namespace is not the container's: only a chroot follows */
     MOUNT_ORDINARY_DIR = 1,   /* /proc and /sys: the target must be a directory at exactly that path, no symlink (CVE-2019-19921) */

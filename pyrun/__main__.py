@@ -1,5 +1,6 @@
 """argv -> command: the only place that catches errors and sets the exit status."""
 
+import _signal
 import posix
 import sys
 
@@ -17,6 +18,8 @@ def main(words):
     command = ""
     try:
         hold_stdio()
+        # A caller that ignores it, and execve hands that on, would take the exit status of our children from us.
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         glob, name, values = argv.parse(words) or parse_cold(words)
         log.start(glob.log, glob.log_format, glob.debug)
         glob.check()

@@ -21,7 +21,7 @@ BARRIER_START = 3  # `run` alone: all is set up; the state is written and startC
 class Host:
     """What the compiler must know besides the config: facts about the machine, and what the command asked for.
 
-    cgroup_files: paths of the cgroup.procs files init joins.
+    cgroup_files: paths of what init writes "0" to (Cgroup.procs_files).
     hierarchies: what a cgroup mount shows (cgroup.Hierarchy).
     keep: number of files beyond stdio the program gets.
     """
@@ -67,7 +67,7 @@ def create(plan, config, host, seccomp, waits):
     spaces = Namespaces(config)
     host.learn(spaces)
 
-    emit_first_stage(plan, spaces, process)
+    emit_first_stage(plan, spaces, process, host)
     emit_new_namespaces(plan, config, linux, spaces, host)
     emit_root(plan, config, linux, spaces, host)
     if process:
@@ -107,8 +107,8 @@ def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
     root = plan.file(root_file, posix.O_PATH, "root") if root_file else -1
     if pidfd_mask:
         plan.add(lib.OP_SETNS, "namespaces", "of the container", fd=plan.given("container"), n=(pidfd_mask,))
-    plan.add(lib.OP_CLONE, n=(0,))
-    emit_cgroup_join(plan, host)
+    emit_clone(plan, 0, host.cgroup_files)
+    emit_cgroup_join(plan, host.cgroup_files)
     if pidfd_mask & CLONE_NEWUSER:
         plan.add(lib.OP_SETID, "linux.namespaces", n=(0, 0))
     plan.add(lib.OP_SETSID)
@@ -131,9 +131,8 @@ def hook(plan, entry, env, pidfd_mask, cgroup_files, inside, root_file=None):
     root = plan.file(root_file, posix.O_PATH, "root") if root_file and inside else -1
     if pidfd_mask:
         plan.add(lib.OP_SETNS, "namespaces", "of the container", fd=plan.given("container"), n=(pidfd_mask,))
-    plan.add(lib.OP_CLONE, n=(0,))
-    for path in cgroup_files:
-        plan.add(lib.OP_CGROUP_JOIN, "cgroup", path, fd=plan.file(path, posix.O_WRONLY, "cgroup"), s=(path,))
+    emit_clone(plan, 0, cgroup_files)
+    emit_cgroup_join(plan, cgroup_files)
     if pidfd_mask & CLONE_NEWUSER:
         plan.add(lib.OP_SETID, n=(0, 0))
     plan.add(lib.OP_SETSID)
@@ -149,7 +148,7 @@ def hook(plan, entry, env, pidfd_mask, cgroup_files, inside, root_file=None):
 # --- the steps of create, in the order they run
 
 
-def emit_first_stage(plan, spaces, process):
+def emit_first_stage(plan, spaces, process, host):
     """In the caller's namespaces, with its rights: what a user namespace would no longer allow; then the clone."""
     if process:
         emit_oom_score(plan, process)
@@ -158,12 +157,26 @@ def emit_first_stage(plan, spaces, process):
     namespaces.emit_joins(plan, spaces)
     # The cgroup namespace shows the cgroup the process is in when it is made, so it is made after the join; the
     # time namespace takes its offsets before anyone lives in it.
-    plan.add(lib.OP_CLONE, "linux.namespaces", n=(spaces.new & ~(CLONE_NEWCGROUP | CLONE_NEWTIME),))
+    emit_clone(plan, spaces.new & ~(CLONE_NEWCGROUP | CLONE_NEWTIME), host.cgroup_files)
 
 
-def emit_cgroup_join(plan, host):
-    for path in host.cgroup_files:
-        plan.add(lib.OP_CGROUP_JOIN, "linux.cgroupsPath", path, fd=plan.file(path, posix.O_WRONLY, "linux.cgroupsPath"), s=(path,))
+def emit_clone(plan, mask, cgroup_files):
+    """mask: CLONE_NEW*."""
+    born = [path for path in cgroup_files if is_v2(path)]
+    fd = plan.file(born[0].rpartition("/")[0], posix.O_PATH, "linux.cgroupsPath") if born else -1
+    plan.add(lib.OP_CLONE, "linux.namespaces", fd=fd, n=(mask,))
+
+
+def emit_cgroup_join(plan, cgroup_files):
+    for path in cgroup_files:
+        flags = lib.CGROUP_JOIN_BORN if is_v2(path) else 0
+        fd = plan.file(path, posix.O_WRONLY, "linux.cgroupsPath")
+        plan.add(lib.OP_CGROUP_JOIN, "linux.cgroupsPath", path, flags=flags, fd=fd, s=(path,))
+
+
+def is_v2(path):
+    """Whether one of Host.cgroup_files is of cgroup v2: on v1 it is `tasks`."""
+    return path.endswith("/cgroup.procs")
 
 
 def emit_new_namespaces(plan, config, linux, spaces, host):
@@ -175,7 +188,7 @@ def emit_new_namespaces(plan, config, linux, spaces, host):
         if host.rootless:
             plan.add(lib.OP_DUMPABLE, n=(0,))
         plan.add(lib.OP_SETID, "linux.uidMappings", n=(0, 0))
-    emit_cgroup_join(plan, host)
+    emit_cgroup_join(plan, host.cgroup_files)
     if spaces.new & CLONE_NEWCGROUP:
         plan.add(lib.OP_UNSHARE, "linux.namespaces", "cgroup", n=(CLONE_NEWCGROUP,))
     if spaces.new & CLONE_NEWTIME:

@@ -1,11 +1,12 @@
 """init under control: starting it with a plan, answering what it says, ending it."""
 
+import errno
 import posix
 import select
 
-from pyrun import plan as plans
 from pyrun._native import ffi, lib
 from pyrun.errors import Error, words
+from pyrun.faults import explain
 
 SIGKILL = 9
 
@@ -51,7 +52,7 @@ class Init:
         while True:
             if self.before_message:
                 self.before_message()
-            message, fds, pid = plans.receive(self.sock)
+            message, fds, pid = receive(self.sock)
             if message is None:
                 self._end_of_messages()
                 return
@@ -63,7 +64,7 @@ class Init:
                     child()
                 continue
             if kind == lib.MSG_ERROR:
-                raise plans.explain(self.plan.note(message.number), message)
+                raise explain(self.plan.note(message.number), message)
             if kind == lib.MSG_BARRIER:
                 if barrier and barrier(message.number) is False:
                     return
@@ -73,7 +74,7 @@ class Init:
                 notify(message.value)
             elif kind == lib.MSG_READY and ready:
                 ready()
-            plans.send_go(self.sock, message.number)
+            send_go(self.sock, message.number)
             if kind == lib.MSG_READY:
                 return
 
@@ -115,7 +116,7 @@ class Init:
     def _unannounced(self):
         """Pid of the process that the first stage cloned before it ended, 0 if it did not: nobody has heard of it yet."""
         try:
-            return plans.receive(self.sock, 1000)[2]
+            return receive(self.sock, 1000)[2]
         except OSError:
             return 0
 
@@ -146,3 +147,22 @@ def must(code, what):
 def _how_ended(status):
     code = posix.waitstatus_to_exitcode(status)
     return f"exit status {code}" if code >= 0 else f"signal {-code}"
+
+
+def receive(sock, timeout=-1, room=1):
+    """The next message on a control socket: (message or None at EOF, fds that came with it, pid of its sender)."""
+    message = ffi.new("struct plan_msg *")
+    fds = ffi.new("int[]", room)
+    count = ffi.new("int *", room)
+    pid = ffi.new("int *")
+    # Interrupted, it returns here, so that Python runs the handler of the signal.
+    while (size := lib.native_recv(sock, message, ffi.sizeof("struct plan_msg"), fds, count, pid, timeout)) == -errno.EINTR:
+        count[0] = room
+    if size < 0:
+        raise OSError(-size, posix.strerror(-size))
+    return (message if size else None), [fds[i] for i in range(count[0])], pid[0]
+
+
+def send_go(sock, number):
+    message = ffi.new("struct plan_msg *", {"type": lib.MSG_GO, "number": number})
+    return lib.native_send(sock, message, ffi.sizeof("struct plan_msg"), ffi.NULL, 0)

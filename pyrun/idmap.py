@@ -65,20 +65,6 @@ def _by_tool(tool, pid, mappings):
     return False
 
 
-# statfs(2): file systems without idmapped mounts that are met, and those with versions that have none.
-_FILE_SYSTEMS = {
-    0x9FA0: "proc", 0x62656572: "sysfs", 0x1CD1: "devpts", 0x6969: "nfs", 0x65735546: "fuse", 0xFE534D42: "smb2", 0x01021997: "9p",
-    0x27E0EB: "cgroup", 0x63677270: "cgroup2", 0x01021994: "tmpfs", 0x794C7630: "overlay", 0xEF53: "ext4", 0x58465342: "xfs",
-    0x9123683E: "btrfs", 0x19800202: "mqueue",
-}  # fmt: skip
-
-
-def unsupported(magic):
-    """Why a mount of a file system (its number in statfs(2)) could not be idmapped."""
-    name = _FILE_SYSTEMS.get(magic, f"file system {magic:#x}")
-    return f"idmap: {name} must support idmapped mounts: ext4, xfs and btrfs do since Linux 5.15, overlay since 5.19, tmpfs since 6.3"
-
-
 def namespace(uid_mappings, gid_mappings, where):
     """An fd of a user namespace with these maps, for an idmapped mount (mount_setattr(2)). No process stays in it."""
     from pyrun.compile import BARRIER_IDS

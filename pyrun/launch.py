@@ -8,10 +8,11 @@ from pyrun import config as configs
 from pyrun._native import lib
 from pyrun.control import Init, must, readable
 from pyrun.errors import ConfigError, Error
+from pyrun.faults import mount_fault
 from pyrun.handover import pass_listen_fds, preserved_fds, remove_pid_file, send_listener, send_pidfd, write_pid_file
 from pyrun.lifecycle import destroy, run_start_hooks
 from pyrun.namespaces import Namespaces
-from pyrun.plan import Plan, mount_fault
+from pyrun.plan import Plan
 from pyrun.state import CONFIG, START_SOCKET, Container
 
 # open_tree(2)
@@ -19,9 +20,9 @@ OPEN_TREE_CLONE, AT_RECURSIVE = 0x1, 0x8000
 
 
 class Request:
-    """What `create` and `run` were asked for, besides the config."""
+    """What `create` and `run` were asked for, besides the config. detached: nobody stays to serve the terminal."""
 
-    def __init__(self, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring):
+    def __init__(self, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detached):
         self.id = id
         self.bundle = bundle
         self.pid_file = pid_file
@@ -30,6 +31,7 @@ class Request:
         self.preserve_fds = preserve_fds or 0
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
+        self.detached = detached
 
 
 class Interrupted(Error):
@@ -65,7 +67,7 @@ def create(glob, request, waits, before_start=None):
     bundle = request.bundle
     config = configs.load(bundle)
     configs.check(config, bundle=bundle)
-    tty.check(config.get("process") or {}, request.console_socket, waits)
+    tty.check(config.get("process") or {}, request.console_socket, request.detached)
     keep = preserved_fds(request.preserve_fds)
     group = cgroup.open(config, request.id, glob)
     filter = compile_seccomp(glob, config)

@@ -5,10 +5,10 @@ import posix
 import select
 
 from pyrun import hooks, log
-from pyrun import plan as plans
 from pyrun._native import ffi, lib
-from pyrun.control import SIGKILL, must
+from pyrun.control import SIGKILL, must, receive, send_go
 from pyrun.errors import ConfigError, Error
+from pyrun.faults import explain
 from pyrun.handover import send_listener
 from pyrun.state import START_SOCKET
 
@@ -71,15 +71,15 @@ def start(container):
 def _await_program(container, config, sock):
     """Reads init's last messages until it is the program."""
     while True:
-        message, _, _ = plans.receive(sock)
+        message, _, _ = receive(sock)
         if message is None:
             return
         if message.type == lib.MSG_SECCOMP:
             send_listener(container, config, message.value, container.data["pid"])
-            plans.send_go(sock, message.number)
+            send_go(sock, message.number)
         elif message.type == lib.MSG_ERROR:
             note = container.data["notes"].get(str(message.number)) or (0, "", "")
-            raise Error(f"unable to start container process: {plans.explain(note, message)}")
+            raise Error(f"unable to start container process: {explain(note, message)}")
 
 
 def started(container, config):

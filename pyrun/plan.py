@@ -1,14 +1,12 @@
 """The Plan: the ops init executes, in order, packed as csrc/plan.h says. Every op remembers where it came from."""
 
 import _struct
-import errno
 import posix
 
 from pyrun._native import ffi, lib
 from pyrun.errors import Error, words
 
 OP_NAMES = {getattr(lib, name): name[3:] for name in dir(lib) if name.startswith("OP_")}
-STEP_NAMES = {getattr(lib, name): name[5:].lower() for name in dir(lib) if name.startswith("STEP_")}
 
 _HEADER = _struct.Struct("=6I")
 _OP = _struct.Struct("=HHiiI4I6Q")
@@ -166,79 +164,3 @@ def _without_zeros(values):
     while values and not values[-1]:
         values.pop()
     return values
-
-
-def receive(sock, timeout=-1, room=1):
-    """The next message on a control socket: (message or None at EOF, fds that came with it, pid of its sender)."""
-    message = ffi.new("struct plan_msg *")
-    fds = ffi.new("int[]", room)
-    count = ffi.new("int *", room)
-    pid = ffi.new("int *")
-    # Interrupted, it returns here, so that Python runs the handler of the signal.
-    while (size := lib.native_recv(sock, message, ffi.sizeof("struct plan_msg"), fds, count, pid, timeout)) == -errno.EINTR:
-        count[0] = room
-    if size < 0:
-        raise OSError(-size, posix.strerror(-size))
-    return (message if size else None), [fds[i] for i in range(count[0])], pid[0]
-
-
-def send_go(sock, number):
-    message = ffi.new("struct plan_msg *", {"type": lib.MSG_GO, "number": number})
-    return lib.native_send(sock, message, ffi.sizeof("struct plan_msg"), ffi.NULL, 0)
-
-
-_EXEC_OPS = {lib.OP_EXEC, lib.OP_EXEC_CHECK}
-_HINTS = {
-    (lib.OP_ROOT, lib.STEP_OPEN): "in a user namespace its root must be able to search every directory on the way",
-    (lib.OP_PIVOT, lib.STEP_PIVOT_ROOT): "the root file system of the host may be an initramfs: try --no-pivot",
-    (lib.OP_MOUNT, lib.STEP_ORDINARY_DIR): "must be mounted on ordinary directory",
-    (lib.OP_MOUNT, lib.STEP_INSIDE_PROC): "a symlink leads into /proc: choose another destination",
-    (lib.OP_BIND, lib.STEP_INSIDE_PROC): "only a procfs can be mounted on /proc, and nothing through a symlink into it",
-    (lib.OP_MOUNT, lib.STEP_FSOPEN): "/proc/filesystems has what this kernel knows",
-    (lib.OP_CHDIR, lib.STEP_CHDIR): "make the directory in the root file system or change cwd",
-}
-
-
-# The member of a mount that a step is about.
-_MOUNT_MEMBERS = {
-    "open_tree": ".source", "fsopen": ".type", "open_target": ".destination", "ordinary_dir": ".destination", "inside_proc": ".destination",
-}  # fmt: skip
-
-
-def mount_fault(subject, where, step, error):
-    """The text for a mount that failed with an errno; callers match `error mounting`."""
-    text = f"error during container init: error mounting {subject}: {where}{_MOUNT_MEMBERS.get(step, '')}: {step}: {words(error)}"
-    return f"{text} (create it on the host, or correct the path)" if (step, error) == ("open_tree", errno.ENOENT) else text
-
-
-def explain(note, message):
-    """The Error that an ERROR message of init stands for.
-
-    note: (opcode, where, subject) of the op. Callers match the words of a missing or forbidden executable (docker: 127
-    and 126) and `error mounting`.
-    """
-    opcode, where, subject = note
-    reason = words(message.value)
-    step = STEP_NAMES.get(message.step, "?")
-    detail = ffi.string(message.detail).decode("utf-8", "replace")
-    hint = _HINTS.get((opcode, message.step), "")
-    if detail[:6] == "idmap:":
-        from pyrun import idmap
-
-        detail = idmap.unsupported(int(detail[6:]))
-    if opcode in _EXEC_OPS:
-        if message.value == errno.ENOENT and "/" not in subject:
-            return Error(f'{where}: exec: "{subject}": executable file not found in $PATH')
-        if opcode == lib.OP_EXEC:
-            return Error(f"{where}: exec {subject}: {reason}")
-        return Error(f'{where}: exec: "{subject}": stat {subject}: {reason}' if message.value == errno.ENOENT
-                     else f'{where}: exec: "{subject}": {reason}')
-    if opcode in (lib.OP_CHDIR, lib.OP_CHDIR_CHECK):
-        text = f'{where}: chdir to cwd ("{subject}") set in config.json failed: {reason}'
-    elif opcode in (lib.OP_MOUNT, lib.OP_BIND):
-        text = mount_fault(subject, where, step, message.value)
-    else:
-        about = f" {subject}" if subject else ""
-        text = f"error during container init: {where or OP_NAMES[opcode].lower()}: {step}{about}: {reason}"
-    extra = [one for one in (detail, hint) if one]
-    return Error(f"{text} ({'; '.join(extra)})" if extra else text)

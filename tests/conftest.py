@@ -43,9 +43,16 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def subreaper():
-    """What the runtime leaves behind becomes a child of the tests: nothing can hide, and everything is reaped."""
+def usual_caller():
+    """Makes this process one that all runs of the tests have in common.
+
+    What the runtime leaves behind becomes a child of it: nothing can hide, and everything is reaped. No signal is ignored,
+    as SIGINT is where a shell has put the tests in the background.
+    """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ struct init {
     int root;                /* O_PATH fd of what is "/" for paths in the root, -1: not opened yet */
     int views[2];            /* what is mounted on /proc and on /sys, -1: nothing yet */
     int mask_file, mask_dir; /* mounts that later masks are clones of, -1: none yet */
+    int born_in_cgroup;      /* OP_CLONE has put this process where CGROUP_JOIN_BORN would */
     uint64_t setns_pending;  /* kinds (CLONE_NEW*) whose setns waits for SETNS_RETRY */
     int chdir_pending;       /* OP_CHDIR met EACCES */
     enum plan_step step;     /* of the failure, with its errno and what there is to add */

@@ -98,10 +98,12 @@ struct k_mount_attr {
 /* processes */
 #define K_CLONE_NEWTIME 0x80UL
 #define K_CLONE_PARENT 0x8000UL
+#define K_CLONE_INTO_CGROUP 0x200000000ULL
 
 struct k_clone_args {
-    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
+#define K_CLONE_ARGS_SIZE_1 64 /* without the last three: Linux 5.3 */
 
 #define K_CLOSE_RANGE_CLOEXEC 4
 #define K_KEYCTL_JOIN_SESSION_KEYRING 1

@@ -59,16 +59,33 @@ static long clone_old(unsigned long flags) {
     return syscall(SYS_clone, (flags & ~K_CLONE_NEWTIME) | SIGCHLD, 0, 0, 0, 0);
 }
 
+/* Born in its cgroup, a process need not be moved there, for which the kernel would stop all forks of the machine. Where
+ * that fails for whatever reason, OP_CGROUP_JOIN has its turn, and its own error. */
+static long clone_into(const struct plan_op *op, unsigned long flags) {
+    struct k_clone_args args = {.flags = flags | K_CLONE_INTO_CGROUP, .cgroup = (uint64_t)op_fd(op->fd)};
+    long pid = op->fd < 0 ? -1 : syscall(NR_CLONE3, &args, sizeof args);
+
+    self.born_in_cgroup = pid == 0;
+    return pid;
+}
+
+static long clone_plain(unsigned long flags) {
+    struct k_clone_args args = {.flags = flags};
+    long pid = syscall(NR_CLONE3, &args, K_CLONE_ARGS_SIZE_1);
+
+    return pid < 0 && unavailable(errno) ? clone_old(flags) : pid;
+}
+
 /* The child is the runtime's, not ours (CLONE_PARENT), and inherits the exit signal with that. */
 int op_clone(const struct plan_op *op) {
-    struct k_clone_args args = {.flags = op->n[0] | K_CLONE_PARENT};
+    const unsigned long flags = (unsigned long)op->n[0] | K_CLONE_PARENT;
     long pid;
 
     if ((op->n[0] & ~(uint64_t)(unsigned)NAMESPACES) != 0)
         return fail_errno(STEP_CLONE, EINVAL);
-    pid = syscall(NR_CLONE3, &args, sizeof args);
-    if (pid < 0 && unavailable(errno))
-        pid = clone_old((unsigned long)args.flags);
+    pid = clone_into(op, flags);
+    if (pid < 0)
+        pid = clone_plain(flags);
     if (pid < 0)
         return fail(STEP_CLONE);
     if (pid > 0)
@@ -82,6 +99,8 @@ int op_dumpable(const struct plan_op *op) {
 }
 
 int op_cgroup_join(const struct plan_op *op) {
+    if ((op->flags & CGROUP_JOIN_BORN) != 0 && self.born_in_cgroup)
+        return 0;
     return write(op_fd(op->fd), "0", 1) < 0 ? fail(STEP_WRITE) : 0;
 }
 

@@ -12,7 +12,7 @@ const struct op_type op_types[OP_COUNT] = {
     [OP_CLONE] = {.run = op_clone},
     [OP_BARRIER] = {.run = op_barrier},
     [OP_DUMPABLE] = {.run = op_dumpable},
-    [OP_CGROUP_JOIN] = {.run = op_cgroup_join, .fd = 1},
+    [OP_CGROUP_JOIN] = {.run = op_cgroup_join, .fd = 1, .flags = CGROUP_JOIN_BORN},
     [OP_UNSHARE] = {.run = op_unshare},
     [OP_TIMENS] = {.run = op_timens},
     [OP_SETID] = {.run = op_setid},

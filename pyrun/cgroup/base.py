@@ -188,11 +188,14 @@ class Cgroup:
         return [Hierarchy(mount, self.paths.get(mount.names[0], mount.point + mount.own)) for mount in self.mounts]
 
     def procs_files(self, init=0):
-        """The cgroup.procs files (list of str) that put whoever writes "0" to them all into the cgroup.
+        """The files (list of str) that put a process of one thread into the cgroup when it writes "0" to them all.
 
         init: pid of the container's init, for v2: where the cgroup can take no process any more, its cgroup is joined.
         """
-        return [path + "/cgroup.procs" for path in dict.fromkeys(self.paths.values())]
+        return [self._join_file(path) for path in dict.fromkeys(self.paths.values())]
+
+    def _join_file(self, path):
+        return path + "/cgroup.procs"
 
     def sub(self, arguments):
         """As procs_files(), for `exec --cgroup` (list of str: `path`, or on v1 `controller[,controller…]:path`). Raises Error.
@@ -207,7 +210,7 @@ class Cgroup:
                 raise Error(f"bad sub cgroup path: {path}")
             if not tree.exists(joined):
                 raise Error(f"error adding pid to cgroups: open {joined}/cgroup.procs: {words(errno.ENOENT)}")
-        return [path + "/cgroup.procs" for path in wanted.values()]
+        return [self._join_file(path) for path in wanted.values()]
 
     # --- freezing -----------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,18 @@ class V1(Cgroup):
                 return
             raise Error(f"{where}: cannot set device rules: {path}: {words(fault.errno)}") from None
 
+    # --- joining ------------------------------------------------------------------------------------------------------
+
+    def _join_file(self, path):
+        # A write to cgroup.procs stops all forks and exits of the machine, for which the kernel waits a grace period of RCU:
+        # milliseconds. A thread that moves itself alone (`tasks`) needs no such thing since 5.6, and init has but one.
+        return path + ("/tasks" if self._is_v1(path) else "/cgroup.procs")
+
+    def _is_v1(self, path):
+        """Whether a directory is in a hierarchy of v1; on a hybrid machine one is not."""
+        top = self.paths.get("")
+        return not top or not f"{path}/".startswith(f"{top}/")
+
     # --- freezing -----------------------------------------------------------------------------------------------------
 
     FREEZER, FROZEN, THAW = "freezer", "freezer.self_freezing", ("freezer.state", "THAWED")

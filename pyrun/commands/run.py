@@ -9,7 +9,7 @@ PR_SET_CHILD_SUBREAPER = 36
 def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach, keep, no_subreaper):
     """Returns the program's exit code, 128 + N if signal N ended it."""
     bundle, id = argv.bundle_and_id(bundle, id)
-    request = launch.Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring)
+    request = launch.Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach)
     if detach:
         launch.create(glob, request, waits=False)
         return 0

@@ -32,7 +32,7 @@ def machine(layout=HYBRID, rootless=False, **facts):
     paths = [f"{mount.point}/box" for mount in mounts]
     host = compile.Host(
         "/bundle",
-        [f"{path}/cgroup.procs" for path in paths],
+        [f"{path}/{'tasks' if mount.names[0] else 'cgroup.procs'}" for mount, path in zip(mounts, paths)],
         [Hierarchy(mount, path) for mount, path in zip(mounts, paths)],
         capabilities=(ALL_CAPABILITIES, ALL_CAPABILITIES),
         id="box",
@@ -98,7 +98,7 @@ def execute(config, process, mask, root_file=None, **facts):
 def hook(mask, inside, root_file=None):
     plan = Plan()
     entry = {"path": "/bin/hook", "args": ["hook", "", "two"]}
-    compile.hook(plan, entry, ["A=1"], mask, ["/sys/fs/cgroup/pids/box/cgroup.procs"], inside, root_file)
+    compile.hook(plan, entry, ["A=1"], mask, ["/sys/fs/cgroup/pids/box/tasks"], inside, root_file)
     return plan
 
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from pyrun import plan
+from pyrun import control, plan
 from pyrun._native import ffi, lib
 from pyrun.plan import Plan
 
@@ -29,7 +29,7 @@ def run(raw, seal=True):
     os.close(memory)
     os.close(pair[1])
     assert pid > 0, os.strerror(-pid)
-    message, _, _ = plan.receive(pair[0], 10_000)
+    message, _, _ = control.receive(pair[0], 10_000)
     os.close(pair[0])
     status = os.waitpid(pid, 0)[1]
     assert not os.WIFSIGNALED(status), SIGNALLED

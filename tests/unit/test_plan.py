@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from pyrun import faults
 from pyrun import plan as plans
 from pyrun._native import ffi, lib
 from pyrun.errors import Error
@@ -140,7 +141,7 @@ def test_what_start_needs_is_what_comes_after_the_wait():
 def explained(opcode, where, subject, step, error, detail=""):
     message = ffi.new("struct plan_msg *", {"type": lib.MSG_ERROR, "value": error, "step": step})
     message.detail = detail.encode()
-    return str(plans.explain((opcode, where, subject), message))
+    return str(faults.explain((opcode, where, subject), message))
 
 
 ARGS0 = "process.args[0]"
@@ -183,11 +184,11 @@ def test_an_error_of_init_in_words(given, wanted):
 
 
 def test_every_step_has_a_word_and_every_op_a_name():
-    assert set(plans.STEP_NAMES) == set(range(lib.STEP_COUNT + 1))
+    assert set(faults.STEP_NAMES) == set(range(lib.STEP_COUNT + 1))
     assert set(plans.OP_NAMES) == set(range(lib.OP_COUNT + 1))
 
 
 def test_a_detail_that_is_no_text_does_no_harm():
     message = ffi.new("struct plan_msg *", {"type": lib.MSG_ERROR, "value": errno.EIO, "step": 9999})
     ffi.buffer(message.detail)[:] = b"\xff" * ffi.sizeof(message.detail)
-    assert "input/output error" in str(plans.explain((lib.OP_MASK, "linux.maskedPaths[0]", "/x"), message))
+    assert "input/output error" in str(faults.explain((lib.OP_MASK, "linux.maskedPaths[0]", "/x"), message))

@@ -1,0 +1,72 @@
+"""What a failed op means to a person: init's ERROR message, in words that name the place in the config."""
+
+import errno
+
+from pyrun._native import ffi, lib
+from pyrun.errors import Error, words
+from pyrun.plan import OP_NAMES
+
+STEP_NAMES = {getattr(lib, name): name[5:].lower() for name in dir(lib) if name.startswith("STEP_")}
+_EXEC_OPS = {lib.OP_EXEC, lib.OP_EXEC_CHECK}
+_HINTS = {
+    (lib.OP_ROOT, lib.STEP_OPEN): "in a user namespace its root must be able to search every directory on the way",
+    (lib.OP_PIVOT, lib.STEP_PIVOT_ROOT): "the root file system of the host may be an initramfs: try --no-pivot",
+    (lib.OP_MOUNT, lib.STEP_ORDINARY_DIR): "must be mounted on ordinary directory",
+    (lib.OP_MOUNT, lib.STEP_INSIDE_PROC): "a symlink leads into /proc: choose another destination",
+    (lib.OP_BIND, lib.STEP_INSIDE_PROC): "only a procfs can be mounted on /proc, and nothing through a symlink into it",
+    (lib.OP_MOUNT, lib.STEP_FSOPEN): "/proc/filesystems has what this kernel knows",
+    (lib.OP_CHDIR, lib.STEP_CHDIR): "make the directory in the root file system or change cwd",
+}
+# The member of a mount that a step is about.
+_MOUNT_MEMBERS = {
+    "open_tree": ".source", "fsopen": ".type", "open_target": ".destination", "ordinary_dir": ".destination", "inside_proc": ".destination",
+}  # fmt: skip
+# statfs(2): file systems without idmapped mounts that are met, and those with versions that have none.
+_FILE_SYSTEMS = {
+    0x9FA0: "proc", 0x62656572: "sysfs", 0x1CD1: "devpts", 0x6969: "nfs", 0x65735546: "fuse", 0xFE534D42: "smb2", 0x01021997: "9p",
+    0x27E0EB: "cgroup", 0x63677270: "cgroup2", 0x01021994: "tmpfs", 0x794C7630: "overlay", 0xEF53: "ext4", 0x58465342: "xfs",
+    0x9123683E: "btrfs", 0x19800202: "mqueue",
+}  # fmt: skip
+
+
+def _not_idmapped(magic):
+    """Why a mount of a file system (its number in statfs(2)) could not be idmapped."""
+    name = _FILE_SYSTEMS.get(magic, f"file system {magic:#x}")
+    return f"idmap: {name} must support idmapped mounts: ext4, xfs and btrfs do since Linux 5.15, overlay since 5.19, tmpfs since 6.3"
+
+
+def mount_fault(subject, where, step, error):
+    """The text for a mount that failed with an errno; callers match `error mounting`."""
+    text = f"error during container init: error mounting {subject}: {where}{_MOUNT_MEMBERS.get(step, '')}: {step}: {words(error)}"
+    return f"{text} (create it on the host, or correct the path)" if (step, error) == ("open_tree", errno.ENOENT) else text
+
+
+def explain(note, message):
+    """The Error that an ERROR message of init stands for.
+
+    note: (opcode, where, subject) of the op. Callers match the words of a missing or forbidden executable (docker: 127
+    and 126) and `error mounting`.
+    """
+    opcode, where, subject = note
+    reason = words(message.value)
+    step = STEP_NAMES.get(message.step, "?")
+    detail = ffi.string(message.detail).decode("utf-8", "replace")
+    hint = _HINTS.get((opcode, message.step), "")
+    if detail[:6] == "idmap:":
+        detail = _not_idmapped(int(detail[6:]))
+    if opcode in _EXEC_OPS:
+        if message.value == errno.ENOENT and "/" not in subject:
+            return Error(f'{where}: exec: "{subject}": executable file not found in $PATH')
+        if opcode == lib.OP_EXEC:
+            return Error(f"{where}: exec {subject}: {reason}")
+        return Error(f'{where}: exec: "{subject}": stat {subject}: {reason}' if message.value == errno.ENOENT
+                     else f'{where}: exec: "{subject}": {reason}')
+    if opcode in (lib.OP_CHDIR, lib.OP_CHDIR_CHECK):
+        text = f'{where}: chdir to cwd ("{subject}") set in config.json failed: {reason}'
+    elif opcode in (lib.OP_MOUNT, lib.OP_BIND):
+        text = mount_fault(subject, where, step, message.value)
+    else:
+        about = f" {subject}" if subject else ""
+        text = f"error during container init: {where or OP_NAMES[opcode].lower()}: {step}{about}: {reason}"
+    extra = [one for one in (detail, hint) if one]
+    return Error(f"{text} ({'; '.join(extra)})" if extra else text)
