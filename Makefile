@@ -38,7 +38,7 @@ TEST_PACKAGES := iproute2 procps shellcheck util-linux runc golang-github-openco
 APT_GET       := DEBIAN_FRONTEND=noninteractive apt-get -q -y
 apt = dpkg -s $(1) >/dev/null 2>&1 || { $(APT_GET) update && $(APT_GET) install --no-install-recommends $(1); }
 
-.PHONY: run test lint format bench install needs test-needs
+.PHONY: run test lint format bench conformance install needs test-needs
 
 needs:
 	@$(call apt,$(PACKAGES))
@@ -72,6 +72,10 @@ format: test-needs
 # Times and memory beside runc and crun, as far as they are on PATH. RUNS=50 RUNTIMES="build/pyrun runc crun"
 bench: build
 	$(PYTHON) tests/bench/bench.py
+
+# The OCI's conformance suite (needs Go). RUNTIME=runc PROGRAMS="start kill"
+conformance: test-needs build
+	$(VENV)/bin/python tests/conformance/suite.py
 
 install: build
 	install -D -m 755 build/pyrun $(DESTDIR)$(PREFIX)/bin/pyrun

@@ -311,7 +311,8 @@ int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pi
     return (int)n;
 }
 
-/* A name in a directory, however long the directory's own path is. */
+/* A name in a directory, however long the directory's own path is; or, without a directory, an abstract one: @name (unix(7)).
+ * Returns the address's length. */
 static int socket_address(int dirfd, const char *name, struct sockaddr_un *address) {
     int size;
 
@@ -321,20 +322,26 @@ static int socket_address(int dirfd, const char *name, struct sockaddr_un *addre
         size = snprintf(address->sun_path, sizeof address->sun_path, "%s", name);
     else
         size = snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/%s", dirfd, name);
-    return size < (int)sizeof address->sun_path ? 0 : -ENAMETOOLONG;
+    if (size >= (int)sizeof address->sun_path)
+        return -ENAMETOOLONG;
+    if (dirfd == AT_FDCWD && name[0] == '@') {
+        address->sun_path[0] = 0;
+        return (int)offsetof(struct sockaddr_un, sun_path) + size;
+    }
+    return (int)sizeof *address;
 }
 
 static int named_socket(int dirfd, const char *name, int type, int (*attach)(int, const struct sockaddr *, socklen_t)) {
     struct sockaddr_un address;
-    int error = socket_address(dirfd, name, &address);
-    int sock;
+    int length = socket_address(dirfd, name, &address);
+    int sock, error;
 
-    if (error < 0)
-        return error;
+    if (length < 0)
+        return length;
     sock = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
     if (sock < 0)
         return -errno;
-    if (attach(sock, (const struct sockaddr *)&address, sizeof address) == 0)
+    if (attach(sock, (const struct sockaddr *)&address, (socklen_t)length) == 0)
         return sock;
     error = -errno;
     close(sock);
@@ -344,7 +351,7 @@ static int named_socket(int dirfd, const char *name, int type, int (*attach)(int
 int native_listen(int dirfd, const char *name, int type) {
     int sock = named_socket(dirfd, name, type, bind);
 
-    if (sock < 0 || listen(sock, 16) == 0)
+    if (sock < 0 || (type & SOCK_DGRAM) || listen(sock, 16) == 0)
         return sock;
     int error = -errno;
     close(sock);

@@ -20,7 +20,8 @@ int native_send(int sock, const void *data, size_t size, const int *fds, int cou
  * Returns the bytes received, 0 at EOF. */
 int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pid, int timeout);
 
-/* AF_UNIX sockets named relative to a directory fd, through /proc/self/fd, so that no path is too long (108 bytes). type: SOCK_STREAM … */
+/* AF_UNIX sockets named relative to a directory fd, through /proc/self/fd, so that no path is too long (108 bytes);
+ * with AT_FDCWD, @name is an abstract one. type: SOCK_STREAM … */
 int native_listen(int dirfd, const char *name, int type);
 int native_connect(int dirfd, const char *name, int type);
 

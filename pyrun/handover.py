@@ -37,15 +37,15 @@ def send_listener(container, config, number, pid):
                 posix.close(fd)
 
 
-def connect_unix(path):
-    """An fd connected to the AF_UNIX stream socket at this path of any length, or -errno."""
+def connect_unix(path, kind=1):
+    """An fd connected to the AF_UNIX socket at this path of any length, or -errno. kind: SOCK_STREAM, …."""
     directory, _, name = path.rpartition("/")
     try:
         fd = posix.open(directory or ("/" if path[:1] == "/" else "."), posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as error:
         return -(error.errno or errno.EIO)
     try:
-        return lib.native_connect(fd, name.encode("utf-8", "surrogateescape"), 1)
+        return lib.native_connect(fd, name.encode("utf-8", "surrogateescape"), kind)
     finally:
         posix.close(fd)
 

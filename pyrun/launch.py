@@ -3,7 +3,7 @@
 import _signal as signals
 import posix
 
-from pyrun import cgroup, compile, hooks, idmap, jsonio, seccomp, tty
+from pyrun import cgroup, compile, hooks, idmap, jsonio, notify, seccomp, tty
 from pyrun import config as configs
 from pyrun._native import lib
 from pyrun.control import Init, must, readable
@@ -57,6 +57,14 @@ def interruptible():
             signals.signal(number, interrupt)
 
 
+def uninterrupted():
+    """The container is on its way: a signal ends this command alone."""
+    for number in _INTERRUPTS:
+        if signals.getsignal(number) != signals.SIG_IGN:
+            signals.signal(number, signals.SIG_DFL)
+    signals.pthread_sigmask(signals.SIG_UNBLOCK, _INTERRUPTS)
+
+
 def create(glob, request, waits, before_start=None):
     """Makes a container. waits: it stops for `start`; otherwise the program runs when this returns.
 
@@ -76,13 +84,16 @@ def create(glob, request, waits, before_start=None):
     host.no_pivot = request.no_pivot
     host.new_keyring = not request.no_new_keyring
     pass_listen_fds(config)
+    notifies = bool(notify.host_socket() and config.get("process"))
+    if notifies:
+        notify.add_to_config(config, f"{glob.root}/{request.id}")
     compile.create(plan, config, host, filter, waits)
 
     interruptible()
     # From here on a signal is let in only where we wait and nothing is half done (_Creation.waiting), and no more at the end.
     mask = signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
     container = Container.make(glob.root, request.id, bundle, rootfs_path(config, bundle), config)
-    launch = _Creation(container, config, plan, host, request, group, before_start, mask)
+    launch = _Creation(container, config, plan, host, request, group, before_start, mask, notifies)
     try:
         launch.run(keep, waits)
     except BaseException:
@@ -94,7 +105,7 @@ def create(glob, request, waits, before_start=None):
 class _Creation:
     """The steps of create that leave something behind, and their undoing."""
 
-    def __init__(self, container, config, plan, host, request, group, before_start, mask):
+    def __init__(self, container, config, plan, host, request, group, before_start, mask, notifies):
         self.container = container
         self.config = config
         self.plan = plan
@@ -103,6 +114,7 @@ class _Creation:
         self.group = group
         self.before_start = before_start
         self.mask = mask
+        self.notifies = notifies
         self.init = Init(plan)
         self.init.before_message = lambda: self.waiting(readable, self.init.sock)
         self.console = None
@@ -120,6 +132,9 @@ class _Creation:
         group.create()
         group.apply((self.config.get("linux") or {}).get("resources") or {})
         self.console = tty.Console(self.request.console_socket)
+        if self.notifies:
+            notify.make_directory(container.directory)
+            container.notify = None if waits else notify.listen(container)
         if waits:
             self.opened["start"] = self._listen()
         self._open_sources()

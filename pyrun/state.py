@@ -56,6 +56,7 @@ class Container:
         self.id = data["id"]
         self.directory = f"{root}/{self.id}"
         self.lock_fd = -1
+        self.notify = None  # notify.Proxy, while this command listens to the container
 
     # --- the directory
 
@@ -131,12 +132,7 @@ class Container:
 
     def remove(self):
         """Removes the directory; what is missing already is no error."""
-        try:
-            for name in posix.listdir(self.directory):
-                _ignore_missing(posix.unlink, f"{self.directory}/{name}")
-        except FileNotFoundError:
-            return
-        _ignore_missing(posix.rmdir, self.directory)
+        _remove_tree(self.directory)
 
     def config(self):
         """The config the container was made of."""
@@ -279,8 +275,19 @@ def _make_directory(path):
         pass
 
 
-def _ignore_missing(function, path):
+def _remove_tree(directory):
     try:
-        function(path)
+        for name in posix.listdir(directory):
+            _remove_entry(f"{directory}/{name}")
+        posix.rmdir(directory)
     except FileNotFoundError:
         pass
+
+
+def _remove_entry(path):
+    try:
+        posix.unlink(path)
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError:
+        _remove_tree(path)

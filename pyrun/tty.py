@@ -66,6 +66,7 @@ class Foreground:
         self.pid = 0
         self.status = None
         self.master = -1
+        self.notify = None
 
     def take_signals(self):
         """Blocks all signals and keeps them for wait(): called before the program runs, so that none is missed."""
@@ -78,9 +79,13 @@ class Foreground:
         posix.set_blocking(master, False)
         self.master = master
 
-    def wait(self, pid, keep_size=False):
-        """Runs until the child has ended and its last output is written. Returns the exit code, or 128 + the signal."""
+    def wait(self, pid, keep_size=False, notify=None):
+        """Runs until the child has ended and its last output is written. Returns the exit code, or 128 + the signal.
+
+        notify: the notify.Proxy of the container; for the service manager we are its main process.
+        """
         self.pid = pid
+        self.notify = notify
         if self.master < 0:
             self._loop(None)
         else:
@@ -96,6 +101,9 @@ class Foreground:
     def _loop(self, relay):
         poll = select.poll()
         poll.register(self.signals, select.POLLIN)
+        notify_fd = self.notify.sock if self.notify else -1
+        if self.notify:
+            poll.register(notify_fd, select.POLLIN)
         self._reap()
         while self.status is None:
             if relay:
@@ -103,10 +111,21 @@ class Foreground:
             for fd, events in poll.poll():
                 if fd == self.signals:
                     self._on_signals(relay)
+                elif fd == notify_fd:
+                    self._on_notify(poll)
                 elif relay:
                     relay.on_event(fd, events)
+        if self.notify:
+            self.notify.drain(posix.getpid())
         if relay:
             relay.drain()
+
+    def _on_notify(self, poll):
+        fd = self.notify.sock
+        self.notify.on_event(posix.getpid())
+        if self.notify.sock < 0:
+            poll.unregister(fd)
+            self.notify = None
 
     def _on_signals(self, relay):
         while (number := lib.native_read_signal(self.signals)) > 0:

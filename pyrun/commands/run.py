@@ -11,7 +11,11 @@ def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fd
     bundle, id = argv.bundle_and_id(bundle, id)
     request = launch.Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach)
     if detach:
-        launch.create(glob, request, waits=False)
+        container, init, _, _ = launch.create(glob, request, waits=False)
+        if container.notify:
+            launch.uninterrupted()
+            container.unlock()
+            container.notify.wait(init.pid)
         return 0
     foreground = tty.Foreground()
     if not no_subreaper:
@@ -21,7 +25,7 @@ def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fd
     if console >= 0:
         foreground.adopt(console)
     container.unlock()
-    code = foreground.wait(init.pid, keep_size=bool(config["process"].get("consoleSize")))
+    code = foreground.wait(init.pid, keep_size=bool(config["process"].get("consoleSize")), notify=container.notify)
     if not keep:
         try:
             container.lock()

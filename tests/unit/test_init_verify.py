@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from pyrun import control, plan
+from pyrun import control
 from pyrun._native import ffi, lib
 from pyrun.plan import Plan
 
