@@ -351,7 +351,7 @@ static int named_socket(int dirfd, const char *name, int type, int (*attach)(int
 int native_listen(int dirfd, const char *name, int type) {
     int sock = named_socket(dirfd, name, type, bind);
 
-    if (sock < 0 || (type & SOCK_DGRAM) || listen(sock, 16) == 0)
+    if (sock < 0 || (type & 0xf) == SOCK_DGRAM || listen(sock, 16) == 0)
         return sock;
     int error = -errno;
     close(sock);

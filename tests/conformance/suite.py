@@ -1,0 +1,139 @@
+"""The OCI's conformance suite, runtime-tools' validation programs, against a runtime. `make conformance` runs it, as root.
+
+RUNTIME   name or path of the runtime; default: build/pyrun
+PROGRAMS  names of programs; default: all
+
+Prints one table: program, assertions, result, known reason. The exit status is 1 if a program fails that reasons.py does
+not explain. A run of all programs against build/pyrun is kept in specs/conformance.md.
+
+The suite knows cgroup v1 alone, so it runs in a mount namespace of its own, in which a hybrid machine's cgroup2 is
+unmounted.
+"""
+
+import os
+import pathlib
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(PROJECT / "tests"), str(PROJECT / "tests/conformance")]
+
+from harness import make_rootfs
+from reasons import REASONS
+from tap import PASSED, judge
+
+MODULE = "github.com/opencontainers/runtime-tools"
+VERSION = "v0.9.1-0.20251205004911-5e639034dcdc"
+PROGRAMS = PROJECT / "build/conformance" / VERSION
+KEPT = PROJECT / "specs/conformance.md"
+TIME_LIMIT = 60
+PRIVATE = "PYRUN_CONFORMANCE_PRIVATE"
+# What Go calls the machines that Python names otherwise.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def install():
+    """The programs of the pinned version, static, below build/."""
+    if (PROGRAMS / "runtimetest").exists():
+        return
+    go = shutil.which("go", path=f"{os.environ['PATH']}:/usr/local/go/bin") or sys.exit("conformance: Go is missing: install golang")
+    environ = os.environ | {"GOBIN": str(PROGRAMS), "CGO_ENABLED": "0"}
+    # runtimetest comes last: it says that all are there.
+    for package in ("validation/...", "cmd/runtimetest"):
+        subprocess.run([go, "install", f"{MODULE}/{package}@{VERSION}"], env=environ, check=True)
+
+
+def enter_private_view():
+    """Starts this program again where mounts are its own and cgroups are seen as v1."""
+    script = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$0" "$@"'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, sys.executable, __file__]
+    os.execvpe("unshare", command, os.environ | {PRIVATE: "1"})
+
+
+class Suite:
+    """The suite at work in a directory of its own."""
+
+    def __init__(self, directory, runtime):
+        self.directory, self.runtime = directory, runtime
+        self.root = directory / "state"
+        self.root.mkdir()
+        shutil.copy(PROGRAMS / "runtimetest", directory)
+        rootfs = make_rootfs(directory / "rootfs")
+        # One program runs it without having copied it there.
+        shutil.copy(PROGRAMS / "runtimetest", rootfs)
+        architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
+        subprocess.run(["tar", "-czf", directory / f"rootfs-{architecture}.tar.gz", "-C", rootfs, "."], check=True)
+        # The programs know a runtime's name alone; its containers shall be where we find those that they leave.
+        self.wrapper = directory / "runtime"
+        self.wrapper.write_text(f'#!/bin/sh\nexec {runtime} --root {self.root} "$@"\n')
+        self.wrapper.chmod(0o755)
+
+    def run(self, name):
+        """(number of assertions, result) of one program."""
+        output = self.directory / f"{name}.out"
+        environ = os.environ | {"RUNTIME": str(self.wrapper), "TMPDIR": str(self.directory)}
+        with open(output, "wb") as out:
+            program = subprocess.Popen(
+                [PROGRAMS / name], cwd=self.directory, env=environ, stdin=subprocess.DEVNULL, stdout=out,
+                stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+            try:
+                code = program.wait(TIME_LIMIT)
+            except subprocess.TimeoutExpired:
+                os.killpg(program.pid, signal.SIGKILL)
+                program.wait()
+                code = None
+        for left in self.root.iterdir():
+            if not left.name.startswith("."):
+                subprocess.run([self.wrapper, "delete", "--force", left.name], check=False, capture_output=True)
+        return judge(output.read_text(errors="replace"), code)
+
+
+def table(results, version):
+    """The results as text: {program: (assertions, result)}."""
+    passed = sum(result == PASSED for _, result in results.values())
+    silent = sum("YAML" in result for _, result in results.values())
+    lines = [
+        "# The OCI's conformance suite",
+        "",
+        f"{MODULE} {VERSION}, {version}, Linux {platform.release()}, cgroup v1. `make conformance` makes this page.",
+        "",
+        f"{passed} of {len(results)} programs pass; {silent} more pass by TAP's rules and tell a failure in YAML alone.",
+        "",
+        "| program | assertions | result | known reason |",
+        "|---|---|---|---|",
+    ]
+    for name, (count, result) in results.items():
+        lines.append(f"| {name} | {count} | {result} | {'' if result == PASSED else REASONS.get(name, '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    runtime = shutil.which(os.environ.get("RUNTIME") or PROJECT / "build/pyrun") or sys.exit("conformance: no such runtime")
+    runtime = os.path.abspath(runtime)
+    if os.geteuid():
+        sys.exit("conformance: needs root")
+    if PRIVATE not in os.environ:
+        install()
+        enter_private_view()
+    names = os.environ.get("PROGRAMS", "").split()
+    every = sorted(path.name for path in PROGRAMS.iterdir() if path.name not in ("runtimetest", "util"))
+    with tempfile.TemporaryDirectory(prefix="pyrun-conformance-") as directory:
+        suite = Suite(pathlib.Path(directory), runtime)
+        results = {name: suite.run(name) for name in names or every}
+    version = subprocess.check_output([runtime, "--version"], text=True).splitlines()[0]
+    text = table(results, version)
+    print(text, end="")
+    if not names and runtime == str(PROJECT / "build/pyrun"):
+        KEPT.write_text(text)
+    unexplained = [name for name, (_, result) in results.items() if result != PASSED and name not in REASONS]
+    if unexplained:
+        sys.exit(f"conformance: without a known reason: {' '.join(unexplained)}")
+
+
+if __name__ == "__main__":
+    main()
