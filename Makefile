@@ -4,7 +4,7 @@ PYTHON ?= /usr/bin/python3
 VENV   := .venv
 BUILD  := $(VENV)/bin/python csrc/build.py
 
-.PHONY: all ext build venv clean
+.PHONY: all ext build venv dist clean
 
 all: build
 
@@ -23,6 +23,10 @@ ext: venv
 build: venv
 	$(BUILD) binary
 
+# dist/pyrun-VERSION-linux-ARCH.tar.gz and its checksum.
+dist: build
+	$(VENV)/bin/python csrc/package.py
+
 clean:
 	rm -rf build dist pyrun/_argv_table.py pyrun/_checks.py pyrun/_build_info.py pyrun/*.so *.egg-info
 	rm -rf bundles/*/rootfs
@@ -34,7 +38,7 @@ DESTDIR ?=
 
 # Debian packages. `needs` installs those that are missing; where none is, it does nothing and needs no root.
 PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static
-TEST_PACKAGES := iproute2 procps shellcheck util-linux runc golang-github-opencontainers-specs-dev
+TEST_PACKAGES := debootstrap iproute2 procps shellcheck util-linux runc golang-github-opencontainers-specs-dev
 APT_GET       := DEBIAN_FRONTEND=noninteractive apt-get -q -y
 apt = dpkg -s $(1) >/dev/null 2>&1 || { $(APT_GET) update && $(APT_GET) install --no-install-recommends $(1); }
 

@@ -7,9 +7,11 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <linux/netlink.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -364,6 +366,31 @@ int native_connect(int dirfd, const char *name, int type) {
 }
 
 /* --- system calls -------------------------------------------------------------------------------------------------- */
+
+/* A socket stays in the network namespace it was made in. The caller is back in its own before this returns, or ends. */
+static int netlink_in(int netns, int own) {
+    int sock;
+
+    if (setns(netns, CLONE_NEWNET) < 0)
+        return -errno;
+    sock = result(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    if (setns(own, CLONE_NEWNET) < 0)
+        abort();
+    return sock;
+}
+
+int native_netlink(int netns) {
+    int own, sock;
+
+    if (netns < 0)
+        return result(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (own < 0)
+        return -errno;
+    sock = netlink_in(netns, own);
+    close(own);
+    return sock;
+}
 
 int native_pidfd_getfd(int pidfd, int fd) {
     return result(syscall(NR_PIDFD_GETFD, pidfd, fd, 0));

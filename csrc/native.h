@@ -25,6 +25,9 @@ int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pi
 int native_listen(int dirfd, const char *name, int type);
 int native_connect(int dirfd, const char *name, int type);
 
+/* A NETLINK_ROUTE socket of a network namespace (an fd of it), -1 for the caller's. */
+int native_netlink(int netns);
+
 int native_pidfd_getfd(int pidfd, int fd);
 int native_open_tree(int dirfd, const char *path, unsigned flags);
 

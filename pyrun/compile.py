@@ -10,7 +10,7 @@ from pyrun import devices, glob, mounts, namespaces, rules
 from pyrun._native import lib
 from pyrun.mounts import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, PROPAGATION_WORDS
 from pyrun.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWTIME, CLONE_NEWUSER, Namespaces
-from pyrun.process import Program, emit_affinity, emit_identity, emit_oom_score, emit_rlimits, emit_setup, own_capabilities
+from pyrun.process import Program, emit_affinity, emit_identity, emit_oom_score, emit_rlimits, emit_setup, own_capabilities, selinux_enabled
 
 # The barriers of a plan, in order. init stops at each until the runtime answers with the same number.
 BARRIER_IDS = 1  # the new user namespace waits for its id maps
@@ -45,8 +45,10 @@ class Host:
         self.binds_devices = False
         self.is_file = mounts.is_file
         self.in_user_namespace = glob.in_user_namespace
+        self.selinux = selinux_enabled
+        self.mount_label = ""
 
-    def learn(self, spaces):
+    def learn(self, linux, spaces):
         self.user_namespace = spaces.has("user")
         self.new_cgroup_namespace = bool(spaces.new & CLONE_NEWCGROUP)
         # user_namespaces(7): setgroups is denied before a caller without CAP_SETGID may write gid_map.
@@ -55,6 +57,16 @@ class Host:
         self.opens_sources = self.user_namespace and not self.rootless
         # mknod(2) of a device is refused in every user namespace but the first; rootless podman calls from one of its own.
         self.binds_devices = self.user_namespace or self.in_user_namespace()
+        if linux.get("mountLabel"):
+            self._learn_label(linux["mountLabel"])
+
+    def _learn_label(self, label):
+        if self.selinux():
+            self.mount_label = label
+            return
+        from pyrun import log
+
+        log.warning(f"config.json: linux.mountLabel: {label} is not set: SELinux is not enabled on this host")
 
 
 def create(plan, config, host, seccomp, waits):
@@ -65,7 +77,7 @@ def create(plan, config, host, seccomp, waits):
     linux = config.get("linux") or {}
     process = config.get("process")
     spaces = Namespaces(config)
-    host.learn(spaces)
+    host.learn(linux, spaces)
 
     emit_first_stage(plan, spaces, process, host)
     emit_new_namespaces(plan, config, linux, spaces, host)
@@ -123,10 +135,11 @@ def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
     program.emit_exec(plan, host.keep)
 
 
-def hook(plan, entry, env, pidfd_mask, cgroup_files, inside, root_file=None):
+def hook(plan, entry, env, home_of, pidfd_mask, cgroup_files, inside, rootfs, root_file=None):
     """The plan of a hook that runs in the container's namespaces (createContainer, startContainer).
 
-    inside: its path is one of the container (startContainer), so the program's own set-up is done already.
+    inside: its path is one of the container (startContainer), so the program's own set-up is done already; otherwise it starts
+    in rootfs (path on the host). home_of: the user id whose HOME is added to the environment, None where nothing is.
     """
     root = plan.file(root_file, posix.O_PATH, "root") if root_file and inside else -1
     if pidfd_mask:
@@ -138,6 +151,10 @@ def hook(plan, entry, env, pidfd_mask, cgroup_files, inside, root_file=None):
     plan.add(lib.OP_SETSID)
     if root >= 0:
         plan.add(lib.OP_CHROOT, "root", root_file, fd=root)
+    if not inside:
+        plan.add(lib.OP_CHDIR, "root.path", rootfs, s=(rootfs,))
+    if home_of is not None:
+        plan.add(lib.OP_HOME, "hook", "HOME", n=(home_of,))
     args = entry.get("args") or [entry["path"]]
     plan.add(lib.OP_UMASK, n=(0o022,))
     plan.add(
@@ -236,6 +253,10 @@ def emit_root(plan, config, linux, spaces, host):
         mounts.emit(plan, mount, host)
     if not own_dev:
         devices.emit(plan, config, host)
+    cwd = (config.get("process") or {}).get("cwd") or "/"
+    if cwd != "/":
+        # A missing one is made, as callers are used to (Kubernetes' workingDir).
+        plan.add(lib.OP_MKDIR, "process.cwd", cwd, flags=lib.MKDIR_TRY, s=(cwd,), n=(0o755,))
     host.read_only_later = read_only_later
 
 

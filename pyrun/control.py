@@ -4,6 +4,7 @@ import errno
 import posix
 import select
 
+from pyrun import log
 from pyrun._native import ffi, lib
 from pyrun.errors import Error, words
 from pyrun.faults import explain
@@ -37,6 +38,8 @@ class Init:
             files = self.plan.open_files(**given)
             fds = [*keep, pair[1], memory, *files]
             self.first = must(lib.native_spawn(list(stdio), fds, len(fds), len(keep)), "starting init")
+            # The debug messages have the words of runc's log, for whoever follows a start there.
+            log.debug(f"nsexec container setup: init is started, by process {self.first}")
         finally:
             self.plan.close_files(files)
             posix.close(pair[1])
@@ -55,10 +58,12 @@ class Init:
             message, fds, pid = receive(self.sock)
             if message is None:
                 self._end_of_messages()
+                log.debug("init: closing the pipe to signal completion")
                 return
             kind = message.type
             if kind == lib.MSG_CHILD:
                 self.pid = pid
+                log.debug(f"child process in init(): its pid is {pid}")
                 self._reap_first()
                 if child:
                     child()

@@ -44,14 +44,20 @@ def run_all(config, kind, container, status):
 
 
 class Target:
-    """Where hooks inside a container run: its pid, the mask of its namespaces, its cgroup.procs files."""
+    """Where hooks inside a container run: its pid, the mask of its namespaces, its cgroup.procs files.
 
-    def __init__(self, pid, mask, cgroup_files, pivoted, env=()):
+    env, uid: of the container's process, whose environment, HOME included, a hook in its root has that names none of its own.
+    rootfs: its path on the host, where hooks begin that run before the pivot.
+    """
+
+    def __init__(self, pid, mask, cgroup_files, pivoted, env=(), uid=0, rootfs="/"):
         self.pid = pid
         self.mask = mask
         self.cgroup_files = cgroup_files
         self.pivoted = pivoted
         self.env = env
+        self.uid = uid
+        self.rootfs = rootfs
 
 
 def _run_one(hook, state, inside):
@@ -59,7 +65,7 @@ def _run_one(hook, state, inside):
     stdin, feed = posix.pipe2(posix.O_CLOEXEC)
     output, stdout = posix.pipe2(posix.O_CLOEXEC)
     try:
-        pid = _spawn_inside(hook, inside, stdin, stdout) if inside else _spawn(hook, stdin, stdout)
+        pid = _spawn_inside(hook, inside, stdin, stdout) if inside else _spawn(hook, stdin, stdout, state["bundle"])
     except BaseException:
         posix.close(feed)
         posix.close(output)
@@ -79,19 +85,27 @@ def _run_one(hook, state, inside):
         raise Error(f"{hook['path']} failed: {how}{', output: ' + said if said else ''}")
 
 
-def _spawn(hook, stdin, stdout):
-    """posix_spawn does not fork Python: the hook's first own instruction is its exec."""
+def _spawn(hook, stdin, stdout, bundle):
+    """posix_spawn does not fork Python: the hook's first own instruction is its exec. It starts in the bundle, while that is there,
+    and without an `env` in our own environment.
+    """
     actions = [(posix.POSIX_SPAWN_DUP2, fd, target) for fd, target in ((stdin, 0), (stdout, 1), (stdout, 2))]
-    env = {}
-    for entry in hook.get("env") or ():
-        name, _, value = entry.partition("=")
-        env[name] = value
+    given = hook.get("env")
+    env = posix.environ if given is None else dict(entry.partition("=")[::2] for entry in given)
+    here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
+    try:
+        posix.chdir(bundle)
+    except OSError:  # gone, before poststop
+        pass
     try:
         return posix.posix_spawn(
             hook["path"], hook.get("args") or [hook["path"]], env, file_actions=actions, setsigmask=(), setsigdef=_DEFAULTS
         )
     except OSError as error:
         raise Error(f"exec {hook['path']}: {words(error.errno)}") from None
+    finally:
+        posix.fchdir(here)
+        posix.close(here)
 
 
 # Signals a hook starts with in their default state: all that can be set.
@@ -100,9 +114,13 @@ _DEFAULTS = tuple(number for number in range(1, 32) if number not in (9, 19))
 
 def _spawn_inside(hook, inside, stdin, stdout):
     plan = Plan()
-    env = hook.get("env") or list(inside.env)
+    env, home_of = hook.get("env"), None
+    if env is None:
+        env = list(inside.env)
+        if inside.pivoted and not any(entry.startswith("HOME=") for entry in env):
+            home_of = inside.uid
     root = None if inside.mask & CLONE_NEWNS else f"/proc/{inside.pid}/root"
-    compile.hook(plan, hook, env, inside.mask, inside.cgroup_files, inside.pivoted, root)
+    compile.hook(plan, hook, env, home_of, inside.mask, inside.cgroup_files, inside.pivoted, inside.rootfs, root)
     init = control.Init(plan)
     pidfd = posix.pidfd_open(inside.pid)
     try:

@@ -78,6 +78,7 @@ def create(glob, request, waits, before_start=None):
     tty.check(config.get("process") or {}, request.console_socket, request.detached)
     keep = preserved_fds(request.preserve_fds)
     group = cgroup.open(config, request.id, glob)
+    shares = open_shares(config, request.id)
     filter = compile_seccomp(glob, config)
     plan = Plan()
     host = compile.Host(bundle, group.procs_files(), group.hierarchies(), keep=len(keep), id=request.id)
@@ -93,7 +94,7 @@ def create(glob, request, waits, before_start=None):
     # From here on a signal is let in only where we wait and nothing is half done (_Creation.waiting), and no more at the end.
     mask = signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
     container = Container.make(glob.root, request.id, bundle, rootfs_path(config, bundle), config)
-    launch = _Creation(container, config, plan, host, request, group, before_start, mask, notifies)
+    launch = _Creation(container, config, plan, host, request, group, shares, before_start, mask, notifies)
     try:
         launch.run(keep, waits)
     except BaseException:
@@ -105,13 +106,14 @@ def create(glob, request, waits, before_start=None):
 class _Creation:
     """The steps of create that leave something behind, and their undoing."""
 
-    def __init__(self, container, config, plan, host, request, group, before_start, mask, notifies):
+    def __init__(self, container, config, plan, host, request, group, shares, before_start, mask, notifies):
         self.container = container
         self.config = config
         self.plan = plan
         self.host = host
         self.request = request
         self.group = group
+        self.shares = shares
         self.before_start = before_start
         self.mask = mask
         self.notifies = notifies
@@ -126,11 +128,14 @@ class _Creation:
         container, group = self.container, self.group
         # The cgroup's name is on disk before the cgroup is made: `delete --force` finds it after a kill at any instant.
         container.data["cgroup"] = group.to_state()
+        container.data["rdt"] = self.shares.own if self.shares else []
         container.data["mask"] = Namespaces(self.config).mask
         container.save()
         save_config(container, self.config)
         group.create()
         group.apply((self.config.get("linux") or {}).get("resources") or {})
+        if self.shares:
+            self.shares.create()
         self.console = tty.Console(self.request.console_socket)
         if self.notifies:
             notify.make_directory(container.directory)
@@ -202,6 +207,9 @@ class _Creation:
         # On disk before anything that can block.
         self.container.set_process(self.init.pid)
         self.container.save()
+        if self.shares:
+            self.shares.add(self.init.pid)
+        move_net_devices(self.config, self.init.pid)
 
     def _barrier(self, number):
         if number == compile.BARRIER_IDS:
@@ -211,6 +219,7 @@ class _Creation:
             self.waiting(self._run_create_hooks)
         elif number == compile.BARRIER_START:
             self._ready()
+            self.hooks_ran = True
             self.waiting(run_start_hooks, self.container, self.config)
             if self.before_start:
                 self.before_start()
@@ -221,7 +230,10 @@ class _Creation:
         container, config = self.container, self.config
         for kind in ("prestart", "createRuntime"):
             hooks.run(config, kind, container, "created")
-        target = hooks.Target(self.init.pid, container.data["mask"], self.host.cgroup_files, pivoted=False)
+        target = hooks.Target(
+            self.init.pid, container.data["mask"], self.host.cgroup_files, pivoted=False,
+            env=(config.get("process") or {}).get("env") or (), rootfs=container.data["rootfs"],
+        )  # fmt: skip
         hooks.run(config, "createContainer", container, "created", inside=target)
 
     def _notify(self, number):
@@ -257,6 +269,23 @@ def compile_seccomp(glob, config):
     if not profile or not config.get("process"):
         return None
     return seccomp.compile_profile(profile, f"{glob.root}/.seccomp")
+
+
+def open_shares(config, id):
+    """The container's directories in resctrl (rdt.Group), None where the config has no intelRdt."""
+    if "intelRdt" not in (config.get("linux") or {}):
+        return None
+    from pyrun import rdt
+
+    return rdt.open_group(config, id)
+
+
+def move_net_devices(config, pid):
+    devices = (config.get("linux") or {}).get("netDevices")
+    if devices:
+        from pyrun import netdevices
+
+        netdevices.move(devices, pid)
 
 
 def save_config(container, config):

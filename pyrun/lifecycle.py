@@ -21,6 +21,10 @@ def destroy(container, config):
             group.delete()
         except (OSError, Error) as error:
             log.warning(f"cgroup of {container.id} is left: {error}")
+    if container.data.get("rdt"):
+        from pyrun import rdt
+
+        rdt.delete(container.data["rdt"])
     container.remove()
     # The state is that of a container that is gone, so it is made up, not looked up.
     hooks.run_all(config, "poststop", container, "stopped")
@@ -34,7 +38,8 @@ def run_start_hooks(container, config):
     process = config.get("process") or {}
     env = process.get("env") or ()
     files = group.procs_files() if group else ()
-    target = hooks.Target(container.data["pid"], container.data["mask"], files, pivoted=True, env=env)
+    uid = (process.get("user") or {}).get("uid") or 0
+    target = hooks.Target(container.data["pid"], container.data["mask"], files, pivoted=True, env=env, uid=uid)
     hooks.run(config, "startContainer", container, "created", inside=target)
 
 

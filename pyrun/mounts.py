@@ -175,6 +175,8 @@ def parse(config):
 
 # /proc and /sys must be real directories (CVE-2019-19921), and these kinds of mounts only belong there.
 ORDINARY_TYPES = frozenset(("proc", "sysfs"))
+# The kernel labels these by rules of its own, and refuses a context for them.
+UNLABELLED_TYPES = frozenset(("proc", "sysfs", "mqueue"))
 # lxcfs and the like replace single files of /proc; anything else below it would shadow the kernel's.
 PROC_FILES = frozenset(
     "/proc/" + name
@@ -205,10 +207,10 @@ def emit(plan, mount, host):
             lib.OP_SETATTR, mount.where, mount.destination, s=(mount.destination,), n=(mount.point.set, mount.point.clear, mount.propagation)
         )
     else:
-        _emit_file_system(plan, mount)
+        _emit_file_system(plan, mount, host)
 
 
-def _emit_file_system(plan, mount):
+def _emit_file_system(plan, mount, host):
     if not mount.type:
         raise ConfigError(f"{mount.where}.type", 'a mount needs a type, or "bind" among its options')
     flags = 0
@@ -223,6 +225,8 @@ def _emit_file_system(plan, mount):
             flags |= lib.MOUNT_TARGET_MODE
         if mount.copy_up:
             flags |= lib.MOUNT_TMPCOPYUP
+    if host.mount_label and mount.type not in UNLABELLED_TYPES:
+        data.append(f"context={host.mount_label}")
     keys = [f"source={mount.source or mount.type}", *mount.super_keys, *data]
     plan.add(
         lib.OP_MOUNT,

@@ -2,7 +2,7 @@
 
 import _struct
 
-from pyrun import rules
+from pyrun import log, rules
 from pyrun._native import ffi, lib
 from pyrun.errors import ConfigError, Error
 
@@ -84,21 +84,15 @@ def _mask(sets, name, grantable, reason=""):
         number = CAPABILITIES.get(word.upper())
         where = f"config.json: process.capabilities.{name}[{index}]"
         if number is None:
-            _warn(f"{where}: unknown capability {word} is ignored")
+            log.warning(f"{where}: unknown capability {word} is ignored")
         elif not grantable >> number & 1:
             if name == "ambient":
-                _warn(f"{where}: can't raise ambient capability {word}: {reason or 'operation not permitted'}")
+                log.warning(f"{where}: can't raise ambient capability {word}: {reason or 'operation not permitted'}")
             else:
-                _warn(f"{where}: {word} cannot be granted and is ignored{f': {reason}' if reason else ''}")
+                log.warning(f"{where}: {word} cannot be granted and is ignored{f': {reason}' if reason else ''}")
         else:
             mask |= 1 << number
     return mask
-
-
-def _warn(text):
-    from pyrun import log
-
-    log.warning(text)
 
 
 def environment(process):
@@ -145,6 +139,7 @@ def emit_setup(plan, process, linux):
 def emit_affinity(plan, cpus, where):
     """cpus: a list like `0-3,7`."""
     mask = sum(1 << cpu for cpu in rules.id_list(cpus, rules.CPUS))
+    log.debug(f"nsexec: {where}: affinity: {mask:#x}")
     size = (mask.bit_length() + 63) // 64 * 8
     plan.add(lib.OP_AFFINITY, where, cpus, size=size, s=(plan.blob(mask.to_bytes(size, "little")),))
 
@@ -256,9 +251,13 @@ def _emit_labels(plan, process):
         )
     label = process.get("selinuxLabel")
     if label:
-        if not _read("/sys/fs/selinux/enforce"):
+        if not selinux_enabled():
             raise ConfigError("process.selinuxLabel", f'"{label}" cannot be set: SELinux is not enabled on this host')
         plan.add(lib.OP_PROC_WRITE, "process.selinuxLabel", label, s=("self/attr/exec", label))
+
+
+def selinux_enabled():
+    return bool(_read("/sys/fs/selinux/enforce"))
 
 
 def _read(path):

@@ -259,8 +259,11 @@ def time_offsets(config, linux, namespaces):
 
 def sysctls(config, linux, namespaces):
     """/proc/sys is namespaced in parts only: the others would change the host."""
-    for key in linux.get("sysctl") or ():
-        fault = _sysctl(sysctl_path(key), namespaces)
+    for key, value in (linux.get("sysctl") or {}).items():
+        path = sysctl_path(key)
+        fault = _sysctl(path, namespaces)
+        if path == "kernel/domainname" and config.get("domainname") not in (None, "", value):
+            fault = 'conflicts with the OCI "domainname" field: keep one of them'
         if fault:
             yield path_of(("linux", "sysctl", key)), f"sysctl {show(key)} {fault}"
 

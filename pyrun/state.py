@@ -48,7 +48,7 @@ class Gone(Error):
 
 class Container:
     """One container. `data` is state.json: id, bundle, rootfs, created, annotations, pid, startTime, bootId, creating,
-    cgroup (cgroup.Cgroup.to_state), mask (CLONE_NEW* of its namespaces), notes (of the ops after `start`)."""
+    cgroup (cgroup.Cgroup.to_state), rdt (paths in resctrl that go with it), mask (CLONE_NEW* of its namespaces), notes (of the ops after `start`)."""
 
     def __init__(self, root, data):
         self.root = root

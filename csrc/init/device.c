@@ -48,6 +48,9 @@ static int bind_node(const struct plan_op *op) {
 
     if (tree < 0 && !old)
         return fail(STEP_OPEN_SOURCE);
+    /* Nothing is executed from a device; only the new calls can set this on a mount before it is seen. */
+    if (!old && tree_setattr(tree, K_ATTR_NOSUID | K_ATTR_NOEXEC, 0, 0) < 0 && !unavailable(errno))
+        return fail(STEP_MOUNT_SETATTR);
     target = path_target(op_text(op, 0), S_IFREG, 0644, NULL);
     if (target < 0)
         return fail(STEP_OPEN_TARGET);
@@ -82,10 +85,10 @@ int op_mkdir(const struct plan_op *op) {
     int fd = path_target(op_text(op, 0), S_IFDIR, (mode_t)op->n[0] & 07777, NULL);
 
     if (fd < 0)
-        return fail(STEP_MKDIR);
+        return (op->flags & MKDIR_TRY) != 0 ? 0 : fail(STEP_MKDIR);
     if (fstat(fd, &st) < 0)
         return fail(STEP_STAT);
-    if (!S_ISDIR(st.st_mode))
+    if (!S_ISDIR(st.st_mode) && (op->flags & MKDIR_TRY) == 0)
         return fail_errno(STEP_MKDIR, ENOTDIR);
     close(fd);
     return 0;

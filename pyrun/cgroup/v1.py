@@ -13,9 +13,12 @@ class V1(Cgroup):
         if not fresh and path == self.paths.get("freezer") and self.frozen():
             raise Error("container's cgroup unexpectedly frozen")
         if path == self.paths.get("cpuset"):
-            # Those that are asked for come with the limits: the parent's might be refused where it is exclusive.
+            # Those that are asked for come with the limits: the parent's might be refused where it is exclusive. But the
+            # parent must have them, and one that was there before us may be empty still.
             cpu = self.resources.get("cpu") or {}
-            inherit_cpuset(path, [f"cpuset.{name}" for name in ("cpus", "mems") if not cpu.get(name)], fresh)
+            for name in ("cpus", "mems"):
+                asked = bool(cpu.get(name))
+                inherit_cpuset(tree.parent(path) if asked else path, [f"cpuset.{name}"], fresh and not asked)
         return fresh
 
     # --- limits -------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import posix
 
-from pyrun import compile, handover, seccomp, state
+from pyrun import compile, handover, log, seccomp, state
 from pyrun import config as configs
 from pyrun import tty as terminals
 from pyrun._native import lib
@@ -136,6 +136,7 @@ def execute(glob, container, config, process, files, cgroup_paths):
         if not container.alive():
             raise Error("cannot exec in a stopped container")
         init.spawn(keep=keep, container=pidfd)
+        log.debug("setns_init: about to exec the process")
         init.drive_program(console=console.receive, notify=lambda number: handover.send_listener(container, config, number, init.pid))
         if files.pid_file:
             handover.write_pid_file(files.pid_file, init.pid)

@@ -3,15 +3,14 @@
 import posix
 
 from pyrun import config as configs
-from pyrun import jsonio, log, state
-from pyrun.errors import ConfigError, Error, words
+from pyrun import jsonio, log, rdt, state
+from pyrun.errors import ConfigError, Error
 from pyrun.state import CONFIG
 
 UNITS = {"": 1, "b": 1} | {letter: 1024**power for power, letter in enumerate("kmgtp", 1)}
 # The entries of these lists are known by these members; an entry with the same ones takes the place of the old.
 LIST_KEYS = {"hugepageLimits": ("pageSize",), "priorities": ("name",)}
 DEVICE = ("major", "minor")
-RESCTRL = "/sys/fs/resctrl"
 
 
 def update(glob, *, id, resources, l3_cache_schema, mem_bw_schema, **options):
@@ -34,13 +33,12 @@ def update(glob, *, id, resources, l3_cache_schema, mem_bw_schema, **options):
         raise Error("container not running")
     config = container.config()
     linux = config.setdefault("linux", {})
-    rdt = rdt_schemata(linux, l3_cache_schema, mem_bw_schema)
+    schemes = rdt_schemes(linux, l3_cache_schema, mem_bw_schema)
     old = without_swap(linux.get("resources") or {}, named.get("memory") or {})
     apply(container, with_bound_ones(named, old), old, resources or "update")
     linux["resources"] = merge(old, named)
-    if rdt:
-        write_schemata(linux["intelRdt"].get("closID") or id, rdt)
-        linux["intelRdt"].update(rdt)
+    if schemes:
+        change_schemata(linux["intelRdt"], id, schemes)
     jsonio.write_atomic(f"{container.directory}/{CONFIG}", config)
     return 0
 
@@ -189,28 +187,23 @@ def merge(old, named):
 # --- Intel RDT --------------------------------------------------------------------------------------------------------
 
 
-def rdt_schemata(linux, l3, bandwidth):
+def rdt_schemes(linux, l3, bandwidth):
     """What the two options change of linux.intelRdt (dict). Raises Error where the machine or the container has none."""
-    if l3 and not _exists(f"{RESCTRL}/info/L3"):
+    root = rdt.mount_point() if l3 or bandwidth else None
+    if l3 and not _exists(f"{root}/info/L3"):
         raise Error("Intel RDT/CAT: l3 cache schema is not enabled")
-    if bandwidth and not _exists(f"{RESCTRL}/info/MB"):
+    if bandwidth and not _exists(f"{root}/info/MB"):
         raise Error("Intel RDT/MBA: memory bandwidth schema is not enabled")
-    named = {key: value for key, value in (("l3CacheSchema", l3), ("memBwSchema", bandwidth)) if value}
+    named = {key: value for key, value in zip(rdt.LINES, (l3, bandwidth)) if value}
     if named and not linux.get("intelRdt"):
         raise Error("updating a non-existent Intel RDT configuration is not supported")
     return named
 
 
-def write_schemata(name, schemata):
-    file = f"{RESCTRL}/{name}/schemata"
-    try:
-        fd = posix.open(file, posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, "".join(f"{line}\n" for line in schemata.values()).encode())
-        finally:
-            posix.close(fd)
-    except OSError as fault:
-        raise Error(f"intelRdt: write {file}: {words(fault.errno)}") from None
+def change_schemata(entry, id, schemes):
+    """Writes the new lines of a container's class and keeps them in its linux.intelRdt (entry)."""
+    rdt.write_schemata(rdt.Group(entry, id, rdt.mount_point()).path, list(schemes.values()))
+    entry.update(schemes)
 
 
 def _exists(path):

@@ -1,6 +1,6 @@
 """Why programs of the suite fail against pyrun: the machine, a fault of the program, or an older specification."""
 
-_KERNEL_MEMORY = "kernel: memory.kmem.limit_in_bytes is gone since Linux 6.1; the specification advises against the field"
+_KERNEL_MEMORY = "kernel: takes a value for memory.kmem.limit_in_bytes and ignores it; the specification calls the field not recommended"
 _PIDS = "program: compares two pointers (LinuxPids.Limit became *int64) instead of the limits, so it is never equal"
 _LEAF_WEIGHT = "machine: blkio.leaf_weight belonged to the CFQ scheduler, which Linux 5.0 took out"
 
@@ -19,7 +19,7 @@ REASONS = {
     "linux_cgroups_relative_pids": _PIDS,
     "linux_process_apparmor_profile": "machine: no AppArmor, and a profile that cannot be enforced is an error",
     "pidfile": "program: its container runs `true`, which has ended when it is killed; killing a stopped container must be an error",
-    "poststart_fail": "specification: since 1.0.2 a failed poststart hook is an error and the container is stopped (runtime.md, lifecycle)",
+    "poststart_fail": "specification: since 1.3 a failed poststart hook is an error and the container is stopped (runtime.md, lifecycle)",
     "prestart": "specification: prestart hooks are called during create (config.md, POSIX-platform hooks)",
     "process_capabilities": "machine: CAP_SYS_RESOURCE is not in the caller's bounding set",
     "process_capabilities_fail": "specification: an unknown capability is a warning (config.md, Linux process)",

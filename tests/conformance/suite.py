@@ -3,7 +3,7 @@
 RUNTIME   name or path of the runtime; default: build/pyrun
 PROGRAMS  names of programs; default: all
 
-Prints one table: program, assertions, result, known reason. The exit status is 1 if a program fails that reasons.py does
+Prints one table: program, assertions, result, known reason; what each program said is in build/conformance/output. The exit status is 1 if a program fails that reasons.py does
 not explain. A run of all programs against build/pyrun is kept in specs/conformance.md.
 
 The suite knows cgroup v1 alone, so it runs in a mount namespace of its own, in which a hybrid machine's cgroup2 is
@@ -29,6 +29,7 @@ from tap import PASSED, judge
 MODULE = "github.com/opencontainers/runtime-tools"
 VERSION = "v0.9.1-0.20251205004911-5e639034dcdc"
 PROGRAMS = PROJECT / "build/conformance" / VERSION
+OUTPUT = PROJECT / "build/conformance/output"
 KEPT = PROJECT / "specs/conformance.md"
 TIME_LIMIT = 60
 PRIVATE = "PYRUN_CONFORMANCE_PRIVATE"
@@ -47,11 +48,14 @@ def install():
         subprocess.run([go, "install", f"{MODULE}/{package}@{VERSION}"], env=environ, check=True)
 
 
-def enter_private_view():
-    """Starts this program again where mounts are its own and cgroups are seen as v1."""
+def in_private_view(directory):
+    """Runs this program again where mounts are its own and cgroups are seen as v1. Returns the exit status.
+
+    The directory is removed from outside: some containers have no mount namespace, and leave their mounts in it.
+    """
     script = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$0" "$@"'
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, sys.executable, __file__]
-    os.execvpe("unshare", command, os.environ | {PRIVATE: "1"})
+    return subprocess.run(command, env=os.environ | {PRIVATE: directory}, check=False).returncode
 
 
 class Suite:
@@ -61,6 +65,9 @@ class Suite:
         self.directory, self.runtime = directory, runtime
         self.root = directory / "state"
         self.root.mkdir()
+        OUTPUT.mkdir(exist_ok=True)
+        # The root of a user namespace is another user.
+        directory.chmod(0o755)
         shutil.copy(PROGRAMS / "runtimetest", directory)
         rootfs = make_rootfs(directory / "rootfs")
         # One program runs it without having copied it there.
@@ -74,12 +81,12 @@ class Suite:
 
     def run(self, name):
         """(number of assertions, result) of one program."""
-        output = self.directory / f"{name}.out"
+        output = OUTPUT / f"{name}.tap"
         environ = os.environ | {"RUNTIME": str(self.wrapper), "TMPDIR": str(self.directory)}
-        with open(output, "wb") as out:
+        with open(output, "wb") as out, open(OUTPUT / f"{name}.err", "wb") as err:
             program = subprocess.Popen(
-                [PROGRAMS / name], cwd=self.directory, env=environ, stdin=subprocess.DEVNULL, stdout=out,
-                stderr=subprocess.DEVNULL, start_new_session=True,
+                [PROGRAMS / name], cwd=self.directory, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                start_new_session=True,
             )  # fmt: skip
             try:
                 code = program.wait(TIME_LIMIT)
@@ -119,12 +126,12 @@ def main():
         sys.exit("conformance: needs root")
     if PRIVATE not in os.environ:
         install()
-        enter_private_view()
+        with tempfile.TemporaryDirectory(prefix="pyrun-conformance-") as directory:
+            sys.exit(in_private_view(directory))
     names = os.environ.get("PROGRAMS", "").split()
     every = sorted(path.name for path in PROGRAMS.iterdir() if path.name not in ("runtimetest", "util"))
-    with tempfile.TemporaryDirectory(prefix="pyrun-conformance-") as directory:
-        suite = Suite(pathlib.Path(directory), runtime)
-        results = {name: suite.run(name) for name in names or every}
+    suite = Suite(pathlib.Path(os.environ[PRIVATE]), runtime)
+    results = {name: suite.run(name) for name in names or every}
     version = subprocess.check_output([runtime, "--version"], text=True).splitlines()[0]
     text = table(results, version)
     print(text, end="")

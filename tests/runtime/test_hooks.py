@@ -144,36 +144,35 @@ def test_root_is_that_of_the_host_before_the_pivot(hooked, log, kind):
     assert lines(log / "code") == ["0" if kind == "startContainer" else "1"]
 
 
+def environment(path):
+    """What `env` wrote, without what a shell adds."""
+    return {line for line in lines(path) if not line.startswith(("PWD=", "SHLVL=", "OLDPWD=", "_="))}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_arguments_and_environment(hooked, log, kind):
-    """argv[0] as given, and no other variables than those of the hook."""
-    b = hooked("sleep 100")
-    script = f"tr '\\000' '\\n' < /proc/$$/cmdline > {log}/args; tr '\\000' '\\n' < /proc/$$/environ > {log}/env"
-    one = {"path": "/bin/sh", "args": ["sh", "-c", script, "x y"], "env": ["PATH=/bin:/usr/bin", "A=b c", "E="]}
-    c = hook(b, kind, one).create()
+    """argv[0] as given (busybox goes by it), and no other variables than those of the hook."""
+    hooks = (
+        {"path": "/bin/busybox", "args": ["touch", f"{log}/x y"]},
+        sh(f"env > {log}/env", env=["PATH=/bin:/usr/bin", "A=b c", "E="]),
+    )
+    c = hook(hooked("sleep 100"), kind, *hooks).create()
     c.start()
     c.delete("--force")
-    args = (log / "args").read_text()
-    assert args.startswith("sh\n-c\n")
-    assert args.endswith("x y\n")
-    assert sorted(lines(log / "env")) == ["A=b c", "E=", "PATH=/bin:/usr/bin"]
+    assert (log / "x y").exists()
+    assert environment(log / "env") == {"A=b c", "E=", "PATH=/bin:/usr/bin"}
 
 
 def test_a_hook_without_environment(hooked, log):
-    """startContainer inherits what the program gets; the others get nothing."""
+    """startContainer inherits what the program gets; those on the host what the runtime has, as with runc."""
     b = hooked("sleep 100")
     b.config["process"]["env"].append("OF=process")
     for kind in ("createRuntime", "startContainer"):
-        hook(b, kind, {"path": "/bin/sh", "args": ["sh", "-c", f"tr '\\000' '\\n' < /proc/$$/environ > {log}/{kind}"]})
-    if not os.path.exists("/usr/bin/tr"):
-        pytest.skip("no tr")
-    c = b.create()
-    c.start()
-    assert lines(log / "createRuntime") == []
-    found = lines(log / "startContainer")
-    assert "OF=process" in found
-    assert "HOME=/root" in found
-    assert "TERM=xterm" in found
+        hook(b, kind, {"path": "/bin/busybox", "args": ["sh", "-c", f"/bin/busybox env > {log}/{kind}"]})
+    b.create(env={"OF": "caller"}).start()
+    # A shell gives itself a PATH where there is none.
+    assert [line for line in environment(log / "createRuntime") if not line.startswith("PATH=")] == ["OF=caller"]
+    assert environment(log / "startContainer") == {*b.config["process"]["env"], "HOME=/root"}
 
 
 def test_default_argument_is_the_path(hooked, log):
@@ -295,7 +294,7 @@ def test_a_failing_poststop_hook_is_a_warning(hooked, run, log):
     c.start()
     c.wait()
     result = c.delete()
-    assert "level=warning" in result.err
+    assert result.err.count("warning: ") == 2
     assert lines(log / "order") == ["third"] * 2
     assert run("list", "-q").out == ""
 

@@ -1,0 +1,148 @@
+"""What is given away: the tarball of the binary, and the wheel and source archive that pip asks for (PEP 517).
+
+    python csrc/package.py        dist/pyrun-VERSION-linux-ARCH.tar.gz and its checksum
+
+The wheel's script is the standalone binary itself, so an installed pyrun starts as quickly as a copied one. Beside it are
+the sources with their extension modules, for `python -m pyrun`. Archives of the same tree are the same to the byte.
+"""
+
+import base64
+import gzip
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = ROOT / ".venv/bin/python"
+SOURCES = ["pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "LICENSE", "pyproject.toml"]
+# The first moment that a zip file can name.
+LONG_AGO = (1980, 1, 1, 0, 0, 0)
+EPOCH = 315532800
+
+
+def version():
+    text = (ROOT / "pyrun/__init__.py").read_text()
+    return next(line.split('"')[1] for line in text.splitlines() if line.startswith("__version__"))
+
+
+def make(*targets):
+    """Runs make, whose output goes where pip shows it. pip hides the packages of the environment from its children by PYTHONPATH."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(["make", "-C", ROOT, *targets], check=True, stdout=sys.stderr, env=environment)
+
+
+# --- tar -------------------------------------------------------------------------------------------------------------------
+
+
+def write_tar(target, files):
+    """A .tar.gz of files ({name in it: Path}), without what differs from build to build."""
+    with target.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, path in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.mtime = EPOCH
+            entry.mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
+            if path.is_symlink():
+                entry.type, entry.linkname = tarfile.SYMTYPE, str(path.readlink())
+                archive.addfile(entry)
+                continue
+            entry.size = path.stat().st_size
+            with path.open("rb") as source:
+                archive.addfile(entry, source)
+
+
+def tarball(directory=ROOT / "dist"):
+    """The tarball of the binary (its Path) and, beside it, a file for `sha256sum -c`."""
+    directory.mkdir(exist_ok=True)
+    name = f"pyrun-{version()}-linux-{platform.machine()}"
+    target = directory / f"{name}.tar.gz"
+    write_tar(target, {f"{name}/{path.name}": path for path in (ROOT / "build/pyrun", ROOT / "README.md", ROOT / "LICENSE")})
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    target.with_name(f"{target.name}.sha256").write_text(f"{digest}  {target.name}\n")
+    return target
+
+
+def tracked():
+    """The source files ({name: Path}): those that git knows or, where there is no git, what is no product of a build."""
+    listed = subprocess.run(["git", "ls-files", "-z", *SOURCES], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode == 0 and listed.stdout:
+        names = listed.stdout.rstrip("\0").split("\0")
+        return {name: ROOT / name for name in names if (ROOT / name).exists()}
+    found = [path for top in SOURCES for path in (ROOT / top, *(ROOT / top).rglob("*"))]
+    kept = [path for path in found if (path.is_file() or path.is_symlink()) and path.suffix != ".so" and "__pycache__" not in path.parts]
+    return {str(path.relative_to(ROOT)): path for path in kept}
+
+
+# --- wheel -----------------------------------------------------------------------------------------------------------------
+
+
+def tag():
+    """The wheel's tag: of the Python that its extension modules were built for."""
+    code = "import sysconfig as s, sys; print('cp%d%d' % sys.version_info[:2], s.get_platform().replace('-', '_'))"
+    python, system = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    return f"{python}-{python}-{system}"
+
+
+def metadata():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {version()}", f"Summary: {project['description']}",
+             f"Requires-Python: {project['requires-python']}", *(f"Requires-Dist: {one}" for one in project["dependencies"]),
+             "Description-Content-Type: text/markdown", "", (ROOT / "README.md").read_text()]
+    return "\n".join(lines)
+
+
+class Wheel:
+    """A wheel under construction."""
+
+    def __init__(self, path):
+        self.archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
+        self.record = []
+
+    def add(self, name, data, mode=0o644):
+        """data: bytes."""
+        entry = zipfile.ZipInfo(name, LONG_AGO)
+        entry.external_attr = (0o100000 | mode) << 16
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        self.archive.writestr(entry, data)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        self.record.append(f"{name},sha256={digest},{len(data)}")
+
+    def close(self, info):
+        self.archive.writestr(zipfile.ZipInfo(f"{info}/RECORD", LONG_AGO), "\n".join([*self.record, f"{info}/RECORD,,", ""]))
+        self.archive.close()
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    make("ext", "build")
+    name, info = f"pyrun-{version()}-{tag()}.whl", f"pyrun-{version()}.dist-info"
+    wheel = Wheel(Path(wheel_directory) / name)
+    for path in sorted((ROOT / "pyrun").rglob("*")):
+        if path.suffix in (".py", ".so"):
+            wheel.add(str(path.relative_to(ROOT)), path.read_bytes())
+    for path in sorted((ROOT / "specs").glob("*.json")):
+        wheel.add(f"pyrun/specs/{path.name}", path.read_bytes())
+    wheel.add(f"pyrun-{version()}.data/scripts/pyrun", (ROOT / "build/pyrun").read_bytes(), 0o755)
+    wheel.add(f"{info}/LICENSE", (ROOT / "LICENSE").read_bytes())
+    wheel.add(f"{info}/METADATA", metadata().encode())
+    wheel.add(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: pyrun\nRoot-Is-Purelib: false\nTag: {tag()}\n".encode())
+    wheel.close(info)
+    return name
+
+
+def build_sdist(sdist_directory, config_settings=None):
+    name = f"pyrun-{version()}"
+    information = Path(sdist_directory) / "PKG-INFO"
+    information.write_text(metadata())
+    files = {f"{name}/{path}": source for path, source in tracked().items()}
+    write_tar(Path(sdist_directory) / f"{name}.tar.gz", files | {f"{name}/PKG-INFO": information})
+    information.unlink()
+    return f"{name}.tar.gz"
+
+
+if __name__ == "__main__":
+    print(tarball())

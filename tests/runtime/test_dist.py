@@ -1,0 +1,78 @@
+"""`make dist` and `pip install`: what leaves the checkout is whole, and the same each time."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+from harness import PROJECT
+
+SOURCES = ["pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "LICENSE", "pyproject.toml"]
+
+
+def call(*command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A function: a copy of the sources in a directory of this name, with the Python environment that there is already."""
+
+    def make(name):
+        target = tmp_path / name
+        target.mkdir()
+        for source in SOURCES:
+            call("cp", "-a", PROJECT / source, target)
+        for made in ("pyrun/_argv_table.py", "pyrun/_checks.py", "pyrun/_build_info.py", *target.glob("pyrun/*.so")):
+            (target / made).unlink(missing_ok=True)
+        (target / ".venv").symlink_to(PROJECT / ".venv")
+        (target / "build").mkdir()
+        for downloaded in PROJECT.glob("build/cffi-*"):
+            call("cp", "-a", downloaded, target / "build")
+        return target
+
+    return make
+
+
+def test_two_builds_are_the_same(copy):
+    digests = []
+    for name in ("one", "another"):
+        root = copy(name)
+        call("make", "dist", cwd=root)
+        (tarball,) = root.glob("dist/*.tar.gz")
+        call("sha256sum", "--check", f"{tarball.name}.sha256", cwd=tarball.parent)
+        digests.append(hashlib.sha256(tarball.read_bytes()).hexdigest())
+        with tarfile.open(tarball) as archive:
+            archive.extractall(root / "out")
+        (binary,) = root.glob("out/*/pyrun")
+        assert os.access(binary, os.X_OK)
+        assert call(binary, "--version").startswith("pyrun version")
+        shutil.rmtree(root / "out")
+    assert digests[0] == digests[1]
+
+
+def test_the_wheels_script_is_the_binary(tmp_path):
+    environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    call(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, PROJECT, env=environment)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (script,) = [name for name in archive.namelist() if name.endswith("/scripts/pyrun")]
+        assert archive.read(script) == (PROJECT / "build/pyrun").read_bytes()
+        assert "pyrun/specs/config.schema.json" in archive.namelist()
+
+
+def test_the_source_archive_has_all_that_a_build_needs(tmp_path):
+    call(sys.executable, "-c", f"import package; package.build_sdist({str(tmp_path)!r})", cwd=PROJECT / "csrc")
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path)
+    (root,) = tmp_path.glob("pyrun-*/")
+    (root / ".venv").symlink_to(PROJECT / ".venv")
+    call("make", "ext", cwd=root)
+    assert call(PROJECT / ".venv/bin/python", "-m", "pyrun", "--version", cwd=root).startswith("pyrun version")
