@@ -74,8 +74,14 @@ format: test-needs
 	$(VENV)/bin/clang-format -i $(wildcard csrc/*.[ch] csrc/*/*.[ch] bundles/*/*.c tests/*/*.c)
 
 # Times and memory beside runc and crun, as far as they are on PATH. RUNS=50 RUNTIMES="build/pyrun runc crun"
-bench: build
-	$(PYTHON) tests/bench/bench.py
+bench: build $(VENV)/.bench
+	$(VENV)/bin/python tests/bench/bench.py
+	$(VENV)/bin/python tests/bench/report.py
+
+# The plotting library is for the chart alone.
+$(VENV)/.bench: tests/bench/requirements.txt $(VENV)/.installed
+	$(VENV)/bin/pip install --quiet -r tests/bench/requirements.txt
+	touch $@
 
 # The OCI's conformance suite (needs Go). RUNTIME=runc PROGRAMS="start kill"
 conformance: test-needs build

@@ -43,6 +43,7 @@ class Host:
         self.opens_sources = False
         self.sources = []  # (name of the slot, path, mount) of what the runtime itself opens
         self.binds_devices = False
+        self.rootfs = ""
         self.is_file = mounts.is_file
         self.in_user_namespace = glob.in_user_namespace
         self.selinux = selinux_enabled
@@ -236,14 +237,19 @@ def emit_root(plan, config, linux, spaces, host):
     path = config["root"]["path"]
     if not path.startswith("/"):
         path = f"{host.bundle}/{path}"
-    plan.add(lib.OP_ROOT, "root.path", path, flags=lib.ROOT_PRIVATE_PARENT if spaces.has("mount") else lib.ROOT_UNBOUND, s=(path,))
+    host.rootfs = path
+    flags = lib.ROOT_UNBOUND
+    if spaces.has("mount"):
+        # A root that shall follow the host's must be a copy of a mount that still does.
+        flags = 0 if linux.get("rootfsPropagation") in ("slave", "rslave") else lib.ROOT_PRIVATE_PARENT
+    plan.add(lib.OP_ROOT, "root.path", path, flags=flags, s=(path,))
     if config.get("mounts") and not spaces.has("mount"):
         from pyrun import log
 
         log.warning('config.json: mounts: made in the host\'s mount namespace, where they stay: add {"type": "mount"} to linux.namespaces')
     own_dev = False
     read_only_later = []
-    for mount in mounts.parse(config):
+    for mount in mounts.parse(config, path):
         if mount.destination == "/dev":
             own_dev = own_dev or mount.bind
             if mount.point.set & mounts.ATTR_RDONLY and mount.type == "tmpfs":
@@ -286,8 +292,9 @@ def emit_console(plan, process, bind):
 
 def emit_protection(plan, linux):
     for key, op in (("readonlyPaths", lib.OP_READONLY), ("maskedPaths", lib.OP_MASK)):
-        for index, path in enumerate(linux.get(key) or ()):
-            plan.add(op, f"linux.{key}[{index}]", path, s=(path,))
+        paths = linux.get(key) or ()
+        for path in dict.fromkeys(paths):  # one mount for a path that is named twice
+            plan.add(op, f"linux.{key}[{paths.index(path)}]", path, s=(path,))
 
 
 def emit_pivot(plan, config, linux, spaces, host):

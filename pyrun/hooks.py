@@ -74,7 +74,7 @@ def _run_one(hook, state, inside):
         posix.close(stdin)
         posix.close(stdout)
     try:
-        code, said = _attend(pid, text, feed, output, hook.get("timeout"))
+        code, said = _attend(pid, text, feed, output, hook.get("timeout"), state["pid"] if state["status"] == "created" else 0)
     except BaseException:
         control.end(pid)
         raise
@@ -134,13 +134,17 @@ def _spawn_inside(hook, inside, stdin, stdout):
     return init.pid
 
 
-def _attend(pid, text, feed, output, timeout):
+def _attend(pid, text, feed, output, timeout, init):
     """Feeds a hook its state and waits for it: (exit code or None when the time was up, what it said).
 
-    A hook that reads nothing is no error; one that leaves a child holding its output does not keep us.
+    A hook that reads nothing is no error; one that leaves a child holding its output does not keep us. init: pid of the
+    container that cannot begin before the hook has ended, or 0; if it dies (`delete --force`) so does the hook.
     """
     pidfd = posix.pidfd_open(pid)
     poll = select.poll()
+    watch = posix.pidfd_open(init) if init else -1
+    if init:
+        poll.register(watch, select.POLLIN)
     poll.register(pidfd, select.POLLIN)
     poll.register(output, select.POLLIN)
     poll.register(feed, select.POLLOUT)
@@ -165,11 +169,13 @@ def _attend(pid, text, feed, output, timeout):
             elif fd == output:
                 if not _collect(output, said):
                     poll.unregister(output)
+            elif fd == watch:
+                raise Error("the container was killed meanwhile")
             else:
                 ended = True
     _, status = posix.waitpid(pid, 0)
     _collect(output, said)
-    for fd in (pidfd, output, feed):
+    for fd in (pidfd, output, feed, watch):
         if fd >= 0:
             posix.close(fd)
     if not ended:

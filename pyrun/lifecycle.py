@@ -84,6 +84,7 @@ def _await_program(container, config, sock):
             send_go(sock, message.number)
         elif message.type == lib.MSG_ERROR:
             note = container.data["notes"].get(str(message.number)) or (0, "", "")
+            _wait_gone(container.data["pid"])  # it has said its last word, and the next `state` shall say stopped
             raise Error(f"unable to start container process: {explain(note, message)}")
 
 
@@ -103,24 +104,28 @@ def stop_and_destroy(container, config):
 
 
 def kill_init(container):
-    """SIGKILL for init, and a wait until it is gone: at most 10 s, for a process may hang in the kernel."""
+    """SIGKILL for init, and a wait until it is gone."""
     pid = container.data["pid"]
     if not container.alive():
         return
     try:
+        posix.kill(pid, SIGKILL)
+    except ProcessLookupError:
+        return
+    group = container.cgroup()
+    if group:
+        # On v1 a frozen process does not die before it is thawed; it may be a cgroup below that is frozen.
+        group.thaw(recursive=True)
+    _wait_gone(pid)
+
+
+def _wait_gone(pid):
+    """Waits until a process that must end has ended: at most 10 s, for it may hang in the kernel."""
+    try:
         pidfd = posix.pidfd_open(pid)
     except ProcessLookupError:
         return
-    try:
-        posix.kill(pid, SIGKILL)
-        group = container.cgroup()
-        if group:
-            # On v1 a frozen process does not die before it is thawed; it may be a cgroup below that is frozen.
-            group.thaw(recursive=True)
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.poll(10_000)
-    except ProcessLookupError:
-        pass
-    finally:
-        posix.close(pidfd)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(10_000)
+    posix.close(pidfd)

@@ -169,8 +169,17 @@ def normal(path):
     return "/" + "/".join(parts)
 
 
-def parse(config):
-    return [Mount(entry, index) for index, entry in enumerate(config.get("mounts") or ())]
+def parse(config, rootfs):
+    """The mounts (list of Mount). rootfs: its path on the host; runc takes destinations that begin with it as ones below it."""
+    found = [Mount(entry, index) for index, entry in enumerate(config.get("mounts") or ())]
+    for mount in found:
+        if is_below(mount.destination, rootfs):
+            mount.destination = mount.destination[len(rootfs) :]
+    return found
+
+
+def is_below(path, directory):
+    return directory != "/" and path.startswith(f"{directory}/")
 
 
 # /proc and /sys must be real directories (CVE-2019-19921), and these kinds of mounts only belong there.
@@ -260,8 +269,9 @@ def _emit_bind(plan, mount, host):
         mount.source = posix_join(host.bundle, mount.source)
     source = mount.source
     fd = fd2 = -1
-    if host.opens_sources:
-        # In a user namespace the mapped root may not be able to reach the source, nor to map its ids: the runtime clones it.
+    if host.opens_sources and not is_below(source, host.rootfs):
+        # What lies in the root may be an earlier mount, which only init sees. The rest the runtime
+        # clones: in a user namespace the mapped root may not be able to reach it, nor to map its ids.
         fd = plan.given(f"{mount.where}.source")
         host.sources.append((f"{mount.where}.source", source, mount))
         if host.is_file(source):

@@ -149,10 +149,11 @@ def _emit_scheduler(plan, scheduler):
     flags = 0
     for word in scheduler.get("flags") or ():
         flags |= SCHEDULER_FLAGS[word]
-    # struct sched_attr, first version: size, policy, flags, nice, priority, runtime, deadline, period.
+    # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period, and the two clamps of utilisation,
+    # for which the specification has flags and no values. Kernels before 5.3 do not mind the zeros.
     attributes = _struct.pack(
-        "=IIQiIQQQ",
-        48,
+        "=IIQiIQQQ8x",
+        56,
         SCHEDULER_POLICIES[name],
         flags,
         scheduler.get("nice") or 0,

@@ -2,6 +2,8 @@
 
 RUNS      how often each command runs (50); the runtimes take turns, so that all see the same machine
 RUNTIMES  names or paths; default: build/pyrun, and runc and crun where they are on PATH
+
+The figures go to results/figures.json, and from there into the README and a chart (report.py).
 """
 
 import ctypes
@@ -16,109 +18,156 @@ import sys
 import tempfile
 import time
 
-PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
+import bundles
+import engine
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROJECT = HERE.parent.parent
 RUNS = int(os.environ.get("RUNS") or 50)
-COMMANDS = ["run", "create", "state", "start", "exec", "kill", "delete"]
+LISTED = 1000
+AT_ONCE = 100
+DOCKER_RUNS = 10
 PR_SET_CHILD_SUBREAPER = 36
 INNER = "PYRUN_BENCH_INNER"
 
 
 class Runtime:
-    """One runtime: `name`, `path`, and what was measured: `times[command]` in milliseconds, `memory[what]` in KiB."""
+    """One runtime: `name`, `path`, and what was measured: `times[row]` in milliseconds (list), `memory[row]` in KiB."""
 
     def __init__(self, path, directory):
         self.path, self.name = path, os.path.basename(path)
         self.root = directory / f"root-{self.name}"
         self.root.mkdir()
-        self.times = {command: [] for command in COMMANDS}
-        self.memory = {}
+        self.times, self.memory = {}, {}
 
     def version(self):
-        return subprocess.check_output([self.path, "--version"], text=True).splitlines()[0]
+        return " ".join(subprocess.check_output([self.path, "--version"], text=True).splitlines()[:2])
 
     def command(self, *args):
         return [self.path, "--root", str(self.root), *map(str, args)]
 
 
 class Bench:
-    def __init__(self, directory, peak):
-        self.directory, self.peak = directory, peak
+    def __init__(self, directory, peak, made):
+        self.directory, self.peak, self.bundles = directory, peak, made
         self.log = directory / "stderr"
         self.pid_file = directory / "pid"
 
-    def spawn(self, command):
-        """Runs a command, stdio on /dev/null and a log; returns its milliseconds. Ends the benchmark if it fails."""
+    def start(self, command):
+        """Starts a command, stdio on /dev/null and a log; returns its pid."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
             (os.POSIX_SPAWN_OPEN, 2, str(self.log), flags, 0o600),
         ]
-        begin = time.perf_counter_ns()
-        pid = os.posix_spawn(command[0], command, os.environ, file_actions=actions)
-        _, status, _ = os.wait4(pid, 0)
-        end = time.perf_counter_ns()
-        if status:
+        return os.posix_spawn(command[0], command, os.environ, file_actions=actions)
+
+    def finish(self, pid, command):
+        if os.waitpid(pid, 0)[1]:
             sys.exit(f"bench: {' '.join(command)} failed: {self.log.read_text()}")
-        return (end - begin) / 1e6
+
+    def spawn(self, command):
+        """Runs a command; returns its milliseconds. Ends the benchmark if it fails."""
+        begin = time.perf_counter_ns()
+        self.finish(self.start(command), command)
+        return (time.perf_counter_ns() - begin) / 1e6
 
     def life(self, runtime, name, call, created=lambda: None):
-        """A container's whole life. call(command, argv) runs each command; created() is called between create and start."""
-        call("run", runtime.command("run", "--bundle", self.directory / "true", name))
-        call("create", runtime.command("create", "--bundle", self.directory / "sleep", "--pid-file", self.pid_file, name))
+        """A container's whole life. call(row, argv) runs each command; created() is called between create and start."""
+        call("run", runtime.command("run", "--bundle", self.bundles["true"], name))
+        call("run, docker's config", runtime.command("run", "--bundle", self.bundles["docker"], name))
+        call("run, 300 mounts", runtime.command("run", "--bundle", self.bundles["mounts"], name))
+        call("create", runtime.command("create", "--bundle", self.bundles["sleep"], "--pid-file", self.pid_file, name))
         created()
         call("state", runtime.command("state", name))
         call("start", runtime.command("start", name))
         call("exec", runtime.command("exec", name, "/bin/true"))
+        call("list, 1 container", runtime.command("list"))
         call("kill", runtime.command("kill", name, "KILL"))
         os.waitpid(int(self.pid_file.read_text()), 0)  # an orphan of the runtime, so a child of this subreaper
         call("delete", runtime.command("delete", name))
 
-    def measure_times(self, runtimes):
-        for turn in range(RUNS + 1):
+    def in_turns(self, runtimes, runs, function):
+        """function(runtime, turn, call): call(row, argv) runs and notes a command; the first turn is not noted."""
+        for turn in range(runs + 1):
             for runtime in runtimes[turn % len(runtimes) :] + runtimes[: turn % len(runtimes)]:
 
-                def call(command, argv, runtime=runtime, warm=turn > 0):
+                def call(row, argv, runtime=runtime, warm=turn > 0):
                     milliseconds = self.spawn(argv)
                     if warm:
-                        runtime.times[command].append(milliseconds)
+                        runtime.times.setdefault(row, []).append(milliseconds)
 
-                self.life(runtime, f"bench-{os.getpid()}-{turn}", call)
+                function(runtime, turn, call)
+
+    def measure_lives(self, runtimes):
+        self.in_turns(runtimes, RUNS, lambda runtime, turn, call: self.life(runtime, f"bench-{os.getpid()}-{turn}", call))
+
+    def measure_lists(self, runtimes):
+        """With LISTED running containers of each runtime."""
+        for runtime in runtimes:
+            for number in range(LISTED):
+                self.spawn(runtime.command("run", "--detach", "--bundle", self.bundles["listed"], f"listed-{runtime.name}-{number}"))
+        self.in_turns(runtimes, RUNS, lambda runtime, _, call: call(f"list, {LISTED} containers", runtime.command("list")))
+        remove_all(runtimes)
+
+    def measure_crowds(self, runtimes):
+        """So many creates at once, and what the created containers hold."""
+
+        def crowd(runtime, turn, _):
+            ids = [f"crowd-{runtime.name}-{turn}-{number}" for number in range(AT_ONCE)]
+            commands = [runtime.command("create", "--bundle", self.bundles["sleep"], id) for id in ids]
+            begin = time.perf_counter_ns()
+            started = [(self.start(command), command) for command in commands]
+            for pid, command in started:
+                self.finish(pid, command)
+            if turn:
+                runtime.times.setdefault(f"{AT_ONCE} creates at once", []).append((time.perf_counter_ns() - begin) / 1e6)
+            rollups = [smaps_rollup(pid) for pid in children()]
+            runtime.memory[f"{AT_ONCE} created containers, private"] = sum(r["Private_Clean"] + r["Private_Dirty"] for r in rollups)
+            remove_all([runtime])
+
+        self.in_turns(runtimes, 3, crowd)
 
     def measure_memory(self, runtime):
-        def call(command, argv):
+        def call(row, argv):
             self.spawn([str(self.peak), str(self.directory / "peak.out"), *argv])
-            runtime.memory[f"peak of {command}"] = int((self.directory / "peak.out").read_text())
+            if row in ("run", "exec", "state"):
+                runtime.memory[f"peak of {row}"] = int((self.directory / "peak.out").read_text())
 
         def created():
             # Everything that create leaves behind is a child of this process by now.
-            pids = pathlib.Path("/proc/thread-self/children").read_text().split()
-            rollups = [smaps_rollup(pid) for pid in pids]
-            runtime.memory["created, private"] = sum(r["Private_Clean"] + r["Private_Dirty"] for r in rollups)
-            runtime.memory["created, Pss"] = sum(r["Pss"] for r in rollups)
-            runtime.memory["created, processes"] = len(pids)
+            rollups = [smaps_rollup(pid) for pid in children()]
+            runtime.memory["a created container, private"] = sum(r["Private_Clean"] + r["Private_Dirty"] for r in rollups)
 
         self.life(runtime, f"bench-{os.getpid()}-memory", call, created)
+
+    def measure_docker(self, runtimes):
+        if absent := engine.missing():
+            print(f"`docker run` is left out: no {', '.join(absent)}")
+            return
+        with engine.Docker(self.directory / "docker", runtimes, self.bundles["true"] / "rootfs") as docker:
+            self.in_turns(runtimes, DOCKER_RUNS, lambda runtime, _, call: call("docker run", docker.command(runtime)))
+
+
+def children():
+    """Pids of this process's children."""
+    return pathlib.Path("/proc/thread-self/children").read_text().split()
+
+
+def remove_all(runtimes):
+    for runtime in runtimes:
+        for state in runtime.root.iterdir():
+            if state.name[0] != ".":
+                subprocess.run(runtime.command("delete", "--force", state.name), check=False)
+    while children():  # the containers' processes
+        os.wait()
 
 
 def smaps_rollup(pid):
     """/proc/PID/smaps_rollup as {name: KiB}."""
     lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     return {line.split(":")[0]: int(line.split()[1]) for line in lines}
-
-
-def make_bundle(directory, runtime, args, busybox):
-    """A bundle like `spec` writes it, with a busybox root file system and without a terminal."""
-    (directory / "rootfs/bin").mkdir(parents=True)
-    shutil.copy(busybox, directory / "rootfs/bin/busybox")
-    for applet in ("true", "sleep", "sh"):
-        (directory / "rootfs/bin" / applet).symlink_to("busybox")
-    subprocess.run([runtime.path, "spec"], cwd=directory, check=True)
-    path = directory / "config.json"
-    config = json.loads(path.read_text())
-    config["ociVersion"] = "1.0.2"  # crun 1.8 knows no newer one
-    config["process"].update(terminal=False, args=args)
-    path.write_text(json.dumps(config))
 
 
 def find_runtimes(directory):
@@ -130,25 +179,10 @@ def find_runtimes(directory):
     return [Runtime(path, directory) for path in paths]
 
 
-def print_machine(bench, runtimes, cgroups):
+def describe_machine(cgroups):
     model = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
     memory = int(open("/proc/meminfo").readline().split()[1]) // 1024
-    print(f"machine   {os.cpu_count()} x {model}, {memory} MiB, Linux {platform.release()}, cgroup {cgroups}")
-    for runtime in runtimes:
-        print(f"{runtime.name:9} {runtime.path}: {runtime.version()}")
-    floor = [bench.spawn(["/bin/true"]) for _ in range(RUNS)]
-    print(f"floor     {min(floor):.2f} / {statistics.median(floor):.2f} ms for a /bin/true without a runtime")
-
-
-def print_table(title, rows, runtimes, cell, value):
-    """One line per row; cell(runtime, row) is its text, value(runtime, row) the number that the ratios are made of."""
-    ratios = [f"{runtimes[0].name}:{other.name}" for other in runtimes[1:]]
-    print(f"\n{title:34}" + "".join(f"{runtime.name:>16}" for runtime in runtimes) + "".join(f"{r:>14}" for r in ratios))
-    for row in rows:
-        line = f"{row:34}" + "".join(f"{cell(runtime, row):>16}" for runtime in runtimes)
-        for other in runtimes[1:]:
-            line += f"{value(runtimes[0], row) / value(other, row):14.2f}"
-        print(line)
+    return f"{os.cpu_count()} × {model}, {memory} MiB, Linux {platform.release()}, cgroup {cgroups}"
 
 
 def private_view():
@@ -159,10 +193,27 @@ def private_view():
     hybrid = os.path.ismount("/sys/fs/cgroup/unified")
     if INNER not in os.environ:
         os.environ[INNER] = "hybrid, shown as v1" if hybrid else "v2" if os.path.exists("/sys/fs/cgroup/cgroup.procs") else "v1"
-        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, __file__])
+        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv])
     if hybrid:
         subprocess.run(["umount", "/sys/fs/cgroup/unified"], check=True)
     return os.environ[INNER]
+
+
+def figures(runtimes, machine, floor):
+    """What results/figures.json holds: times[row][runtime] = [best, median] in ms, memory[row][runtime] in KiB."""
+    return {
+        "machine": machine,
+        "date": time.strftime("%Y-%m-%d"),
+        "runs": RUNS,
+        "load": os.getloadavg()[0],
+        "floor": [round(min(floor), 2), round(statistics.median(floor), 2)],
+        "runtimes": {runtime.name: runtime.version() for runtime in runtimes},
+        "times": {
+            row: {runtime.name: [round(min(runtime.times[row]), 2), round(statistics.median(runtime.times[row]), 2)] for runtime in runtimes}
+            for row in runtimes[0].times
+        },
+        "memory": {row: {runtime.name: runtime.memory[row] for runtime in runtimes} for row in runtimes[0].memory},
+    }
 
 
 def main():
@@ -170,33 +221,26 @@ def main():
         sys.exit("bench: making containers needs root")
     cgroups = private_view()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    with tempfile.TemporaryDirectory(prefix="pyrun-bench-") as name:
+    # /run: where a runtime's state lies as a rule, in memory.
+    with tempfile.TemporaryDirectory(prefix="pyrun-bench-", dir="/run") as name:
         directory = pathlib.Path(name)
         peak = directory / "peak"
-        subprocess.run(["cc", "-O2", "-static", "-o", peak, pathlib.Path(__file__).with_name("peak.c")], check=True)
+        subprocess.run(["cc", "-O2", "-static", "-o", peak, HERE / "peak.c"], check=True)
         runtimes = find_runtimes(directory)
-        for bundle, args in (("true", ["/bin/true"]), ("sleep", ["/bin/sleep", "100"])):
-            make_bundle(directory / bundle, runtimes[0], args, shutil.which("busybox"))
-        bench = Bench(directory, peak)
+        bench = Bench(directory, peak, bundles.make_all(directory, runtimes[0].path))
         try:
-            print_machine(bench, runtimes, cgroups)
-            bench.measure_times(runtimes)
+            floor = [bench.spawn(["/bin/true"]) for _ in range(RUNS)]
+            bench.measure_lives(runtimes)
             for runtime in runtimes:
                 bench.measure_memory(runtime)
+            bench.measure_crowds(runtimes)
+            bench.measure_lists(runtimes)
+            bench.measure_docker(runtimes)
         finally:
-            for runtime in runtimes:
-                for state in runtime.root.iterdir():
-                    subprocess.run(runtime.command("delete", "--force", state.name), check=False)
-
-    def times(runtime, row):
-        return f"{min(runtime.times[row]):.2f} / {statistics.median(runtime.times[row]):.2f}"
-
-    print_table(
-        f"ms, best / median of {RUNS}", COMMANDS, runtimes, times, lambda r, row: statistics.median(r.times[row])
-    )
-    print_table(
-        "memory, KiB", list(runtimes[0].memory), runtimes, lambda r, row: str(r.memory[row]), lambda r, row: r.memory[row]
-    )
+            remove_all(runtimes)
+        found = figures(runtimes, describe_machine(cgroups), floor)
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results/figures.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

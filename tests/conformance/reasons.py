@@ -7,6 +7,7 @@ _LEAF_WEIGHT = "machine: blkio.leaf_weight belonged to the CFQ scheduler, which 
 REASONS = {
     "delete_resources": _PIDS,
     "hooks": "program: wants `post-start1` where its own hooks write `post-start1 called`, and would call Error() on nil if that matched",
+    "killsig": "program: sends its signal as soon as the shell runs; on a busy machine that is before the shell has set its trap",
     "linux_cgroups_blkio": _LEAF_WEIGHT,
     "linux_cgroups_relative_blkio": _LEAF_WEIGHT,
     "linux_cgroups_hugetlb": "machine: no hugetlb hierarchy",

@@ -51,6 +51,7 @@ class Sandbox:
         self.cgroup = f"pyrun-e2e-{os.getpid()}"
         self.bin = directory / "bin"
         self.bin.mkdir()
+        self.daemons = []
         self.environment = {
             "PATH": f"{self.bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(directory),
@@ -84,9 +85,9 @@ class Sandbox:
         return self.run("sh", "-c", script, **options)
 
     def background(self, *args, log):
-        """A process that runs on; its output goes to a file of this name. Returns the Popen (of nsenter)."""
+        """A process that runs on until the sandbox ends; its output goes to a file of this name."""
         with open(self.directory / log, "wb") as out:
-            return subprocess.Popen(self.command(*args), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.daemons.append(subprocess.Popen(self.command(*args), stdin=subprocess.DEVNULL, stdout=out, stderr=out))
 
     def terminal(self, *args):
         """A program on a pty."""
@@ -117,6 +118,8 @@ class Sandbox:
         self.holder.kill()
         self.holder.wait()
         self.holder.stdout.close()
+        for daemon in self.daemons:
+            daemon.wait()
         end = time.monotonic() + 10
         while self._remove_cgroups() and time.monotonic() < end:
             time.sleep(0.1)

@@ -42,8 +42,7 @@ def copy(tmp_path):
 
 def test_two_builds_are_the_same(copy):
     digests = []
-    for name in ("one", "another"):
-        root = copy(name)
+    for root in [copy("one"), copy("another")]:
         call("make", "dist", cwd=root)
         (tarball,) = root.glob("dist/*.tar.gz")
         call("sha256sum", "--check", f"{tarball.name}.sha256", cwd=tarball.parent)

@@ -1,8 +1,10 @@
 """The user's process: who it is and what it may do (config.md#process)."""
 
+import ctypes
 import os
 import resource
 import signal
+import struct
 
 import pytest
 from looks import fields, one_line
@@ -193,6 +195,31 @@ def test_scheduler(bundle, scheduler, wanted):
         assert scheduling(b) == wanted
 
 
+def scheduling_attributes(pid):
+    """policy, flags, nice, priority, runtime, deadline, period: struct sched_attr of a process (sched_getattr(2))."""
+    number = {"x86_64": 315, "aarch64": 275}[os.uname().machine]
+    attributes = ctypes.create_string_buffer(48)
+    assert ctypes.CDLL(None, use_errno=True).syscall(number, pid, attributes, 48, 0) == 0
+    return struct.unpack("=4xIQiIQQQ", attributes)
+
+
+@pytest.mark.parametrize(
+    "scheduler, wanted",
+    [
+        ({"policy": "SCHED_BATCH", "nice": 7, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}, (3, 1, 7, 0)),
+        (
+            {"policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 10_000_000, "period": 20_000_000, "flags": ["SCHED_FLAG_RECLAIM"]},
+            (6, 2, 0, 0, 1_000_000, 10_000_000, 20_000_000),
+        ),
+    ],
+)
+def test_sched_attributes(bundle, scheduler, wanted):
+    b = bundle("sleep 100").set("process.scheduler", scheduler)
+    if scheduler["policy"] == "SCHED_DEADLINE" and b.call("create", code=None).code:
+        pytest.skip("this machine gives no deadlines")
+    assert scheduling_attributes(b.detached().pid)[: len(wanted)] == wanted
+
+
 @pytest.mark.parametrize(
     "priority, wanted",
     [
@@ -217,6 +244,26 @@ def test_memory_policy(bundle):
     container = b.detached()
     assert " bind=static:0 " in container.exec("sed", "-n", "1p", "/proc/self/numa_maps").out
     assert " bind=static:0 " in container.out
+
+
+@pytest.mark.parametrize(
+    "mode, flags, wanted",
+    [
+        ("DEFAULT", [], "default"),
+        ("BIND", ["NUMA_BALANCING"], "bind=balancing:0"),
+        ("INTERLEAVE", ["STATIC_NODES"], "interleave=static:0"),
+        ("WEIGHTED_INTERLEAVE", [], "weighted interleave:0"),
+        ("PREFERRED", ["RELATIVE_NODES"], "prefer=relative:0"),
+        ("PREFERRED_MANY", [], "prefer (many):0"),
+        ("LOCAL", [], "local"),
+    ],
+)
+def test_memory_modes_and_flags(bundle, mode, flags, wanted):
+    policy = {"mode": f"MPOL_{mode}", "flags": [f"MPOL_F_{flag}" for flag in flags]}
+    if wanted.endswith(":0"):
+        policy["nodes"] = "0"
+    b = bundle(["sed", "-n", "1p", "/proc/self/numa_maps"]).set("linux.memoryPolicy", policy)
+    assert f" {wanted} " in b.run().out
 
 
 def test_a_node_that_is_not_there(bundle):

@@ -167,6 +167,12 @@ MADE = {
     "binds": lambda: create(small(mounts=[
         {"destination": f"/{index}", "source": "/srv", "options": options} for index, options in enumerate(BINDS)
     ])),
+    "mount-label": lambda: create(
+        small(linux={"namespaces": spaces("mount"), "mountLabel": "u:r:t:s0:c1,c2"}, mounts=[
+            {"destination": "/proc", "type": "proc"}, {"destination": "/tmp", "type": "tmpfs"}, {"destination": "/srv", "type": "bind", "source": "/srv"},
+        ]),
+        machine(selinux=lambda: True),
+    ),
     "bound-dev": lambda: create(small(mounts=[{"destination": "/dev/../dev/", "source": "/dev", "options": ["rbind"]}])),
     "devices": lambda: create(small(linux={"namespaces": spaces("mount"), "devices": [
         {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o600, "uid": 1, "gid": 2},

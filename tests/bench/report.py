@@ -1,0 +1,92 @@
+"""results/figures.json -> a table on stdout, the short table in the README, and results/times.svg."""
+
+import json
+import pathlib
+
+HERE = pathlib.Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+README = HERE.parent.parent / "README.md"
+BEGIN, END = "<!-- figures: made by `make bench` -->", "<!-- end of figures -->"
+
+
+def ratios(of, cells):
+    """How much the first runtime needs of what each of the others does: best to best."""
+    first, *others = cells.values()
+    return {name: of(first) / of(other) for name, other in zip(list(cells)[1:], others)}
+
+
+def print_all(found):
+    names = list(found["runtimes"])
+    print(f"machine   {found['machine']}; load {found['load']:.1f}")
+    print("\n".join(f"{name:9} {version}" for name, version in found["runtimes"].items()))
+    print(f"floor     {found['floor'][0]} / {found['floor'][1]} ms for a /bin/true without a runtime\n")
+    for title, rows, text, number in (
+        (f"ms, best / median of {found['runs']}", found["times"], lambda cell: f"{cell[0]:.2f} / {cell[1]:.2f}", lambda cell: cell[0]),
+        ("memory, KiB", found["memory"], str, lambda cell: cell),
+    ):
+        print(f"{title:36}" + "".join(f"{name:>20}" for name in names) + "".join(f"{f'{names[0]}:{name}':>16}" for name in names[1:]))
+        for row, cells in rows.items():
+            line = f"{row:36}" + "".join(f"{text(cells[name]):>20}" for name in names)
+            print(line + "".join(f"{ratio:16.2f}" for ratio in ratios(number, cells).values()))
+        print()
+
+
+def readme_table(found):
+    names = list(found["runtimes"])
+    versions = ", ".join(found["runtimes"].values())
+    floor = found["floor"][0]
+    lines = [
+        f"{found['machine']}; {versions}; {found['date']}. Milliseconds, best / median of {found['runs']}; a `/bin/true` without a",
+        f"runtime takes {floor}. ![times](tests/bench/results/times.svg)",
+        "",
+        f"| command | {' | '.join(names)} | {' | '.join(f'{names[0]} : {name}' for name in names[1:])} |",
+        f"|---|{'---|' * (2 * len(names) - 1)}",
+    ]
+    for row, cells in found["times"].items():
+        shown = [f"{best:g} / {median:g}" for best, median in cells.values()] + [f"{ratio:.2f}" for ratio in ratios(lambda c: c[0], cells).values()]
+        lines.append(f"| {row} | {' | '.join(shown)} |")
+    lines += ["", f"| memory, KiB | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    lines += [f"| {row} | {' | '.join(map(str, cells.values()))} |" for row, cells in found["memory"].items()]
+    return "\n".join(lines)
+
+
+def write_readme(found):
+    text = README.read_text()
+    before, rest = text.split(BEGIN)
+    README.write_text(f"{before}{BEGIN}\n{readme_table(found)}\n{END}{rest.split(END)[1]}")
+
+
+def draw(found):
+    """Bars of the best times, each row relative to pyrun's."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "pyrun"
+    from matplotlib import pyplot
+
+    names, rows = list(found["runtimes"]), list(found["times"])
+    figure, axes = pyplot.subplots(figsize=(9, 0.5 * len(rows) + 1.2))
+    height = 0.8 / len(names)
+    for index, name in enumerate(names):
+        values = [found["times"][row][name][0] / found["times"][row][names[0]][0] for row in rows]
+        places = [place + height * (index - (len(names) - 1) / 2) for place in range(len(rows))]
+        bars = axes.barh(places, values, height * 0.9, label=name)
+        axes.bar_label(bars, [f"{found['times'][row][name][0]:.1f} ms" for row in rows], padding=2, fontsize=7)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"time, {names[0]} = 1 (best of {found['runs']})")
+    axes.legend()
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(RESULTS / "times.svg", metadata={"Date": None})
+
+
+def main():
+    found = json.loads((RESULTS / "figures.json").read_text())
+    print_all(found)
+    write_readme(found)
+    draw(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Real engines on the runtime: dockerd, containerd (ctr and the kubelet's interface), podman, from Debian's packages.
+
+`docker("run", "--rm", "busybox", "true")` is a command against a dockerd of the tests' own; `ctr`, `podman` … likewise.
+All of it lives in one Sandbox for the session; what is not installed is skipped and says so.
+"""
+
+import pathlib
+import shutil
+import tempfile
+import uuid
+
+import pytest
+from e2e import images
+from e2e.engines import Containerd, Docker, Podman, missing
+from e2e.sandbox import Sandbox
+from harness import PROJECT
+
+HERE = pathlib.Path(__file__).parent
+
+
+def needs(*programs):
+    words = missing(*programs)
+    if words:
+        pytest.skip(words)
+
+
+@pytest.fixture(scope="session")
+def sandbox():
+    needs("unshare", "nsenter", "ip", "iptables")
+    # Not below pytest's own directory: users in containers must be able to pass through, and sockets' paths be short.
+    with tempfile.TemporaryDirectory(prefix="e2e-", dir="/var/tmp") as name:
+        directory = pathlib.Path(name)
+        directory.chmod(0o755)
+        box = Sandbox(directory)
+        yield box
+        box.close()
+
+
+@pytest.fixture(scope="session")
+def runtime(pyrun, sandbox):
+    """The runtime's path; it is also the `runc` on PATH, which BuildKit and ctr look for."""
+    (sandbox.bin / "runc").symlink_to(pyrun)
+    return pyrun
+
+
+@pytest.fixture(scope="session")
+def busybox_tar(tmp_path_factory):
+    return images.busybox(tmp_path_factory.mktemp("busybox-image"), HERE / "memeat.c")
+
+
+@pytest.fixture(scope="session")
+def debian_tar():
+    needs("debootstrap")
+    return images.debian()
+
+
+@pytest.fixture(scope="session")
+def containerd(sandbox, runtime):
+    needs("containerd", "ctr")
+    crictl = shutil.which("crictl") or shutil.which(PROJECT / "build/e2e/crictl")
+    return Containerd(sandbox, runtime, crictl)
+
+
+@pytest.fixture(scope="session")
+def docker(sandbox, containerd, runtime, busybox_tar):
+    needs("dockerd", "/usr/bin/docker")
+    engine = Docker(sandbox, containerd, runtime)
+    engine.import_image(busybox_tar, "busybox")
+    return engine
+
+
+@pytest.fixture(scope="session")
+def compiler(docker, debian_tar):
+    """The name of an image that has gcc."""
+    docker.import_image(debian_tar, "debian-gcc", "/bin/bash")
+    return "debian-gcc"
+
+
+@pytest.fixture(scope="session")
+def podman(sandbox, runtime, busybox_tar):
+    needs("podman", "conmon")
+    engine = Podman(sandbox, runtime)
+    engine("import", "-c", f"ENV {images.PATH}", busybox_tar, "localhost/busybox:latest")
+    return engine
+
+
+@pytest.fixture(scope="session")
+def user_podman(sandbox, runtime, busybox_tar):
+    """podman of an ordinary user, who exists in the sandbox only."""
+    needs("podman", "newuidmap")
+    name = "e2euser"
+    lines = {"passwd": f"{name}:x:41000:41000::/nonexistent:/bin/sh", "group": f"{name}:x:41000:"}
+    lines |= {file: f"{name}:600000:65536" for file in ("subuid", "subgid")}
+    for file, line in lines.items():
+        sandbox.shell(f"cp /etc/{file} $HOME/{file}; echo {line} >>$HOME/{file}; mount --bind $HOME/{file} /etc/{file}")
+    readable = sandbox.directory / "busybox.tar"
+    readable.write_bytes(busybox_tar.read_bytes())
+    engine = Podman(sandbox, runtime, name)
+    engine("import", "-c", f"ENV {images.PATH}", readable, "localhost/busybox:latest")
+    return engine
+
+
+@pytest.fixture
+def name():
+    """A name for a container."""
+    return f"c{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def started(docker, name):
+    """`started("--init", "busybox", "sleep", "100")`: `docker run --detach`; returns its name. It is removed after the test."""
+
+    def start(*args):
+        docker("run", "--detach", "--name", name, *args)
+        return name
+
+    yield start
+    docker("rm", "--force", name, code=None)
