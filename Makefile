@@ -42,7 +42,12 @@ TEST_PACKAGES := debootstrap iproute2 procps shellcheck util-linux runc golang-g
 APT_GET       := DEBIAN_FRONTEND=noninteractive apt-get -q -y
 apt = dpkg -s $(1) >/dev/null 2>&1 || { $(APT_GET) update && $(APT_GET) install --no-install-recommends $(1); }
 
-.PHONY: run test lint format bench conformance install needs test-needs
+# The engines of tests/e2e, and the kubelet's client, which is no Debian package: it is built where there is Go.
+E2E_PACKAGES := containerd containernetworking-plugins curl debootstrap dnsmasq-base docker-compose docker.io iptables \
+                netavark podman slirp4netns catatonit fuse-overlayfs uidmap
+CRICTL       := build/e2e/crictl
+
+.PHONY: run test lint format bench conformance install needs test-needs e2e e2e-needs
 
 needs:
 	@$(call apt,$(PACKAGES))
@@ -65,6 +70,21 @@ TESTS ?= tests
 test: test-needs ext build
 	$(VENV)/bin/python -m pytest $(TESTS)
 
+# Real engines on the runtime. `make test` runs them too where they are installed.
+e2e: e2e-needs test-needs build
+	$(VENV)/bin/python -m pytest tests/e2e
+
+e2e-needs:
+	@$(call apt,$(E2E_PACKAGES))
+	@command -v crictl >/dev/null || ! command -v go >/dev/null || $(MAKE) --no-print-directory $(CRICTL) \
+	    || echo "no crictl: the tests that need it are skipped"
+
+# `go install` takes no module that replaces others, so a module of our own requires it.
+$(CRICTL):
+	mkdir -p build/e2e/module
+	cd build/e2e/module && { [ -f go.mod ] || go mod init crictl; } && go get sigs.k8s.io/cri-tools && \
+	    go get sigs.k8s.io/cri-tools/cmd/crictl && go build -o ../crictl sigs.k8s.io/cri-tools/cmd/crictl
+
 lint: test-needs
 	$(VENV)/bin/python -m pytest tests/unit/test_lint.py
 
@@ -85,7 +105,7 @@ $(VENV)/.bench: tests/bench/requirements.txt $(VENV)/.installed
 
 # The OCI's conformance suite (needs Go). RUNTIME=runc PROGRAMS="start kill"
 conformance: test-needs build
-	$(VENV)/bin/python tests/conformance/suite.py
+	PYTHONPATH=tests $(VENV)/bin/python tests/conformance/suite.py
 
 install: build
 	install -D -m 755 build/pyrun $(DESTDIR)$(PREFIX)/bin/pyrun

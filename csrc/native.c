@@ -445,6 +445,8 @@ int native_tty_raw(int fd, void *saved) {
         return -errno;
     memcpy(saved, &settings, sizeof settings);
     cfmakeraw(&settings);
+    /* What comes out still gets its carriage returns here: the container's terminal has ONLCR off. */
+    settings.c_oflag |= OPOST;
     return result(tcsetattr(fd, TCSANOW, &settings));
 }
 

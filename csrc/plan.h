@@ -14,6 +14,8 @@
 #define PLAN_MAGIC 0x4e555259
 #define PLAN_VERSION 1
 #define PLAN_MAX_FDS 1024
+/* MSG_TIMING follows each op that has run, until OP_READY or OP_SECCOMP. */
+#define PLAN_TIMED 1
 
 struct plan_header {
     uint32_t magic;
@@ -21,7 +23,7 @@ struct plan_header {
     uint32_t op_count;
     uint32_t string_size;
     uint32_t fd_count;
-    uint32_t reserved;
+    uint32_t flags; /* PLAN_TIMED */
 };
 
 struct plan_op {
@@ -69,14 +71,16 @@ enum plan_opcode {
                           n0: MOUNT_ATTR_* , n1: MS_* propagation or 0, n2: the MS_* flags for mount(2) where the kernel or an
                           outer seccomp filter has no fsopen. MOUNT_*: see below. A missing target is made (0755) */
     OP_BIND,           /* s0: source in init's own view of the host, or fd: a detached tree; s1: target in the root;
-                          n0/n1: MOUNT_ATTR_* to set/clear on the top mount, n2/n3: the same, recursively, n4: MS_* propagation or 0;
+                          n0/n1: MOUNT_ATTR_* to set/clear on the top mount, n2/n3: the same, recursively, n4: MS_* propagation or 0,
+                          n5: what of n1 must not stay if it is locked;
                           fd2: user namespace of an idmapped mount. BIND_*: see below. A missing target becomes a directory or an
                           empty file, as the source is. Flags locked by a user namespace are kept rather than EPERM */
     OP_SETATTR,        /* s0: mount point in the root; n0/n1: MOUNT_ATTR_* to set/clear; n2: MS_* propagation or 0 */
     OP_MKDIR,          /* s0: directory in the root, made with parents; n0: mode. MKDIR_TRY: whoever needs it will tell what failed */
     OP_DEVICE,         /* s0: path in the root, n0: S_IFMT | permissions, n1: dev_t, n2: uid, n3: gid. An equal node is accepted.
                           DEVICE_BIND: s1 (host path) is bound there instead */
-    OP_SYMLINK,        /* s0: text, s1: path in the root. An existing entry is left alone. SYMLINK_REPLACE: it is removed first */
+    OP_SYMLINK,        /* s0: text, s1: path in the root. An existing entry is left alone. SYMLINK_REPLACE: it is removed first.
+                          SYMLINK_SAME: it must be a symlink with the same text */
     OP_MASK,           /* s0: path in the root. A file gets /dev/null (checked to be 1:3), a directory a read-only tmpfs that
                           all masked directories share; ENOENT and ENOTDIR are no error */
     OP_READONLY,       /* s0: path in the root, bound onto itself and made read-only (not recursively); ENOENT is no error */
@@ -132,8 +136,11 @@ enum plan_flag {
     BIND_RECURSIVE = 1,
     BIND_IDMAP_RECURSIVE = 2,
     BIND_TARGET_FILE = 4,     /* with fd: the tree is a file, so a missing target becomes one */
+    BIND_SOURCE_NOFOLLOW = 8, /* a source that is a symlink is mounted itself */
+    BIND_TARGET_NOFOLLOW = 16, /* a target that is a symlink is mounted on itself */
     DEVICE_BIND = 1,
     SYMLINK_REPLACE = 1,
+    SYMLINK_SAME = 2,
     MKDIR_TRY = 1,
     PIVOT_MOVE = 1,
     IDS_NO_SETGROUPS = 1,
@@ -149,6 +156,7 @@ enum plan_message {
     MSG_CONSOLE,       /* number: op index; carries the pty's master fd */
     MSG_READY,         /* number: op index */
     MSG_SECCOMP,       /* number: op index; value: fd number of the listener in init */
+    MSG_TIMING,        /* number: op index; detail: when it began and ended, uint64_t[2], nanoseconds of CLOCK_REALTIME */
     MSG_ERROR          /* number: op index; value: errno; detail: what fsconfig's log or the failing path adds, may be empty */
 };
 

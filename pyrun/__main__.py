@@ -4,7 +4,7 @@ import _signal
 import posix
 import sys
 
-from pyrun import argv, errors, log
+from pyrun import argv, errors, log, timeline
 
 # How the message of a failed command begins, and its exit status, where they differ from the others': callers know both.
 FAILURES = {"create": ("pyrun create failed: ", 1), "run": ("pyrun run failed: ", 1), "exec": ("exec failed: ", 255)}
@@ -24,7 +24,11 @@ def main(words):
         log.start(glob.log, glob.log_format, glob.debug)
         glob.check()
         command = name
-        return load(name)(glob, **values) or 0
+        timeline.start(glob.timeline, glob.debug)
+        try:
+            return load(name)(glob, **values) or 0
+        finally:
+            timeline.write(name)
     except SystemExit as end:
         return end.code or 0
     except KeyboardInterrupt:

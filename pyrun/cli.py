@@ -212,6 +212,7 @@ GLOBALS = [
     text("--log", metavar="FILE", help="append messages to FILE (default: stderr)"),
     text("--log-format", metavar="FORMAT", help="how the log is written: text or json (default: text)"),
     text("--root", metavar="DIR", help=f"where the containers' state is kept, best a tmpfs (default: {default_root()})"),
+    text("--timeline", metavar="FILE", help="write when each step of create and run began and ended, as Chrome trace events"),
     flag("--systemd-cgroup", help="let systemd make the cgroups; cgroupsPath is then slice:prefix:name"),
     text("--rootless", metavar="WHEN", help="go on without cgroups that may not be written: true, false or auto (default: auto)"),
 ]

@@ -10,7 +10,17 @@ from pyrun import devices, glob, mounts, namespaces, rules
 from pyrun._native import lib
 from pyrun.mounts import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, PROPAGATION_WORDS
 from pyrun.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWTIME, CLONE_NEWUSER, Namespaces
-from pyrun.process import Program, emit_affinity, emit_identity, emit_oom_score, emit_rlimits, emit_setup, own_capabilities, selinux_enabled
+from pyrun.process import (
+    Program,
+    emit_affinity,
+    emit_identity,
+    emit_oom_score,
+    emit_rlimits,
+    emit_seccomp,
+    emit_setup,
+    own_capabilities,
+    selinux_enabled,
+)  # fmt: skip
 
 # The barriers of a plan, in order. init stops at each until the runtime answers with the same number.
 BARRIER_IDS = 1  # the new user namespace waits for its id maps
@@ -136,11 +146,12 @@ def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
     program.emit_exec(plan, host.keep)
 
 
-def hook(plan, entry, env, home_of, pidfd_mask, cgroup_files, inside, rootfs, root_file=None):
+def hook(plan, entry, env, home_of, pidfd_mask, cgroup_files, inside, rootfs, seccomp=None, root_file=None):
     """The plan of a hook that runs in the container's namespaces (createContainer, startContainer).
 
     inside: its path is one of the container (startContainer), so the program's own set-up is done already; otherwise it starts
     in rootfs (path on the host). home_of: the user id whose HOME is added to the environment, None where nothing is.
+    seccomp: a filter (seccomp.Filter) for the hook, or None.
     """
     root = plan.file(root_file, posix.O_PATH, "root") if root_file and inside else -1
     if pidfd_mask:
@@ -158,6 +169,8 @@ def hook(plan, entry, env, home_of, pidfd_mask, cgroup_files, inside, rootfs, ro
         plan.add(lib.OP_HOME, "hook", "HOME", n=(home_of,))
     args = entry.get("args") or [entry["path"]]
     plan.add(lib.OP_UMASK, n=(0o022,))
+    if seccomp:
+        emit_seccomp(plan, seccomp)
     plan.add(
         lib.OP_EXEC, "hook", entry["path"], s=(plan.strings([entry["path"]]), plan.strings(args), plan.strings(env)), n=(len(args), len(env), 3)
     )

@@ -4,10 +4,11 @@ import errno
 import posix
 import select
 
-from pyrun import log
+from pyrun import log, timeline
 from pyrun._native import ffi, lib
 from pyrun.errors import Error, words
 from pyrun.faults import explain
+from pyrun.plan import OP_NAMES
 
 SIGKILL = 9
 
@@ -30,7 +31,7 @@ class Init:
         pair = ffi.new("int[2]")
         must(lib.native_socketpair(pair), "socketpair")
         self.sock = pair[0]
-        packed = self.plan.pack()
+        packed = self.plan.pack(lib.PLAN_TIMED if timeline.wanted() else 0)
         memory = -1
         files = []
         try:
@@ -67,6 +68,10 @@ class Init:
                 self._reap_first()
                 if child:
                     child()
+                continue
+            if kind == lib.MSG_TIMING:
+                opcode, where, subject = self.plan.note(message.number)
+                timeline.op(OP_NAMES[opcode], where, subject, ffi.buffer(message.detail)[:])
                 continue
             if kind == lib.MSG_ERROR:
                 raise explain(self.plan.note(message.number), message)
@@ -121,7 +126,10 @@ class Init:
     def _unannounced(self):
         """Pid of the process that the first stage cloned before it ended, 0 if it did not: nobody has heard of it yet."""
         try:
-            return receive(self.sock, 1000)[2]
+            while True:
+                message, _, pid = receive(self.sock, 1000)
+                if message is None or message.type != lib.MSG_TIMING:
+                    return pid
         except OSError:
             return 0
 

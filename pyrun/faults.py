@@ -16,6 +16,8 @@ _HINTS = {
     (lib.OP_MOUNT, lib.STEP_INSIDE_PROC): "a symlink leads into /proc: choose another destination",
     (lib.OP_BIND, lib.STEP_INSIDE_PROC): "only a procfs can be mounted on /proc, and nothing through a symlink into it",
     (lib.OP_MOUNT, lib.STEP_FSOPEN): "/proc/filesystems has what this kernel knows",
+    (lib.OP_SCHEDULER, lib.STEP_SCHED_SETATTR): "a SCHED_DEADLINE process scheduler can't be used together with AllowedCPUs, "
+    "linux.resources.cpu.cpus; a real-time one needs CAP_SYS_NICE, and time in the cgroup where the kernel groups real-time tasks",
     (lib.OP_CHDIR, lib.STEP_CHDIR): "make the directory in the root file system or change cwd",
 }
 # The member of a mount that a step is about.

@@ -12,10 +12,10 @@ ALL_IDS = ["0", "0", "4294967295"]
 
 class Glob:
     """root: state directory (absolute path), root_given: whether --root named it, log: file or None, log_format: `text` or
-    `json`, debug and systemd_cgroup: bool, rootless: `auto`, `true` or `false`.
+    `json`, debug and systemd_cgroup: bool, rootless: `auto`, `true` or `false`, timeline: file or None.
     """
 
-    def __init__(self, root=None, log=None, log_format=None, debug=False, systemd_cgroup=False, rootless=None):
+    def __init__(self, root=None, log=None, log_format=None, debug=False, systemd_cgroup=False, rootless=None, timeline=None):
         self.root_given = root is not None
         self.root = default_root() if root is None else root and absolute(root)
         self.log = log
@@ -23,6 +23,7 @@ class Glob:
         self.debug = debug
         self.systemd_cgroup = systemd_cgroup
         self.rootless = rootless or "auto"
+        self.timeline = timeline
 
     def check(self):
         """Raises Error for values that no command can work with, and makes the default root of an unprivileged user."""

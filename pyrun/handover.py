@@ -82,25 +82,29 @@ def remove_pid_file(path):
         pass
 
 
-def preserved_fds(count):
-    """The caller's fds the program gets: those of LISTEN_FDS (sd_listen_fds(3)), then `count` more. Raises Error."""
-    listen = posix.environ.get(b"LISTEN_FDS", b"0")
-    total = count + (int(listen) if listen.isdigit() else 0)
-    for fd in range(3, 3 + total):
+def listen_fds():
+    """How many sockets our caller passed to us (sd_listen_fds(3)); none where it inherited the variable from its own caller."""
+    count = posix.environ.get(b"LISTEN_FDS", b"")
+    ours = posix.environ.get(b"LISTEN_PID") == b"%d" % posix.getpid()
+    return int(count) if ours and count.isdigit() else 0
+
+
+def preserved_fds(count, listen=0):
+    """The caller's fds the program gets: those of listen_fds(), then `count` more. Raises Error."""
+    for fd in range(3, 3 + listen + count):
         try:
             posix.fstat(fd)
         except OSError:
-            raise Error(f"--preserve-fds {count}: fd {fd} is not open") from None
-    return tuple(range(3, 3 + total))
+            raise Error(f"LISTEN_FDS {listen}: fd {fd} is not open" if fd < 3 + listen else f"--preserve-fds {count}: fd {fd} is not open") from None
+    return tuple(range(3, 3 + listen + count))
 
 
-def pass_listen_fds(config):
+def pass_listen_fds(config, count):
     """sd_listen_fds(3) for the program, which will be pid 1."""
-    listen = posix.environ.get(b"LISTEN_FDS")
     process = config.get("process")
-    if listen and process:
+    if count and process:
         env = process["env"] = list(process.get("env") or ())
-        env += [f"LISTEN_FDS={listen.decode()}", "LISTEN_PID=1"]
+        env += [f"LISTEN_FDS={count}", "LISTEN_PID=1"]
         names = posix.environ.get(b"LISTEN_FDNAMES")
         if names:
             env.append(f"LISTEN_FDNAMES={names.decode()}")

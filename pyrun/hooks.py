@@ -7,6 +7,7 @@
 | poststart, poststop | after the program has been executed; after the container is gone | the runtime's namespaces |
 """
 
+import _signal
 import errno
 import posix
 import select
@@ -47,10 +48,11 @@ class Target:
     """Where hooks inside a container run: its pid, the mask of its namespaces, its cgroup.procs files.
 
     env, uid: of the container's process, whose environment, HOME included, a hook in its root has that names none of its own.
-    rootfs: its path on the host, where hooks begin that run before the pivot.
+    rootfs: its path on the host, where hooks begin that run before the pivot. seccomp: the filter (seccomp.Filter or None) of the
+    container's process, under which a program of the image runs as a hook too.
     """
 
-    def __init__(self, pid, mask, cgroup_files, pivoted, env=(), uid=0, rootfs="/"):
+    def __init__(self, pid, mask, cgroup_files, pivoted, env=(), uid=0, rootfs="/", seccomp=None):
         self.pid = pid
         self.mask = mask
         self.cgroup_files = cgroup_files
@@ -58,6 +60,7 @@ class Target:
         self.env = env
         self.uid = uid
         self.rootfs = rootfs
+        self.seccomp = seccomp
 
 
 def _run_one(hook, state, inside):
@@ -81,7 +84,7 @@ def _run_one(hook, state, inside):
     if code is None:
         raise Error(f"{hook['path']} did not end within {hook['timeout']} s (timeout) and was killed")
     if code:
-        how = f"exit status {code}" if code > 0 else f"signal {-code}"
+        how = f"exit status {code}" if code > 0 else f"signal {-code} ({_signal.strsignal(-code).lower()})"
         raise Error(f"{hook['path']} failed: {how}{', output: ' + said if said else ''}")
 
 
@@ -120,7 +123,7 @@ def _spawn_inside(hook, inside, stdin, stdout):
         if inside.pivoted and not any(entry.startswith("HOME=") for entry in env):
             home_of = inside.uid
     root = None if inside.mask & CLONE_NEWNS else f"/proc/{inside.pid}/root"
-    compile.hook(plan, hook, env, home_of, inside.mask, inside.cgroup_files, inside.pivoted, inside.rootfs, root)
+    compile.hook(plan, hook, env, home_of, inside.mask, inside.cgroup_files, inside.pivoted, inside.rootfs, inside.seccomp, root)
     init = control.Init(plan)
     pidfd = posix.pidfd_open(inside.pid)
     try:

@@ -3,20 +3,20 @@
 import _signal as signals
 import posix
 
-from pyrun import cgroup, compile, hooks, idmap, jsonio, notify, seccomp, tty
+from pyrun import cgroup, compile, hooks, idmap, jsonio, notify, seccomp, timeline, tty
 from pyrun import config as configs
 from pyrun._native import lib
 from pyrun.control import Init, must, readable
 from pyrun.errors import ConfigError, Error
 from pyrun.faults import mount_fault
-from pyrun.handover import pass_listen_fds, preserved_fds, remove_pid_file, send_listener, send_pidfd, write_pid_file
+from pyrun.handover import listen_fds, pass_listen_fds, preserved_fds, remove_pid_file, send_listener, send_pidfd, write_pid_file
 from pyrun.lifecycle import destroy, run_start_hooks
 from pyrun.namespaces import Namespaces
 from pyrun.plan import Plan
 from pyrun.state import CONFIG, START_SOCKET, Container
 
 # open_tree(2)
-OPEN_TREE_CLONE, AT_RECURSIVE = 0x1, 0x8000
+OPEN_TREE_CLONE, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW = 0x1, 0x8000, 0x100
 
 
 class Request:
@@ -72,19 +72,22 @@ def create(glob, request, waits, before_start=None):
     fd of the pty's master or -1, config). Whatever fails or is interrupted, nothing of it stays. Raises Error.
     """
     configs.check_id(request.id)
+    timeline.phase("load config")
     bundle = request.bundle
     config = configs.load(bundle)
     configs.check(config, bundle=bundle)
     tty.check(config.get("process") or {}, request.console_socket, request.detached)
-    keep = preserved_fds(request.preserve_fds)
+    listen = listen_fds()
+    keep = preserved_fds(request.preserve_fds, listen)
+    timeline.phase("compile plan")
     group = cgroup.open(config, request.id, glob)
     shares = open_shares(config, request.id)
-    filter = compile_seccomp(glob, config)
+    filter = seccomp.compile_of(config, glob.root)
     plan = Plan()
     host = compile.Host(bundle, group.procs_files(), group.hierarchies(), keep=len(keep), id=request.id)
     host.no_pivot = request.no_pivot
     host.new_keyring = not request.no_new_keyring
-    pass_listen_fds(config)
+    pass_listen_fds(config, listen)
     notifies = bool(notify.host_socket() and config.get("process"))
     if notifies:
         notify.add_to_config(config, f"{glob.root}/{request.id}")
@@ -93,6 +96,7 @@ def create(glob, request, waits, before_start=None):
     interruptible()
     # From here on a signal is let in only where we wait and nothing is half done (_Creation.waiting), and no more at the end.
     mask = signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
+    timeline.phase("write state")
     container = Container.make(glob.root, request.id, bundle, rootfs_path(config, bundle), config)
     launch = _Creation(container, config, plan, host, request, group, shares, before_start, mask, notifies)
     try:
@@ -132,10 +136,12 @@ class _Creation:
         container.data["mask"] = Namespaces(self.config).mask
         container.save()
         save_config(container, self.config)
+        timeline.phase("make cgroup")
         group.create()
         group.apply((self.config.get("linux") or {}).get("resources") or {})
         if self.shares:
             self.shares.create()
+        timeline.phase("start init")
         self.console = tty.Console(self.request.console_socket)
         if self.notifies:
             notify.make_directory(container.directory)
@@ -145,9 +151,11 @@ class _Creation:
         self._open_sources()
         self.init.spawn(keep=keep, **self.opened)
         self._close_opened()
+        timeline.phase("set up by init")
         self.init.drive_program(child=self._child, barrier=self._barrier, console=self.console.receive, ready=self._ready, notify=self._notify)
         if not waits:
             self.hooks_ran = True
+            timeline.phase("poststart hooks")
             self.waiting(hooks.run, self.config, "poststart", container, "running")
 
     def waiting(self, function, *args):
@@ -165,6 +173,8 @@ class _Creation:
         """Bind sources that the container's user namespace may not reach, and the maps of idmapped mounts."""
         for name, path, mount in self.host.sources:
             flags = OPEN_TREE_CLONE | posix.O_CLOEXEC | (AT_RECURSIVE if mount.recursive else 0)
+            if mount.source_nofollow:
+                flags |= AT_SYMLINK_NOFOLLOW
             fd = lib.native_open_tree(-100, path.encode("utf-8", "surrogateescape"), flags)
             if fd < 0:
                 raise self._mount_error(mount, "open_tree", -fd)
@@ -192,6 +202,9 @@ class _Creation:
         mount = self.config["mounts"][int(where[len("mounts[") : -1])]
         uids = mount.get("uidMappings") or linux.get("uidMappings")
         gids = mount.get("gidMappings") or linux.get("gidMappings")
+        joined = Namespaces(self.config).joined.get("user")
+        if not uids and not gids and joined:
+            return posix.open(joined[0], posix.O_RDONLY | posix.O_CLOEXEC)
         if not uids or not gids:
             raise ConfigError(where, "an idmapped mount needs uidMappings and gidMappings, of its own or in linux")
         return idmap.namespace(uids, gids, where)
@@ -262,13 +275,6 @@ class _Creation:
             remove_pid_file(self.request.pid_file)
         self.container.data["pid"] = 0
         destroy(self.container, self.config if self.hooks_ran else {})
-
-
-def compile_seccomp(glob, config):
-    profile = (config.get("linux") or {}).get("seccomp")
-    if not profile or not config.get("process"):
-        return None
-    return seccomp.compile_profile(profile, f"{glob.root}/.seccomp")
 
 
 def open_shares(config, id):

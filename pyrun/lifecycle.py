@@ -34,12 +34,17 @@ def run_start_hooks(container, config):
     """startContainer hooks, in the container (runtime.md#lifecycle, step 7)."""
     if not (config.get("hooks") or {}).get("startContainer"):
         return
+    from pyrun import seccomp
+
     group = container.cgroup()
     process = config.get("process") or {}
     env = process.get("env") or ()
     files = group.procs_files() if group else ()
     uid = (process.get("user") or {}).get("uid") or 0
-    target = hooks.Target(container.data["pid"], container.data["mask"], files, pivoted=True, env=env, uid=uid)
+    filter = seccomp.compile_of(config, container.root)
+    if filter and filter.notify:
+        filter = None  # its agent waits for the program
+    target = hooks.Target(container.data["pid"], container.data["mask"], files, pivoted=True, env=env, uid=uid, seccomp=filter)
     hooks.run(config, "startContainer", container, "created", inside=target)
 
 

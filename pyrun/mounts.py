@@ -54,6 +54,8 @@ SUPER_WORDS = {
     "silent": (True, MS_SILENT, None),
     "loud": (False, MS_SILENT, None),
 }
+# crun's words: of a file system as a whole there is nothing below that they could reach.
+SUPER_WORDS |= {"r" + word: SUPER_WORDS[word] for word in ("sync", "async", "dirsync", "mand", "nomand")}
 PROPAGATION_WORDS = {
     "private": MS_PRIVATE,
     "rprivate": MS_PRIVATE | MS_REC,
@@ -73,6 +75,10 @@ SHAPE_WORDS = {
     "tmpcopyup": ("copy_up",),
     "idmap": ("idmap",),
     "ridmap": ("idmap", "idmap_recursive"),
+    # crun's words for bind mounts and symlinks: the link itself is mounted, mounted on, or made anew.
+    "src-nofollow": ("source_nofollow",),
+    "dest-nofollow": ("target_nofollow",),
+    "copy-symlink": ("copy_symlink",),
 }
 # Every recursive word is `r` + a word of one mount point: "rro", "rnosuid", "rnoatime" …
 RECURSIVE_WORDS = {"r" + word: word for word in (*POINT_WORDS, *ATIME_WORDS)}
@@ -123,6 +129,7 @@ class Mount:
         self.super_keys = []
         self.data = []
         self.bind = self.recursive = self.remount = self.copy_up = self.idmap = self.idmap_recursive = False
+        self.source_nofollow = self.target_nofollow = self.copy_symlink = False
         self.touches_flags = False
         for word in entry.get("options") or ():
             self._option(word)
@@ -252,7 +259,7 @@ def _emit_file_system(plan, mount, host):
 
 # What a bind mount clears when its options name any flag: all it does not name, but for access times, which the kernel
 # keeps unless one of them is named (mount(2), MS_REMOUNT | MS_BIND).
-_POINT_FLAGS = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NODIRATIME | ATTR_NOSYMFOLLOW
+_POINT_FLAGS = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW
 
 
 def _emit_bind(plan, mount, host):
@@ -264,17 +271,29 @@ def _emit_bind(plan, mount, host):
     clear = point.clear
     if mount.touches_flags:
         clear |= _POINT_FLAGS & ~point.set
-    flags = lib.BIND_RECURSIVE if mount.recursive else 0
+    if clear & ATTR_ATIME_MASK or point.set & ATTR_NODIRATIME:
+        clear |= ATTR_ATIME_MASK | ATTR_NODIRATIME & ~point.set
+    # In a user namespace the host's flags are locked. What the options do not name stays then; what they name is an error.
+    named = point.clear if point.ms & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME) else point.clear & ~ATTR_ATIME_MASK
     if not mount.source.startswith("/"):
         mount.source = posix_join(host.bundle, mount.source)
     source = mount.source
+    link = read_symlink(source) if mount.copy_symlink else None
+    if link is not None:
+        plan.add(lib.OP_SYMLINK, mount.where, mount.destination, flags=lib.SYMLINK_SAME, s=(link, mount.destination))
+        return
+    flags = lib.BIND_RECURSIVE if mount.recursive else 0
+    if mount.source_nofollow:
+        flags |= lib.BIND_SOURCE_NOFOLLOW
+    if mount.target_nofollow:
+        flags |= lib.BIND_TARGET_NOFOLLOW
     fd = fd2 = -1
     if host.opens_sources and not is_below(source, host.rootfs):
         # What lies in the root may be an earlier mount, which only init sees. The rest the runtime
         # clones: in a user namespace the mapped root may not be able to reach it, nor to map its ids.
         fd = plan.given(f"{mount.where}.source")
         host.sources.append((f"{mount.where}.source", source, mount))
-        if host.is_file(source):
+        if host.is_file(source, mount.source_nofollow):
             flags |= lib.BIND_TARGET_FILE
     elif mount.idmap:
         fd2 = plan.given(f"{mount.where}.idmap")
@@ -288,7 +307,7 @@ def _emit_bind(plan, mount, host):
         fd=fd,
         fd2=fd2,
         s=(source, mount.destination),
-        n=(point.set, clear, recursive.set, recursive.clear, mount.propagation),
+        n=(point.set, clear, recursive.set, recursive.clear, mount.propagation, named),
     )
 
 
@@ -338,9 +357,17 @@ def _emit_hierarchy(plan, mount, target, hierarchy, host):
         )
 
 
-def is_file(path):
+def is_file(path, nofollow):
     """Whether a bind source is something else than a directory (a missing one is init's to report)."""
     try:
-        return posix.stat(path).st_mode & 0o170000 != 0o040000
+        return posix.stat(path, follow_symlinks=not nofollow).st_mode & 0o170000 != 0o040000
     except OSError:
         return False
+
+
+def read_symlink(path):
+    """The text of a symlink of the host, None if it is none."""
+    try:
+        return posix.readlink(path)
+    except OSError:
+        return None

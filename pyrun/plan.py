@@ -83,10 +83,10 @@ class Plan:
 
     # --- launching
 
-    def pack(self):
+    def pack(self, flags=0):
         self.area += b"\0"
         header = _HEADER.pack(
-            lib.PLAN_MAGIC, lib.PLAN_VERSION, len(self.ops), len(self.area), FIRST_SLOT + len(self.files), 0
+            lib.PLAN_MAGIC, lib.PLAN_VERSION, len(self.ops), len(self.area), FIRST_SLOT + len(self.files), flags
         )
         return b"".join((header, *self.ops, self.area))
 

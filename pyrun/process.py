@@ -73,7 +73,8 @@ class Capabilities:
         self.bounding = _mask(sets, "bounding", bounding)
         self.permitted = _mask(sets, "permitted", permitted)
         self.effective = _mask(sets, "effective", self.permitted, "effective needs permitted")
-        self.inheritable = _mask(sets, "inheritable", permitted)
+        # capset(2): no more than the bounding set becomes inheritable.
+        self.inheritable = _mask(sets, "inheritable", permitted & self.bounding, "inheritable needs bounding")
         # capabilities(7): an ambient capability must be permitted and inheritable.
         self.ambient = _mask(sets, "ambient", self.permitted & self.inheritable, "ambient needs permitted and inheritable")
 
@@ -219,15 +220,15 @@ def emit_identity(plan, process, host, seccomp):
     cwd = process["cwd"]
     plan.add(lib.OP_CHDIR_CHECK, "process.cwd", cwd, s=(cwd,))
     if seccomp and not no_new_privileges:
-        _emit_seccomp(plan, seccomp)
+        emit_seccomp(plan, seccomp)
     plan.add(lib.OP_CAPS, "process.capabilities", "", n=(sets.effective, sets.permitted, sets.inheritable, sets.ambient))
     if no_new_privileges:
         plan.add(lib.OP_NO_NEW_PRIVS, "process.noNewPrivileges")
         if seccomp:
-            _emit_seccomp(plan, seccomp)
+            emit_seccomp(plan, seccomp)
 
 
-def _emit_seccomp(plan, seccomp):
+def emit_seccomp(plan, seccomp):
     plan.add(
         lib.OP_SECCOMP,
         "linux.seccomp",

@@ -112,6 +112,14 @@ class Filter:
         return bool(self.flags & NEW_LISTENER)
 
 
+def compile_of(config, root):
+    """compile_profile() of what a config (dict) asks for; None if that is nothing, or it has no process. root: --root."""
+    profile = (config.get("linux") or {}).get("seccomp")
+    if not profile or not config.get("process"):
+        return None
+    return compile_profile(profile, f"{root}/.seccomp")
+
+
 def compile_profile(profile, cache_dir):
     """The Filter of a linux.seccomp object (dict) that has passed config.check(): its types and ranges are right.
 

@@ -50,12 +50,24 @@ class Console:
             if code < 0:
                 raise Error(f"--console-socket: sendmsg: {words(-code)}")
             self.close()
+        elif lib.native_tty_get_size(master) == 0:
+            # The config sets none. Ours, before the program can look at it.
+            copy_size(master)
 
     def close(self):
         for fd in (self.socket, self.master):
             if fd >= 0:
                 posix.close(fd)
         self.socket = self.master = -1
+
+
+def copy_size(master):
+    """Our terminal's size becomes the container's."""
+    for fd in (0, 1, 2):
+        size = lib.native_tty_get_size(fd)
+        if size > 0:
+            lib.native_tty_set_size(master, size >> 16, size & 0xFFFF)
+            return
 
 
 class Foreground:
@@ -118,7 +130,7 @@ class Foreground:
         if self.notify:
             self.notify.drain(posix.getpid())
         if relay:
-            relay.drain()
+            relay.drain(self.signals)
 
     def _on_notify(self, poll):
         fd = self.notify.sock
@@ -132,7 +144,7 @@ class Foreground:
             if number == signals.SIGCHLD:
                 self._reap()
             elif number == signals.SIGWINCH and relay:
-                relay.resize()
+                copy_size(relay.master)
             elif number not in _OURS and self.status is None:
                 # Not reaped yet, so the pid is still the child's.
                 posix.kill(self.pid, number)
@@ -154,6 +166,9 @@ class Foreground:
 _OURS = frozenset((signals.SIGWINCH, signals.SIGPIPE, signals.SIGURG))
 
 
+_ENDINGS = (signals.SIGHUP, signals.SIGINT, signals.SIGTERM)
+
+
 class _Relay:
     """Copies between our stdio and the master of a pty, each way through a bounded buffer."""
 
@@ -162,6 +177,7 @@ class _Relay:
         self.to_master = bytearray()
         self.to_output = bytearray()
         self.input_open = True
+        self.line_open = False
         self.master_open = True
         self.registered = {}
         self.saved = None
@@ -172,20 +188,19 @@ class _Relay:
             if lib.native_tty_raw(0, saved) == 0:
                 self.saved = saved
         if not keep_size:
-            self.resize()
+            copy_size(self.master)
 
     def close(self):
         if self.saved is not None:
             lib.native_tty_restore(0, self.saved)
-        posix.close(self.master)
+        self._hang_up()
 
-    def resize(self):
-        """Our terminal's size becomes the container's."""
-        for fd in (0, 1, 2):
-            size = lib.native_tty_get_size(fd)
-            if size > 0:
-                lib.native_tty_set_size(self.master, size >> 16, size & 0xFFFF)
-                return
+    def _hang_up(self):
+        """The other side of the pty sees that its terminal has gone."""
+        if self.master >= 0:
+            posix.close(self.master)
+        self.master = -1
+        self.master_open = False
 
     def register(self, poll):
         """Asks for what there is room for, or something to write."""
@@ -225,10 +240,12 @@ class _Relay:
             data = b""
         if data:
             self.to_master += data
+            self.line_open = data[-1:] != b"\n"
         else:
-            # A terminal has no end of file but this character; `echo ls | pyrun run …` ends with it.
+            # A terminal has no end of file but this character; `echo ls | pyrun run …` ends with it. Amid a line the first
+            # one only delivers the line so far (termios(3), VEOF).
             self.input_open = False
-            self.to_master += END_OF_FILE
+            self.to_master += END_OF_FILE * (1 + self.line_open)
 
     def _write_master(self):
         try:
@@ -257,15 +274,22 @@ class _Relay:
         except OSError as error:
             if error.errno != errno.EAGAIN:
                 self.to_output.clear()
+            if error.errno in (errno.EPIPE, errno.EIO):
+                # Nobody reads any more: the program learns it as it would from a terminal that was closed.
+                self._hang_up()
 
-    def drain(self):
-        """The program has ended: what it printed last still comes out."""
+    def drain(self, signal_fd):
+        """The program has ended: what it printed last still comes out, unless a signal says that nobody waits for it."""
         poll = select.poll()
         poll.register(1, select.POLLOUT)
+        poll.register(signal_fd, select.POLLIN)
         while True:
             while self.master_open and len(self.to_output) < ROOM and self._read_master():
                 pass
             if not self.to_output:
                 return
-            poll.poll()
-            self._write_output()
+            for fd, _ in poll.poll():
+                if fd == 1:
+                    self._write_output()
+                elif lib.native_read_signal(signal_fd) in _ENDINGS:
+                    return

@@ -18,9 +18,13 @@ static mode_t target_type(const struct plan_op *op, int tree) {
 /* A directory can't cover a file, nor a file a directory; mount(2) says so with ENOTDIR, move_mount with EINVAL only. */
 static int bind_target(const struct plan_op *op, int tree) {
     const mode_t type = target_type(op, tree);
-    int target = path_target(op_text(op, 1), type, 0755, NULL);
+    int target = -1;
     struct stat st;
 
+    if ((op->flags & BIND_TARGET_NOFOLLOW) != 0)
+        target = path_open_symlink(op_text(op, 1));
+    if (target < 0)
+        target = path_target(op_text(op, 1), type, 0755, NULL);
     if (target < 0)
         return fail(STEP_OPEN_TARGET);
     if (hides_proc(op_text(op, 1), target))
@@ -47,7 +51,18 @@ static int idmap(const struct plan_op *op, int tree) {
     return fail_errno(STEP_MOUNT_SETATTR, error);
 }
 
+/* Is it a locked flag that was asked for, rather than a call that cannot be had? */
+static int is_locked(const struct plan_op *op, int tree) {
+    struct k_mount_attr nothing = {.set = 0}, named = {.set = op->n[0], .clear = op->n[5]};
+
+    return op->n[5] != 0 && sys_mount_setattr(tree, AT_EMPTY_PATH, &named) < 0 && errno == EPERM &&
+           sys_mount_setattr(tree, AT_EMPTY_PATH, &nothing) == 0;
+}
+
+/* A tree that the runtime cloned in a higher user namespace has its flags locked from the moment it has a place here, so
+ * it gets one before its flags are changed: the container's root may lift no restriction of the host's mounts. */
 static int bind_new(const struct plan_op *op, int tree) {
+    const int given = op_fd(op->fd) >= 0;
     int late = 0;
     int target = bind_target(op, tree);
 
@@ -55,6 +70,10 @@ static int bind_new(const struct plan_op *op, int tree) {
         return -1;
     if (idmap(op, tree) < 0)
         return -1;
+    if (given && tree_attach(tree, target) < 0)
+        return fail(STEP_MOVE_MOUNT);
+    if (is_locked(op, tree))
+        return fail_errno(STEP_MOUNT_SETATTR, EPERM);
     if (tree_setattr(tree, op->n[2], op->n[3], 1) < 0)
         return fail(STEP_MOUNT_SETATTR);
     if (tree_setattr(tree, op->n[0], op->n[1], 0) < 0) {
@@ -64,7 +83,7 @@ static int bind_new(const struct plan_op *op, int tree) {
     }
     if (!late && tree_propagation(tree, op->n[4]) < 0)
         return fail(STEP_MOUNT_SETATTR);
-    if (tree_attach(tree, target) < 0)
+    if (!given && tree_attach(tree, target) < 0)
         return fail(STEP_MOVE_MOUNT);
     close(target);
     if (late && tree_remount(tree, op->n[0], op->n[1]) < 0)
@@ -80,7 +99,7 @@ static int bind_old(const struct plan_op *op) {
 
     if (target < 0)
         return -1;
-    if (op_fd(op->fd2) >= 0 || (op->n[2] | op->n[3]) != 0)
+    if (op_fd(op->fd2) >= 0 || (op->n[2] | op->n[3]) != 0 || (op->flags & (BIND_SOURCE_NOFOLLOW | BIND_TARGET_NOFOLLOW)) != 0)
         return fail_errno(STEP_MOUNT_SETATTR, ENOSYS); /* mount(2) can't: better no container than a writable mount */
     if (old_mount(op_text(op, 0), target, NULL, K_MS_BIND | recursive, NULL) < 0)
         return fail(STEP_MOUNT);
@@ -100,11 +119,18 @@ static int is_proc(int mount) {
     return fstatfs(mount, &fs) == 0 && fs.f_type == K_PROC_SUPER_MAGIC;
 }
 
+static int clone_source(const struct plan_op *op) {
+    int recursive = (op->flags & BIND_RECURSIVE) != 0;
+
+    return (op->flags & BIND_SOURCE_NOFOLLOW) != 0 ? tree_clone_symlink(op_text(op, 0), recursive)
+                                                   : tree_clone(AT_FDCWD, op_text(op, 0), recursive);
+}
+
 int op_bind(const struct plan_op *op) {
     int mount = op_fd(op->fd);
 
     if (op->fd < 0)
-        mount = tree_clone(AT_FDCWD, op_text(op, 0), (op->flags & BIND_RECURSIVE) != 0);
+        mount = clone_source(op);
     if (mount >= 0)
         mount = bind_new(op, mount);
     else if (op->fd < 0 && unavailable(errno))

@@ -1,6 +1,7 @@
 /* Nodes, directories and symlinks in the root, each made in a parent directory that is held by fd (CVE-2026-41579). */
 #include "init.h"
 
+#include <string.h>
 #include <sys/sysmacros.h>
 
 static int chmod_fd(int fd, mode_t mode) {
@@ -94,6 +95,13 @@ int op_mkdir(const struct plan_op *op) {
     return 0;
 }
 
+static int same_symlink(int parent, const char *name, const char *text) {
+    char found[4096];
+    ssize_t size = readlinkat(parent, name, found, sizeof found);
+
+    return size >= 0 && (size_t)size == strlen(text) && memcmp(found, text, (size_t)size) == 0;
+}
+
 int op_symlink(const struct plan_op *op) {
     char name[256];
     int parent = path_parent(op_text(op, 1), name);
@@ -104,6 +112,8 @@ int op_symlink(const struct plan_op *op) {
         return fail(STEP_UNLINK);
     if (symlinkat(op_text(op, 0), parent, name) < 0 && errno != EEXIST)
         return fail(STEP_SYMLINK);
+    if ((op->flags & SYMLINK_SAME) != 0 && !same_symlink(parent, name, op_text(op, 0)))
+        return fail_errno(STEP_SYMLINK, EEXIST);
     close(parent);
     return 0;
 }

@@ -18,6 +18,7 @@ struct init {
     const struct plan_op *ops;
     const char *strings;
     uint32_t index;          /* of the op that runs */
+    int timed;               /* MSG_TIMING is wanted */
     int table[PLAN_MAX_FDS]; /* slot -> fd, -1 once closed */
     int out;                 /* where messages go: the control socket, later the accepted start connection */
     int proc;                /* O_PATH fd of the host's /proc, -1 if there is none */
@@ -61,6 +62,8 @@ int fail_path(enum plan_step step, const char *path);
 void add_detail(const char *text);
 int send_message(uint32_t type, uint32_t number, int32_t value, int passed_fd);
 int await_go(uint32_t number);
+void send_timing(uint64_t begin);
+uint64_t now(void);
 void report_and_exit(uint32_t index) __attribute__((noreturn));
 
 /* text.c: what snprintf would be for */
@@ -82,6 +85,7 @@ int root_fd(void);
 void root_reset(void);
 int path_open(const char *path, int flags);
 int path_open_plain(const char *path);
+int path_open_symlink(const char *path);
 int path_target(const char *path, mode_t type, mode_t mode, int *made);
 int path_parent(const char *path, char name[256]);
 
@@ -94,6 +98,7 @@ int unavailable(int error);
 
 /* tree.c: mounts by fd */
 int tree_clone(int dir, const char *path, int recursive);
+int tree_clone_symlink(const char *path, int recursive);
 int tree_attach(int tree, int target);
 int tree_setattr(int tree, uint64_t set, uint64_t clear, int recursive);
 int tree_remount(int tree, uint64_t set, uint64_t clear);

@@ -54,10 +54,17 @@ int main(int argc, char **argv) {
     if (map_plan(first + 1) < 0)
         report_and_exit(self.index);
     fill_table(first);
+    self.timed = (self.plan->flags & PLAN_TIMED) != 0;
     for (self.index = 0; self.index < self.plan->op_count; self.index++) {
         const struct plan_op *op = &self.ops[self.index];
+        const uint64_t begin = self.timed ? now() : 0;
+        /* Nobody listens after the one; after the other a filter may forbid to speak. */
+        if (op->op == OP_READY || op->op == OP_SECCOMP)
+            self.timed = 0;
         if (op_types[op->op].run(op) < 0)
             report_and_exit(self.index);
+        if (self.timed)
+            send_timing(begin);
     }
     return 0;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 int fail_errno(enum plan_step step, int error) {
     self.step = step;
@@ -72,6 +73,23 @@ int send_message(uint32_t type, uint32_t number, int32_t value, int passed_fd) {
     struct plan_msg msg = {.type = type, .number = number, .value = value};
 
     return passed_fd < 0 ? send_whole(&msg, sizeof msg) : send_with_fd(&msg, passed_fd);
+}
+
+/* The real time: it is the same in every time namespace. */
+uint64_t now(void) {
+    struct timespec time;
+
+    clock_gettime(CLOCK_REALTIME, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+/* Of the op that has just run. */
+void send_timing(uint64_t begin) {
+    const uint64_t times[2] = {begin, now()};
+    struct plan_msg msg = {.type = MSG_TIMING, .number = self.index};
+
+    memcpy(msg.detail, times, sizeof times);
+    send_whole(&msg, sizeof msg);
 }
 
 /* Waits for MSG_GO with this very number. A runtime that is gone ends init without a word: nobody would hear it. */

@@ -256,6 +256,21 @@ int path_open_plain(const char *path) {
     return fd;
 }
 
+/* What lies at `path`, which may be a symlink; ENOENT if nothing does. Its parents are made. */
+int path_open_symlink(const char *path) {
+    char name[256];
+    int parent = path_parent(path, name);
+    int fd;
+
+    if (parent < 0)
+        return -1;
+    fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return close_failed(parent);
+    close(parent);
+    return fd;
+}
+
 /* What lies at `path`; if nothing does, a directory (S_IFDIR) or an empty file (S_IFREG) of this mode is made, with
  * its parents (0755), and *made set. A symlink to nowhere is followed inside the root. */
 int path_target(const char *path, mode_t type, mode_t mode, int *made) {

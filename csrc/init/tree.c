@@ -76,11 +76,17 @@ int old_mount(const char *source, int target, const char *type, unsigned long fl
     return result;
 }
 
+static int clone(int dir, const char *path, int recursive, unsigned flags) {
+    return sys_open_tree(dir, path, K_OPEN_TREE_CLONE | K_OPEN_TREE_CLOEXEC | flags | (recursive ? K_AT_RECURSIVE : 0));
+}
+
 /* A detached copy of what is mounted at a path. dir and "" for the mount that an fd names. */
 int tree_clone(int dir, const char *path, int recursive) {
-    unsigned flags = K_OPEN_TREE_CLONE | K_OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+    return clone(dir, path, recursive, AT_EMPTY_PATH);
+}
 
-    return sys_open_tree(dir, path, flags | (recursive ? K_AT_RECURSIVE : 0));
+int tree_clone_symlink(const char *path, int recursive) {
+    return clone(AT_FDCWD, path, recursive, AT_SYMLINK_NOFOLLOW);
 }
 
 int tree_attach(int tree, int target) {

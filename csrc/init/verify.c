@@ -69,7 +69,7 @@ static int record(const struct plan_op *op, const struct plan_header *plan, int 
 }
 
 static int header(const struct plan_header *plan, size_t size) {
-    if (size < sizeof *plan || plan->magic != PLAN_MAGIC || plan->version != PLAN_VERSION || plan->reserved != 0)
+    if (size < sizeof *plan || plan->magic != PLAN_MAGIC || plan->version != PLAN_VERSION || (plan->flags & ~(uint32_t)PLAN_TIMED) != 0)
         return 0;
     if (plan->fd_count < 2 || plan->fd_count > PLAN_MAX_FDS || plan->string_size == 0)
         return 0;

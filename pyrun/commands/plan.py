@@ -1,6 +1,6 @@
 """pyrun plan: what `create` would do for a bundle, op by op, each with the line of the config it comes from."""
 
-from pyrun import argv, cgroup, compile, launch, output
+from pyrun import argv, cgroup, compile, seccomp, output
 from pyrun import config as configs
 from pyrun.plan import Plan
 
@@ -13,6 +13,6 @@ def plan(glob, *, bundle):
     group = cgroup.open(config, id, glob)
     ops = Plan()
     host = compile.Host(bundle, group.procs_files(), group.hierarchies(), id=id)
-    compile.create(ops, config, host, launch.compile_seccomp(glob, config), waits=True)
+    compile.create(ops, config, host, seccomp.compile_of(config, glob.root), waits=True)
     output.write("\n".join(ops.describe()) + "\n")
     return 0

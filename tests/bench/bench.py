@@ -12,6 +12,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -146,7 +147,7 @@ class Bench:
         if absent := engine.missing():
             print(f"`docker run` is left out: no {', '.join(absent)}")
             return
-        with engine.Docker(self.directory / "docker", runtimes, self.bundles["true"] / "rootfs") as docker:
+        with engine.Docker(self.directory / "dockerd", runtimes, self.bundles["true"] / "rootfs") as docker:
             self.in_turns(runtimes, DOCKER_RUNS, lambda runtime, _, call: call("docker run", docker.command(runtime)))
 
 
@@ -156,11 +157,13 @@ def children():
 
 
 def remove_all(runtimes):
+    for pid in children():  # the containers' processes
+        os.kill(int(pid), signal.SIGKILL)
     for runtime in runtimes:
         for state in runtime.root.iterdir():
             if state.name[0] != ".":
                 subprocess.run(runtime.command("delete", "--force", state.name), check=False)
-    while children():  # the containers' processes
+    while children():
         os.wait()
 
 

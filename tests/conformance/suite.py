@@ -3,8 +3,9 @@
 RUNTIME   name or path of the runtime; default: build/pyrun
 PROGRAMS  names of programs; default: all
 
-Prints one table: program, assertions, result, known reason; what each program said is in build/conformance/output. The exit status is 1 if a program fails that reasons.py does
-not explain. A run of all programs against build/pyrun is kept in specs/conformance.md.
+Prints one table: program, assertions, result, known reason; what each program said is in build/conformance/output. The
+exit status is 1 if a program fails that reasons.py does not explain. A run of all programs against build/pyrun is kept in
+specs/conformance.md.
 
 The suite knows cgroup v1 alone, so it runs in a mount namespace of its own, in which a hybrid machine's cgroup2 is
 unmounted.
@@ -19,10 +20,7 @@ import subprocess
 import sys
 import tempfile
 
-PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(PROJECT / "tests"), str(PROJECT / "tests/conformance")]
-
-from harness import make_rootfs
+from harness import PROJECT, make_rootfs
 from reasons import REASONS
 from tap import PASSED, judge
 

@@ -18,6 +18,11 @@ from harness import PROJECT
 HERE = pathlib.Path(__file__).parent
 
 
+def pytest_collection_modifyitems(items):
+    """These come last: they are the slowest, and no engine runs beside other tests."""
+    items.sort(key=lambda item: HERE in item.path.parents)
+
+
 def needs(*programs):
     words = missing(*programs)
     if words:

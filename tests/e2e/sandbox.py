@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import time
 
@@ -34,10 +35,10 @@ read -r _
 
 
 class Result:
-    """`code`, `out`, `err`: out without its last newline."""
+    """`code`, `out`, `err`: out without newlines at its end."""
 
     def __init__(self, command, code, out, err):
-        self.command, self.code, self.out, self.err = command, code, out.removesuffix("\n"), err
+        self.command, self.code, self.out, self.err = command, code, out.rstrip("\n"), err
 
     def __repr__(self):
         return f"{shlex.join(map(str, self.command))}\nexit code {self.code}\nstdout: {self.out}\nstderr: {self.err}"
@@ -71,7 +72,7 @@ class Sandbox:
     def command(self, *args, env=None):
         """The command line that runs `args` inside."""
         settings = [f"{key}={value}" for key, value in {**self.environment, **(env or {})}.items()]
-        return ["nsenter", "--target", str(self.pid), "--mount", "--net", "--pid", "--uts", "--", "env", "-i", *settings, *map(str, args)]
+        return [shutil.which("nsenter"), "--target", str(self.pid), "--mount", "--net", "--pid", "--uts", "--", "env", "-i", *settings, *map(str, args)]
 
     def run(self, *args, code=0, stdin=None, timeout=90, env=None):
         """Runs a command; asserts its exit code (None: any); returns a Result. stdin: text."""

@@ -15,7 +15,7 @@ COPY inotify-logger.c .
 RUN gcc -O2 -Wall -static -o inotify-logger inotify-logger.c
 FROM busybox
 COPY --from=builder /src/inotify-logger /usr/local/bin/inotify-logger
-RUN echo watcher:x:1001:1001::/:/bin/sh >>/etc/passwd && install -d -o 1001 /log
+RUN echo watcher:x:1001:1001::/:/bin/sh >>/etc/passwd && mkdir /log && chown 1001 /log
 USER watcher
 ENTRYPOINT ["/usr/local/bin/inotify-logger"]
 CMD ["/watch", "/log/events"]
@@ -94,7 +94,7 @@ def test_a_program_that_cannot_run(docker, words, code, message):
 
 def test_a_container_that_cannot_be_made(docker):
     """125: the engine's own failure, here the runtime's refusal of an impossible config."""
-    docker("run", "--rm", "--sysctl", "net.ipv4.no_such_thing=1", "busybox", "true", code=125)
+    docker("run", "--rm", "--sysctl", "kernel.shm_rmid_forced=many", "busybox", "true", code=125)
 
 
 def test_run_on_a_terminal(docker):

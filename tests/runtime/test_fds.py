@@ -29,17 +29,27 @@ def with_fds(count, directory, first=3):
 
 
 def listen_env(count, **more):
-    # LISTEN_PID is the runtime's pid, which is not known yet; sd_listen_fds(3) makes it a condition for the program alone.
     return {**os.environ, "LISTEN_FDS": str(count), **more}
 
 
+@pytest.fixture
+def activated(run, tmp_path):
+    """The runtime is started as a service manager does it: $LISTEN_PID is its pid."""
+    wrapper = tmp_path / "activated"
+    wrapper.write_text(f'#!/bin/sh\nLISTEN_PID=$$ exec {run.program} "$@"\n')
+    wrapper.chmod(0o755)
+    run.program = str(wrapper)
+
+
 @pytest.mark.parametrize("count", [1, 3, 20, 200])
+@pytest.mark.usefixtures("activated")
 def test_listen_fds(bundle, tmp_path, count):
     script = f'echo $LISTEN_PID $LISTEN_FDS; for n in $(seq 3 {count + 2}); do cat /proc/self/fd/$n; done'
     result = bundle(script).set("process.rlimits", []).run(env=listen_env(count), **with_fds(count, tmp_path))
     assert result.out == f"1 {count}\n" + "".join(f"file {number}\n" for number in range(3, count + 3))
 
 
+@pytest.mark.usefixtures("activated")
 def test_listen_fds_through_create_and_start(bundle, tmp_path):
     c = bundle("echo $LISTEN_PID $LISTEN_FDS $LISTEN_FDNAMES; cat <&4").create(
         env=listen_env(2, LISTEN_FDNAMES="web:admin"), **with_fds(2, tmp_path)
@@ -49,6 +59,7 @@ def test_listen_fds_through_create_and_start(bundle, tmp_path):
     assert c.out == "1 2 web:admin\nfile 4\n"
 
 
+@pytest.mark.usefixtures("activated")
 def test_a_socket_answers_from_inside(bundle):
     """Socket activation: the caller's socket, in whose queue a client waits already."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
@@ -59,6 +70,28 @@ def test_a_socket_answers_from_inside(bundle):
         assert client.getpeername() == server.getsockname()
 
 
+def test_sockets_that_were_meant_for_another(bundle, tmp_path):
+    """An engine that was started by its socket leaves the variables in the environment: its sockets are not the container's."""
+    script = "echo ${LISTEN_FDS-none}; ls /proc/self/fd"
+    for pid in ({}, {"LISTEN_PID": "1"}):
+        out = bundle(script).run(env=listen_env(2, **pid), **with_fds(2, tmp_path)).out
+        assert out.split() == ["none", "0", "1", "2", "3"]
+    bundle("true").run(env=listen_env(2, LISTEN_PID="1"))
+
+
+@pytest.mark.usefixtures("activated")
+def test_exec_gets_no_sockets(bundle, tmp_path):
+    """They are the program's that was started with them."""
+    c = bundle("sleep 100").detached()
+    assert c.exec("ls", "/proc/self/fd", env=listen_env(2), **with_fds(2, tmp_path)).out.split() == ["0", "1", "2", "3"]
+
+
+@pytest.mark.usefixtures("activated")
+def test_a_socket_that_is_not_open(bundle):
+    assert "LISTEN_FDS 1: fd 3 is not open" in bundle().call("run", env=listen_env(1), code=1).err
+
+
+@pytest.mark.usefixtures("activated")
 def test_listen_fds_and_preserved_ones(bundle, tmp_path):
     script = "cat <&3; cat <&4; cat <&5; echo $LISTEN_FDS"
     result = bundle(script).run("--preserve-fds", 2, env=listen_env(1), **with_fds(3, tmp_path))

@@ -54,10 +54,8 @@ def test_order(hooked, log):
     c.wait()
     found = lines(log / "order")
     # The program runs while the poststart hooks do.
-    assert [line for line in found[6:] if line != "program"] == [
-        f"{kind} {n}" for kind in ("startContainer", "poststart") for n in (0, 1)
-    ]
-    assert found.index("program") == 8 or found.index("program") > 8
+    assert [line for line in found[6:] if line != "program"] == [f"{kind} {n}" for kind in ("startContainer", "poststart") for n in (0, 1)]
+    assert found.index("program") >= 8
     c.delete()
     assert lines(log / "order")[-2:] == ["poststop 0", "poststop 1"]
 
@@ -329,6 +327,7 @@ def test_hooks_can_mount_into_the_root(hooked, log):
 
 
 def test_a_slow_poststart_hook_sees_the_program(hooked, log):
-    c = hook(hooked("exec sleep 100"), "poststart", sh(f"sleep 0.1; tr '\\000' ' ' < /proc/$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')/cmdline > {log}/cmdline")).create()
-    c.start()
+    pid = "$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')"
+    script = f"sleep 0.1; tr '\\000' ' ' < /proc/{pid}/cmdline > {log}/cmdline"
+    hook(hooked("exec sleep 100"), "poststart", sh(script)).create().start()
     assert until(lambda: lines(log / "cmdline")) == ["sleep 100 "]

@@ -364,7 +364,6 @@ def test_two_deletes_at_once_run_poststop_once(bundle, tmp_path):
     assert log.read_text() == "x\n"
 
 
-
 def test_state_while_it_is_deleted(bundle, run):
     """Whoever asks meanwhile gets a state, or is told that there is no such container."""
     with ThreadPoolExecutor(2) as pool:

@@ -1,7 +1,7 @@
 """Every option word of a mount has an effect that the container sees (config.md#mounts, mount(8), mount_setattr(2))."""
 
 import pytest
-from looks import mount, mount_table, mounted, one_line, seen
+from looks import mount, mount_table, mounted, one_line, seen, user_namespace
 
 from pyrun import mounts
 
@@ -16,8 +16,10 @@ UNSET = {
     "strictatime": "relatime",
 }  # fmt: skip
 # The same for options of the file system as a whole, which a bind mount does not have.
-SUPER_SET = {"sync": "sync", "dirsync": "dirsync", "mand": "mand", "lazytime": "lazytime"}
-SUPER_UNSET = {"async": "sync", "nomand": "mand", "nolazytime": "lazytime"}
+SUPER_SET = {
+    "sync": "sync", "dirsync": "dirsync", "mand": "mand", "lazytime": "lazytime", "rsync": "sync", "rdirsync": "dirsync", "rmand": "mand",
+}  # fmt: skip
+SUPER_UNSET = {"async": "sync", "nomand": "mand", "nolazytime": "lazytime", "rasync": "sync", "rnomand": "mand"}
 # What a tmpfs accepts without showing anything.
 SILENT = ("iversion", "noiversion", "silent", "loud", "defaults")
 PROPAGATION = {
@@ -25,12 +27,13 @@ PROPAGATION = {
     "unbindable": {"unbindable"}, "runbindable": {"unbindable"},
 }  # fmt: skip
 SHAPE = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap")  # test_mounts.py, test_idmapped_mounts.py
+SYMLINKS = ("src-nofollow", "dest-nofollow", "copy-symlink")
 RECURSIVE_SET = {f"r{word}": shown for word, shown in SET.items()}
 RECURSIVE_UNSET = {f"r{word}": f"{undone}" for word, undone in UNSET.items()}
 
 
 def test_no_word_is_forgotten():
-    tables = (SET, UNSET, SUPER_SET, SUPER_UNSET, SILENT, PROPAGATION, SHAPE, RECURSIVE_SET, RECURSIVE_UNSET)
+    tables = (SET, UNSET, SUPER_SET, SUPER_UNSET, SILENT, PROPAGATION, SHAPE, SYMLINKS, RECURSIVE_SET, RECURSIVE_UNSET)
     assert {word for table in tables for word in table} == mounts.WORDS
 
 
@@ -232,3 +235,47 @@ def test_a_bad_mount_is_named(bundle, given, words):
     for word in ("mounts[7]", *words):
         assert word in line, line
     assert one_line(b.call("create", code=1)).split("mounts[7]")[1] == line.split("mounts[7]")[1]
+
+
+# --- bind mounts and symlinks
+
+
+@pytest.fixture
+def link(tmp_path):
+    """A symlink on the host to a file beside it."""
+    (tmp_path / "file").write_text("the file\n")
+    (tmp_path / "link").symlink_to("file")
+    return tmp_path / "link"
+
+
+@pytest.mark.parametrize("userns", [False, True])
+def test_a_source_that_is_a_symlink(bundle, link, userns):
+    """src-nofollow: the link itself appears; without it, what it leads to does."""
+    b = bundle("readlink /a; cat /b")
+    b.mount("/a", source=str(link), options=["bind", "src-nofollow"])
+    b.mount("/b", source=str(link), options=["bind"])
+    if userns:
+        user_namespace(b)
+    assert b.run().out == "file\nthe file\n"
+
+
+def test_a_target_that_is_a_symlink(bundle, link):
+    """dest-nofollow: what the link in the root leads to stays as it is."""
+    b = bundle("cat /link; cat /target")
+    (b.rootfs / "target").write_text("the target\n")
+    (b.rootfs / "link").symlink_to("target")
+    b.mount("/link", source=str(link), options=["bind", "dest-nofollow"])
+    assert b.run().out == "the file\nthe target\n"
+    b.config["mounts"][-1]["options"] = ["bind"]
+    assert b.run().out == "the file\nthe file\n"
+
+
+def test_a_symlink_is_copied(bundle, link):
+    b = bundle("readlink /a; cat /b")
+    b.mount("/a", source=str(link), options=["bind", "copy-symlink"])
+    b.mount("/b", source=str(link.with_name("file")), options=["bind", "copy-symlink"])
+    assert b.run().out == "file\nthe file\n"
+    assert b.run().out == "file\nthe file\n"
+    (b.rootfs / "a").unlink()
+    (b.rootfs / "a").symlink_to("elsewhere")
+    assert "/a: file exists" in one_line(b.call("run", code=1))

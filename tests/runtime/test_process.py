@@ -190,7 +190,7 @@ def test_scheduler(bundle, scheduler, wanted):
     if result.code:  # not every machine, cgroup and caller can have real time
         line = one_line(result)
         assert wanted[0] in (1, 2, 6) and f"process.scheduler: sched_setattr {scheduler['policy']}: " in line
-        assert line.endswith(("operation not permitted", "device or resource busy", "resource busy"))
+        assert "operation not permitted" in line or "resource busy" in line
     else:
         assert scheduling(b) == wanted
 
@@ -215,8 +215,10 @@ def scheduling_attributes(pid):
 )
 def test_sched_attributes(bundle, scheduler, wanted):
     b = bundle("sleep 100").set("process.scheduler", scheduler)
-    if scheduler["policy"] == "SCHED_DEADLINE" and b.call("create", code=None).code:
-        pytest.skip("this machine gives no deadlines")
+    if scheduler["policy"] == "SCHED_DEADLINE":
+        error = b.call("create", code=None).err
+        if "operation not permitted" in error or "resource busy" in error:
+            pytest.skip("this machine gives no deadlines")
     assert scheduling_attributes(b.detached().pid)[: len(wanted)] == wanted
 
 

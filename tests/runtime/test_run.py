@@ -285,9 +285,7 @@ def in_hook(pid):
 def test_ignored_signals_stay_ignored_until_the_program_runs(bundle):
     """nohup pyrun run: SIGHUP neither ends us nor, later, is kept from the program, which does not ignore it."""
     hook = {"path": "/bin/sleep", "args": ["sleep", "0.3"]}
-    r = Background(
-        bundle("echo ready").set("hooks.prestart", [hook]), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    )
+    r = Background(bundle("echo ready").set("hooks.prestart", [hook]), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     time.sleep(0.15)
     r.signal(signal.SIGHUP)
     assert r.wait() == 0

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import pathlib
 import pty
 import signal
 import struct
@@ -135,7 +136,7 @@ def test_the_last_bytes_are_not_lost(bundle, run):
 
 
 def cpu_seconds(pid):
-    fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -151,8 +152,8 @@ def test_a_slow_reader(bundle, run):
     before = cpu_seconds(process.pid)
     time.sleep(0.5)
     assert cpu_seconds(process.pid) - before < 0.1
-    with open(f"/proc/{process.pid}/status") as status:
-        assert int(next(line for line in status if line.startswith("RssAnon")).split()[1]) < 20000
+    status = dict(line.split(":") for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines())
+    assert int(status["RssAnon"].split()[0]) < 20000
     run("kill", command[-1], "KILL")
     while os.read(read_end, 65536):
         pass
@@ -185,7 +186,8 @@ def test_lines_are_whole_on_the_callers_terminal(bundle):
 
 
 def test_the_console(bundle):
-    t = bundle("test -c /dev/console && echo here > /dev/console; readlink /proc/self/fd/0; test -t 0 && test -t 1 && test -t 2 && echo all", terminal=True).terminal()
+    script = "test -c /dev/console && echo here > /dev/console; test -t 0 && test -t 1 && test -t 2 && echo all"
+    t = bundle(script, terminal=True).terminal()
     t.expect("here\r\n")
     t.expect("all\r\n")
     assert t.wait() == 0
@@ -291,3 +293,18 @@ def test_exec_keeps_the_consoles_of_others(bundle):
     assert out.split() == ["1", "0", "ptmx"]
     t.send("\n")
     assert t.wait() == 3
+
+
+def test_a_signal_ends_the_wait_for_a_reader(bundle, run):
+    """The program has ended, its last output waits for a reader that does not come: a signal is enough to leave."""
+    b = bundle("dd if=/dev/zero bs=1000 count=150 2>/dev/null | tr '\\000' x", terminal=True).write()
+    read_end, write_end = os.pipe()
+    command = run.command("run", "--bundle", b.directory, run.new_id())
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=write_end)
+    os.close(write_end)
+    time.sleep(0.3)
+    run("kill", command[-1], "KILL", code=None)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) in (0, 137)
+    os.close(read_end)

@@ -29,15 +29,19 @@ def test_it_names_what_the_runtime_knows(features):
     assert "CAP_CHECKPOINT_RESTORE" in features["linux"]["capabilities"]
     assert "SCMP_ACT_NOTIFY" in features["linux"]["seccomp"]["actions"]
     assert set(features["linux"]["seccomp"]["supportedFlags"]) <= set(features["linux"]["seccomp"]["knownFlags"])
+    assert features["linux"]["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}
+    assert features["linux"]["netDevices"] == features["linux"]["mountExtensions"]["idmap"] == {"enabled": True}
+    assert features["potentiallyUnsafeConfigAnnotations"] == []  # no annotation changes what is done
 
 
-def test_nothing_that_runc_knows_is_missing(features):
-    runc = shutil.which("runc")
-    if not runc:
-        pytest.skip("runc is not installed")
-    done = subprocess.run([runc, "features"], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("name", ["runc", "crun"])
+def test_nothing_that_others_know_is_missing(features, name):
+    other = shutil.which(name)
+    if not other:
+        pytest.skip(f"{name} is not installed")
+    done = subprocess.run([other, "features"], capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip("this runc has no `features`")
+        pytest.skip(f"this {name} has no `features`")
     theirs = json.loads(done.stdout)
     assert set(theirs) <= set(features)
     assert set(theirs["linux"]) <= set(features["linux"])

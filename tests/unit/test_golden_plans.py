@@ -38,7 +38,7 @@ def machine(layout=HYBRID, rootless=False, **facts):
         id="box",
     )
     host.rootless = rootless
-    host.is_file = lambda path: "file" in path
+    host.is_file = lambda path, nofollow: "file" in path
     host.in_user_namespace = lambda: False
     vars(host).update(facts)
     return host
@@ -98,7 +98,7 @@ def execute(config, process, mask, root_file=None, **facts):
 def hook(mask, inside, root_file=None):
     plan = Plan()
     entry = {"path": "/bin/hook", "args": ["hook", "", "two"]}
-    compile.hook(plan, entry, ["A=1"], mask, ["/sys/fs/cgroup/pids/box/tasks"], inside, root_file)
+    compile.hook(plan, entry, ["A=1"], None, mask, ["/sys/fs/cgroup/pids/box/tasks"], inside, "/b/rootfs", None, root_file)
     return plan
 
 
@@ -169,7 +169,9 @@ MADE = {
     ])),
     "mount-label": lambda: create(
         small(linux={"namespaces": spaces("mount"), "mountLabel": "u:r:t:s0:c1,c2"}, mounts=[
-            {"destination": "/proc", "type": "proc"}, {"destination": "/tmp", "type": "tmpfs"}, {"destination": "/srv", "type": "bind", "source": "/srv"},
+            {"destination": "/proc", "type": "proc"},
+            {"destination": "/tmp", "type": "tmpfs"},
+            {"destination": "/srv", "type": "bind", "source": "/srv"},
         ]),
         machine(selinux=lambda: True),
     ),

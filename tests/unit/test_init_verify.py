@@ -100,7 +100,7 @@ def test_a_plan_that_can_still_be_changed_is_refused():
     pytest.param(header(3, 0xFFFFFFFF), id="huge string area"),
     pytest.param(header(4, 1), id="no slot for the plan"),
     pytest.param(header(4, lib.PLAN_MAX_FDS + 1), id="too many fds"),
-    pytest.param(header(5, 1), id="reserved field"),
+    pytest.param(header(5, 2), id="unknown flag"),
     pytest.param(byte(0, 65), id="offset 0 is not the empty string"),
     pytest.param(byte(-1, 65), id="string area without its last NUL"),
     pytest.param(lambda raw, _: raw.append(0), id="one byte more"),

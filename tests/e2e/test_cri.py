@@ -1,0 +1,133 @@
+"""The kubelet's interface: containerd's CRI with pyrun as the handler of a RuntimeClass, through crictl."""
+
+import json
+import pathlib
+import subprocess
+
+import pytest
+from e2e import images
+from e2e.engines import readme_block
+from e2e.sandbox import says, soon
+
+HANDLER = "pyrun"
+
+
+@pytest.fixture(scope="module")
+def cri(containerd, sandbox, busybox_tar):
+    if not containerd.crictl_path:
+        pytest.skip("crictl is no Debian package and not on PATH; `make e2e` builds it where there is Go")
+    root = sandbox.directory / "pause-root"
+    root.mkdir()
+    source = pathlib.Path(__file__).with_name("pause.c")
+    subprocess.run(["gcc", "-O2", "-static", "-o", root / "pause", source], check=True)
+    pause = images.pack(root, sandbox.directory / "pause-layer.tar")
+    for layer, name, command in ((pause, "localhost/pause:1", "/pause"), (busybox_tar, "localhost/busybox:1", "/bin/sh")):
+        archive = images.oci_archive(sandbox.directory / "cri.tar", layer, name, [command])
+        containerd.ctr("image", "import", archive, namespace="k8s.io")
+    return containerd.crictl
+
+
+class Pod:
+    """A pod sandbox; `add()` starts a container in it and returns its id."""
+
+    def __init__(self, cri, sandbox, name, options):
+        self.cri, self.name = cri, name
+        self.directory = sandbox.directory / f"pod-{name}"
+        self.directory.mkdir()
+        self.config = self.write(
+            "pod",
+            {
+                "metadata": {"name": name, "namespace": "default", "attempt": 1, "uid": name},
+                **({} if options.get("network") else {"hostname": name}),  # as the kubelet does it
+                "log_directory": str(self.directory),
+                "linux": {"cgroup_parent": f"/{sandbox.cgroup}/{name}", "security_context": {"namespace_options": options}},
+            },
+        )
+        self.id = cri("runp", "--runtime", HANDLER, self.config).out
+
+    def write(self, name, config):
+        path = self.directory / f"{name}.json"
+        path.write_text(json.dumps(config))
+        return path
+
+    def create(self, name, *command, **more):
+        linux = {"resources": {"memory_limit_in_bytes": 64 << 20}, **more.pop("linux", {})}
+        config = {"metadata": {"name": name}, "image": {"image": "localhost/busybox:1"}, "command": command, "log_path": f"{name}.log"}
+        path = self.write(name, {**config, "linux": linux, **more})
+        return self.cri("create", self.id, path, self.config).out
+
+    def add(self, name, *command, **more):
+        container = self.create(name, *command, **more)
+        self.cri("start", container)
+        return container
+
+    def status(self, container):
+        return json.loads(self.cri("inspect", container).out)
+
+    def finished(self, container):
+        soon(lambda: self.status(container)["status"]["state"] == "CONTAINER_EXITED")
+        return self.status(container)["status"]
+
+
+@pytest.fixture
+def pod(cri, sandbox, name):
+    made = []
+
+    def make(**options):
+        made.append(Pod(cri, sandbox, name, options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        cri("rmp", "--force", one.id, code=None)
+
+
+def test_the_handler_is_that_of_the_runtime_class():
+    assert f"handler: {HANDLER}\n" in readme_block("Kubernetes", "yaml")
+    assert f"runtimes.{HANDLER}]" in readme_block("containerd", "toml")
+
+
+def test_a_pod_with_containers(cri, pod, sandbox):
+    p = pod()
+    assert '"runtimeHandler": "pyrun"' in cri("inspectp", p.id).out
+    says(cri("inspectp", p.id).out, r'"ip": "10\.91\.')
+    first = p.add("first", "sh", "-c", "echo out; sleep 1000")
+    soon(lambda: "out" in cri("logs", first).out)
+    assert cri("exec", "-s", first, "hostname").out == p.name
+    done = cri("exec", "-s", first, "sh", "-c", "exit 6", code=None)
+    assert done.code != 0 and "6" in done.err
+    p.add("web", "httpd", "-f", "-p", "8080", "-h", "/www")
+    assert soon(lambda: cri("exec", "-s", first, "wget", "-qO-", "http://127.0.0.1:8080/").out) == "<h1>it works</h1>"
+    assert first[:13] in cri("stats").out
+    pid = p.status(first)["info"]["pid"]
+    group = sandbox.controller(pid, "memory")
+    cri("update", "--memory", 96 << 20, first)
+    assert sandbox.read(f"{group}/memory.limit_in_bytes" if sandbox.has_v1() else f"{group}/memory.max") == str(96 << 20)
+    cri("stop", "--timeout", "1", first)
+    assert p.status(first)["status"]["exitCode"] == 137
+    cri("stopp", p.id)
+    cri("rmp", p.id)
+    assert cri("ps", "-aq").out == "" == cri("pods", "-q").out
+
+
+def test_how_containers_end(cri, pod):
+    p = pod()
+    assert p.finished(p.add("three", "sh", "-c", "exit 3"))["exitCode"] == 3
+    assert p.finished(p.add("oom", "memeat", "200"))["reason"] == "OOMKilled"
+    missing = p.create("missing", "/no/such")
+    assert "no such file or directory" in cri("start", missing, code=1).err
+
+
+def test_rights(cri, pod):
+    p = pod()
+    script = "id -u; grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; touch /x || echo ro"
+    context = {"readonly_rootfs": True, "run_as_user": {"value": 1000}, "no_new_privs": True, "seccomp": {"profile_type": 0}}
+    container = p.add("rights", "sh", "-c", script, linux={"security_context": context})
+    p.finished(container)
+    says(cri("logs", container).out, "^1000$", r"NoNewPrivs:\s1", r"Seccomp:\s2", "^ro$")
+
+
+def test_the_host_s_network(cri, pod, sandbox):
+    p = pod(network=2)
+    container = p.add("host", "sleep", "1000", linux={"security_context": {"namespace_options": {"network": 2}}})
+    assert sandbox.links(p.status(container)["info"]["pid"])["net"] == sandbox.links("self")["net"]
