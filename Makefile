@@ -82,7 +82,7 @@ e2e-needs:
 # `go install` takes no module that replaces others, so a module of our own requires it.
 $(CRICTL):
 	mkdir -p build/e2e/module
-	cd build/e2e/module && { [ -f go.mod ] || go mod init crictl; } && go get sigs.k8s.io/cri-tools && \
+	cd build/e2e/module && { [ -f go.mod ] || go mod init crictl; } && go get sigs.k8s.io/cri-tools@v1.37.0 && \
 	    go get sigs.k8s.io/cri-tools/cmd/crictl && go build -o ../crictl sigs.k8s.io/cri-tools/cmd/crictl
 
 lint: test-needs

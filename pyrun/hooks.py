@@ -67,16 +67,20 @@ def _run_one(hook, state, inside):
     text = jsonio.dumps(state).encode("utf-8", "surrogateescape")
     stdin, feed = posix.pipe2(posix.O_CLOEXEC)
     output, stdout = posix.pipe2(posix.O_CLOEXEC)
+    # A signal that ends us is let in again when the hook's pid is known: it has to go too.
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     try:
         pid = _spawn_inside(hook, inside, stdin, stdout) if inside else _spawn(hook, stdin, stdout, state["bundle"])
     except BaseException:
         posix.close(feed)
         posix.close(output)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         raise
     finally:
         posix.close(stdin)
         posix.close(stdout)
     try:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         code, said = _attend(pid, text, feed, output, hook.get("timeout"), state["pid"] if state["status"] == "created" else 0)
     except BaseException:
         control.end(pid)

@@ -135,7 +135,6 @@ class _Creation:
         container.data["rdt"] = self.shares.own if self.shares else []
         container.data["mask"] = Namespaces(self.config).mask
         container.save()
-        save_config(container, self.config)
         timeline.phase("make cgroup")
         group.create()
         group.apply((self.config.get("linux") or {}).get("resources") or {})
@@ -152,6 +151,8 @@ class _Creation:
         self.init.spawn(keep=keep, **self.opened)
         self._close_opened()
         timeline.phase("set up by init")
+        # What init does not wait for is done while it makes the namespaces.
+        save_config(container, self.config)
         self.init.drive_program(child=self._child, barrier=self._barrier, console=self.console.receive, ready=self._ready, notify=self._notify)
         if not waits:
             self.hooks_ran = True
@@ -283,7 +284,7 @@ def open_shares(config, id):
         return None
     from pyrun import rdt
 
-    return rdt.open_group(config, id)
+    return rdt.new_group(config, id)
 
 
 def move_net_devices(config, pid):

@@ -288,8 +288,8 @@ def _emit_bind(plan, mount, host):
     if mount.target_nofollow:
         flags |= lib.BIND_TARGET_NOFOLLOW
     fd = fd2 = -1
-    if host.opens_sources and not is_below(source, host.rootfs):
-        # What lies in the root may be an earlier mount, which only init sees. The rest the runtime
+    if host.opens_sources and (mount.idmap or not is_below(source, host.rootfs)):
+        # What lies in the root may be an earlier mount, which only init sees, but init may map no ids. The rest the runtime
         # clones: in a user namespace the mapped root may not be able to reach it, nor to map its ids.
         fd = plan.given(f"{mount.where}.source")
         host.sources.append((f"{mount.where}.source", source, mount))

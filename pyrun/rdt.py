@@ -67,12 +67,17 @@ class Group:
             _write(f"{directory}/tasks", str(pid), "linux.intelRdt")
 
 
-def open_group(config, id):
-    """The Group of a container whose config has intelRdt. Raises ConfigError: resctrl is not mounted, a name is taken."""
+def group_of(config, id):
+    """The Group of a container whose config has intelRdt. Raises ConfigError: resctrl is not mounted."""
     root = mount_point()
     if root is None:
         raise ConfigError("linux.intelRdt", "resctrl is not mounted on this host: mount -t resctrl resctrl /sys/fs/resctrl (needs a CPU with RDT)")
-    group = Group(config["linux"]["intelRdt"], id, root)
+    return Group(config["linux"]["intelRdt"], id, root)
+
+
+def new_group(config, id):
+    """The same for a container that is being made. Raises ConfigError: a name is taken."""
+    group = group_of(config, id)
     for path in group.own:
         # It would be removed with the container.
         if _is_directory(path):

@@ -18,6 +18,16 @@ _STREAM = 1  # SOCK_STREAM
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
+_boot_id = ""
+
+
+def boot_id():
+    """The kernel's name for this boot (str), read once."""
+    global _boot_id
+    _boot_id = _boot_id or read_bytes(BOOT_ID).decode().strip()
+    return _boot_id
+
+
 def process_start(pid):
     """Start time of a live process in clock ticks since boot (proc_pid_stat(5), field 22); 0 if it is gone or a zombie."""
     try:
@@ -74,7 +84,7 @@ class Container:
                 "created": timestamp(),
                 "pid": 0,
                 "startTime": 0,
-                "bootId": read_bytes(BOOT_ID).decode().strip(),
+                "bootId": boot_id(),
                 "creating": True,
                 "cgroup": None,
                 "mask": 0,
@@ -150,7 +160,7 @@ class Container:
         return bool(data["pid"]) and data["startTime"] == process_start(data["pid"]) != 0 and self._this_boot()
 
     def _this_boot(self):
-        return read_bytes(BOOT_ID).decode().strip() == self.data["bootId"]
+        return boot_id() == self.data["bootId"]
 
     def cgroup(self):
         from pyrun import cgroup
@@ -162,6 +172,8 @@ class Container:
 
         init forgets a connection that says nothing; with many of them waiting (EAGAIN) it still listens.
         """
+        if not posix.access(f"{self.directory}/{START_SOCKET}", posix.F_OK):
+            return False  # as of nearly every running container, and `list` asks a thousand
         try:
             fd = posix.open(self.directory, posix.O_PATH | posix.O_CLOEXEC)
         except OSError:

@@ -45,7 +45,8 @@ def phase(name):
 
 def op(name, where, subject, detail):
     """One of init's ops. detail: of its MSG_TIMING (bytes)."""
-    _note(INIT, name, *_TIMES.unpack(detail[: _TIMES.size]), {"where": where, "subject": subject})
+    begin, end = _TIMES.unpack(detail[: _TIMES.size])
+    _note(INIT, name, begin, end, {"where": where, "subject": subject})
 
 
 def write(command):

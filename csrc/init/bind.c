@@ -59,10 +59,11 @@ static int is_locked(const struct plan_op *op, int tree) {
            sys_mount_setattr(tree, AT_EMPTY_PATH, &nothing) == 0;
 }
 
-/* A tree that the runtime cloned in a higher user namespace has its flags locked from the moment it has a place here, so
- * it gets one before its flags are changed: the container's root may lift no restriction of the host's mounts. */
+/* A tree that was given has been cloned outside the user namespace. */
 static int bind_new(const struct plan_op *op, int tree) {
     const int given = op_fd(op->fd) >= 0;
+    const int times = (op->n[5] & K_ATTR_ATIME) != 0;
+    uint64_t clear = op->n[1];
     int late = 0;
     int target = bind_target(op, tree);
 
@@ -70,23 +71,23 @@ static int bind_new(const struct plan_op *op, int tree) {
         return -1;
     if (idmap(op, tree) < 0)
         return -1;
-    if (given && tree_attach(tree, target) < 0)
-        return fail(STEP_MOVE_MOUNT);
-    if (is_locked(op, tree))
+    if (given ? tree_restricts(tree, op->n[0], op->n[5], times) : is_locked(op, tree))
         return fail_errno(STEP_MOUNT_SETATTR, EPERM);
+    if (given)
+        clear &= ~(tree_restrictions(tree) | (times ? 0 : K_ATTR_ATIME | K_ATTR_NODIRATIME));
     if (tree_setattr(tree, op->n[2], op->n[3], 1) < 0)
         return fail(STEP_MOUNT_SETATTR);
-    if (tree_setattr(tree, op->n[0], op->n[1], 0) < 0) {
+    if (tree_setattr(tree, op->n[0], clear, 0) < 0) {
         if (!unavailable(errno))
             return fail(STEP_MOUNT_SETATTR);
         late = 1; /* mount(2) can do it, once the mount has a place */
     }
     if (!late && tree_propagation(tree, op->n[4]) < 0)
         return fail(STEP_MOUNT_SETATTR);
-    if (!given && tree_attach(tree, target) < 0)
+    if (tree_attach(tree, target) < 0)
         return fail(STEP_MOVE_MOUNT);
     close(target);
-    if (late && tree_remount(tree, op->n[0], op->n[1]) < 0)
+    if (late && tree_remount(tree, op->n[0], clear) < 0)
         return fail(STEP_MOUNT_SETATTR);
     return tree;
 }

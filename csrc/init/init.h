@@ -102,6 +102,8 @@ int tree_clone_symlink(const char *path, int recursive);
 int tree_attach(int tree, int target);
 int tree_setattr(int tree, uint64_t set, uint64_t clear, int recursive);
 int tree_remount(int tree, uint64_t set, uint64_t clear);
+uint64_t tree_restrictions(int tree);
+int tree_restricts(int tree, uint64_t set, uint64_t clear, int times);
 int tree_set_attached(int tree, uint64_t set, uint64_t clear);
 int tree_propagation(int tree, uint64_t flags);
 int old_mount(const char *source, int target, const char *type, unsigned long flags, const char *data);

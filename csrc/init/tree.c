@@ -51,6 +51,17 @@ static unsigned long atime_to_ms(uint64_t attr) {
     }
 }
 
+/* What a user namespace must leave as the host has it. The kernel locks it on trees that are cloned inside; on one that was
+ * cloned outside, and handed in, it is for us to keep. */
+uint64_t tree_restrictions(int tree) {
+    return present_attr(tree) & (K_ATTR_RDONLY | K_ATTR_NOSUID | K_ATTR_NODEV | K_ATTR_NOEXEC);
+}
+
+/* Would it lift one of these, or change the access times? set: theirs, if `times`. */
+int tree_restricts(int tree, uint64_t set, uint64_t clear, int times) {
+    return (tree_restrictions(tree) & clear) != 0 || (times && atime_to_ms(set) != present_atime(tree));
+}
+
 static unsigned long attr_to_ms(uint64_t attr) {
     unsigned long ms = 0;
 

@@ -109,6 +109,14 @@ def add_capabilities(sets, names):
     return added
 
 
+def join_shares(config, id, pid):
+    """The process has its share of cache and memory bandwidth with the container's others (linux.intelRdt)."""
+    if "intelRdt" in (config.get("linux") or {}):
+        from pyrun import rdt
+
+        rdt.group_of(config, id).add(pid)
+
+
 def execute(glob, container, config, process, files, cgroup_paths):
     """Starts the process; waits for it, unless detached."""
     terminals.check(process, files.console_socket, files.detach)
@@ -137,7 +145,11 @@ def execute(glob, container, config, process, files, cgroup_paths):
             raise Error("cannot exec in a stopped container")
         init.spawn(keep=keep, container=pidfd)
         log.debug("setns_init: about to exec the process")
-        init.drive_program(console=console.receive, notify=lambda number: handover.send_listener(container, config, number, init.pid))
+        init.drive_program(
+            child=lambda: join_shares(config, container.id, init.pid),
+            console=console.receive,
+            notify=lambda number: handover.send_listener(container, config, number, init.pid),
+        )
         if files.pid_file:
             handover.write_pid_file(files.pid_file, init.pid)
         if files.pidfd_socket:

@@ -1,6 +1,6 @@
 """pyrun plan: what `create` would do for a bundle, op by op, each with the line of the config it comes from."""
 
-from pyrun import argv, cgroup, compile, seccomp, output
+from pyrun import argv, cgroup, compile, output, seccomp
 from pyrun import config as configs
 from pyrun.plan import Plan
 

@@ -1,6 +1,6 @@
 """pyrun run: create and start in one; in the foreground until the program ends, unless detached."""
 
-from pyrun import argv, launch, lifecycle, state, tty
+from pyrun import argv, launch, lifecycle, state, timeline, tty
 from pyrun._native import lib
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -25,8 +25,10 @@ def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fd
     if console >= 0:
         foreground.adopt(console)
     container.unlock()
+    timeline.phase("program")
     code = foreground.wait(init.pid, keep_size=bool(config["process"].get("consoleSize")), notify=container.notify)
     if not keep:
+        timeline.phase("remove")
         try:
             container.lock()
             lifecycle.destroy(container, config)

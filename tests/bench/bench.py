@@ -19,8 +19,9 @@ import sys
 import tempfile
 import time
 
-import bundles
 import engine
+
+import bundles
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent

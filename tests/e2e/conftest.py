@@ -50,7 +50,7 @@ def runtime(pyrun, sandbox):
 
 @pytest.fixture(scope="session")
 def busybox_tar(tmp_path_factory):
-    return images.busybox(tmp_path_factory.mktemp("busybox-image"), HERE / "memeat.c")
+    return images.busybox(tmp_path_factory.mktemp("busybox-image"), [HERE / "memeat.c", PROJECT / "tests/runtime/say.c"])
 
 
 @pytest.fixture(scope="session")

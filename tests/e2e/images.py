@@ -15,13 +15,14 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CACHE = pathlib.Path(os.environ.get("PYRUN_E2E_CACHE", "/var/cache/pyrun-e2e"))
 
 
-def busybox(directory, source):
-    """A tar file (Path) of a small root: busybox, a page for httpd, and `memeat MIB`, compiled from a C source."""
+def busybox(directory, sources):
+    """A tar file (Path) of a small root: busybox, a page for httpd, and programs compiled from C sources (Paths)."""
     root = directory / "busybox-root"
     make_rootfs(root)
     (root / "www").mkdir()
     (root / "www/index.html").write_text("<h1>it works</h1>\n")
-    subprocess.run(["gcc", "-O2", "-static", "-o", root / "bin/memeat", source], check=True)
+    for source in sources:
+        subprocess.run(["gcc", "-O2", "-static", "-o", root / "bin" / source.stem, source], check=True)
     return pack(root, directory / "busybox.tar")
 
 

@@ -72,7 +72,8 @@ class Sandbox:
     def command(self, *args, env=None):
         """The command line that runs `args` inside."""
         settings = [f"{key}={value}" for key, value in {**self.environment, **(env or {})}.items()]
-        return [shutil.which("nsenter"), "--target", str(self.pid), "--mount", "--net", "--pid", "--uts", "--", "env", "-i", *settings, *map(str, args)]
+        enter = [shutil.which("nsenter"), "--target", str(self.pid), "--mount", "--net", "--pid", "--uts", "--"]
+        return [*enter, "env", "-i", *settings, *map(str, args)]
 
     def run(self, *args, code=0, stdin=None, timeout=90, env=None):
         """Runs a command; asserts its exit code (None: any); returns a Result. stdin: text."""

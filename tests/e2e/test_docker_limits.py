@@ -99,7 +99,9 @@ def remapped(sandbox, containerd, runtime, busybox_tar, docker):
     lines |= {file: "remap:500000:65536" for file in ("subuid", "subgid")}
     for file, line in lines.items():
         sandbox.shell(f"cp /etc/{file} $HOME/remap.{file}; echo {line} >>$HOME/remap.{file}; mount --bind $HOME/remap.{file} /etc/{file}")
-    settings = {"userns-remap": "remap", "bridge": "none", "iptables": False}
+    # A bridge of its own: docker0 is the first one's.
+    sandbox.shell("ip link add remap0 type bridge; ip addr add 10.92.0.1/24 dev remap0; ip link set remap0 up")
+    settings = {"userns-remap": "remap", "bridge": "remap0", "iptables": False}
     engine = Docker(sandbox, containerd, runtime, "remapped", settings)
     engine.import_image(busybox_tar, "busybox")
     return engine

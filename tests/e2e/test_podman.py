@@ -1,6 +1,7 @@
 """podman, as root and as an ordinary user."""
 
 import json
+import socket
 
 import pytest
 from e2e.sandbox import says, soon
@@ -140,7 +141,19 @@ def test_ids_kept(user_podman):
     assert user_podman("run", "--rm", "--network", "none", "--userns=keep-id", IMAGE, "id", "-u").out == "41000"
 
 
-def test_ready_is_passed_on(podman, sandbox):
-    """podman --sdnotify=conmon: the service manager hears of the container's start."""
-    podman("run", "--rm", "--network", "none", "--sdnotify=conmon", IMAGE, "true")
-    podman("run", "--rm", "--network", "none", "--init", IMAGE, "true")
+def test_init(podman):
+    assert podman("run", "--rm", "--network", "none", "--init", IMAGE, "cat", "/proc/1/comm").out in ("catatonit", "podman-init")
+
+
+def test_ready_is_passed_on(podman, sandbox, name, remove):
+    """podman --sdnotify=container: a service manager hears READY=1 when the container says so."""
+    remove(podman)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"{sandbox.directory}/manager.sock")
+        manager.settimeout(20)
+        podman("run", "-d", "--name", name, "--network", "none", "--sdnotify=container", IMAGE, "sh", "-c", "say READY=1; sleep 1000",
+               env={"NOTIFY_SOCKET": f"{sandbox.directory}/manager.sock"})  # fmt: skip
+        said = ""
+        while "READY=1" not in said:
+            said += manager.recv(4096).decode() + "\n"
+    assert "MAINPID=" in said

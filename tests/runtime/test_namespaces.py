@@ -203,10 +203,10 @@ def test_bad_sysctls(bundle, name, value, words):
 def test_time_offsets(bundle):
     b = bundle("cat /proc/self/timens_offsets; cut -d . -f 1 /proc/uptime; sleep 100")
     b.config["linux"]["namespaces"].append({"type": "time"})
-    b.set("linux.timeOffsets", {"monotonic": {"secs": 7200, "nanosecs": 5}, "boottime": {"secs": 1000000}})
+    b.set("linux.timeOffsets", {"monotonic": {"secs": 7200, "nanosecs": 5}, "boottime": {"secs": 1000000, "nanosecs": 7}})
     container = b.detached()
     out = container.exec("sh", "-c", "cat /proc/self/timens_offsets; cut -d . -f 1 /proc/uptime").out.split()
-    assert out[:6] == ["monotonic", "7200", "5", "boottime", "1000000", "0"]
+    assert out[:6] == ["monotonic", "7200", "5", "boottime", "1000000", "7"]
     assert int(out[6]) > 1000000
     assert container.out.split()[:6] == out[:6]
 

@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from looks import one_line
+from looks import one_line, user_namespace
 
 SHOW = "ip address show dev {0}; ip -6 address show dev {0}"
 
@@ -57,6 +57,11 @@ def test_it_moves_into_a_namespace_that_is_joined(bundle, device, token):
         assert "inet 10.77.1.2/24" in ip("-netns", token, "address", "show", "dev", "eth7")
     finally:
         ip("netns", "delete", token)
+
+
+def test_it_moves_into_a_user_namespace(bundle, device):
+    seen = user_namespace(bundle(SHOW.format(device))).set("linux.netDevices", {device: {}}).run().out
+    assert "inet 10.77.1.2/24" in seen and "inet6 fd00:77::2/64" in seen
 
 
 def test_hooks_find_it_in_the_container(bundle, device):
