@@ -76,7 +76,6 @@ enum plan_opcode {
                           fd2: user namespace of an idmapped mount. BIND_*: see below. A missing target becomes a directory or an
                           empty file, as the source is. Flags locked by a user namespace are kept rather than EPERM */
     OP_SETATTR,        /* s0: mount point in the root; n0/n1: MOUNT_ATTR_* to set/clear; n2: MS_* propagation or 0 */
-    OP_MKDIR,          /* s0: directory in the root, made with parents; n0: mode. MKDIR_TRY: whoever needs it will tell what failed */
     OP_DEVICE,         /* s0: path in the root, n0: S_IFMT | permissions, n1: dev_t, n2: uid, n3: gid. An equal node is accepted.
                           DEVICE_BIND: s1 (host path) is bound there instead */
     OP_SYMLINK,        /* s0: text, s1: path in the root. An existing entry is left alone. SYMLINK_REPLACE: it is removed first.
@@ -141,7 +140,6 @@ enum plan_flag {
     DEVICE_BIND = 1,
     SYMLINK_REPLACE = 1,
     SYMLINK_SAME = 2,
-    MKDIR_TRY = 1,
     PIVOT_MOVE = 1,
     IDS_NO_SETGROUPS = 1,
     SECCOMP_NOTIFY = 1

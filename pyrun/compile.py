@@ -272,10 +272,6 @@ def emit_root(plan, config, linux, spaces, host):
         mounts.emit(plan, mount, host)
     if not own_dev:
         devices.emit(plan, config, host)
-    cwd = (config.get("process") or {}).get("cwd") or "/"
-    if cwd != "/":
-        # A missing one is made, as callers are used to (Kubernetes' workingDir).
-        plan.add(lib.OP_MKDIR, "process.cwd", cwd, flags=lib.MKDIR_TRY, s=(cwd,), n=(0o755,))
     host.read_only_later = read_only_later
 
 

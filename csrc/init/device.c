@@ -81,20 +81,6 @@ int op_device(const struct plan_op *op) {
     return 0;
 }
 
-int op_mkdir(const struct plan_op *op) {
-    struct stat st;
-    int fd = path_target(op_text(op, 0), S_IFDIR, (mode_t)op->n[0] & 07777, NULL);
-
-    if (fd < 0)
-        return (op->flags & MKDIR_TRY) != 0 ? 0 : fail(STEP_MKDIR);
-    if (fstat(fd, &st) < 0)
-        return fail(STEP_STAT);
-    if (!S_ISDIR(st.st_mode) && (op->flags & MKDIR_TRY) == 0)
-        return fail_errno(STEP_MKDIR, ENOTDIR);
-    close(fd);
-    return 0;
-}
-
 static int same_symlink(int parent, const char *name, const char *text) {
     char found[4096];
     ssize_t size = readlinkat(parent, name, found, sizeof found);

@@ -28,7 +28,6 @@ const struct op_type op_types[OP_COUNT] = {
                  .operands = {ANY, TEXT},
                  .flags = BIND_RECURSIVE | BIND_IDMAP_RECURSIVE | BIND_TARGET_FILE | BIND_SOURCE_NOFOLLOW | BIND_TARGET_NOFOLLOW},
     [OP_SETATTR] = {.run = op_setattr, .operands = {TEXT}},
-    [OP_MKDIR] = {.run = op_mkdir, .operands = {TEXT}, .flags = MKDIR_TRY},
     [OP_DEVICE] = {.run = op_device, .operands = {TEXT}, .flags = DEVICE_BIND},
     [OP_SYMLINK] = {.run = op_symlink, .operands = {TEXT, TEXT}, .flags = SYMLINK_REPLACE | SYMLINK_SAME},
     [OP_MASK] = {.run = op_mask, .operands = {TEXT}},

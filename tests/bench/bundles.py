@@ -56,7 +56,7 @@ def docker(config, bundle):
             {"destination": f"/etc/{name}", "type": "bind", "source": str(bundle / name), "options": ["rbind", "rprivate"]}
         )
     linux = config["linux"]
-    linux["cgroupsPath"] = "/bench/docker"
+    linux["cgroupsPath"] = "/pyrun-bench-docker"
     linux["seccomp"] = json.loads(pathlib.Path(__file__).with_name("profile.json").read_text())
     nodes = [(1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1)]
     rules = [{"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"} for major, minor in nodes]

@@ -12,28 +12,6 @@ from looks import mount, mounted, seen, user_namespace
 CPUSET = pathlib.Path("/sys/fs/cgroup/cpuset")
 
 
-# --- the working directory
-
-
-@pytest.mark.parametrize("read_only", [False, True])
-def test_a_missing_working_directory_is_made(bundle, read_only):
-    b = bundle(["pwd"]).set("process.cwd", "/srv/a/b").set("root.readonly", read_only)
-    assert b.run().out == "/srv/a/b\n"
-    assert (b.rootfs / "srv/a/b").stat().st_mode & 0o7777 == 0o755
-
-
-def test_a_missing_working_directory_on_a_mount(bundle, tmp_path):
-    assert bundle(["pwd"]).set("process.cwd", "/m/new").mount("/m", source=str(tmp_path), options=["bind"]).run().out == "/m/new\n"
-    assert (tmp_path / "new").is_dir()
-
-
-def test_no_working_directory_is_made_outside_the_root(bundle, tmp_path):
-    b = bundle(["pwd"]).set("process.cwd", "/out/new")
-    (b.rootfs / "out").symlink_to(tmp_path)
-    assert b.run().out == f"{tmp_path}/new\n"
-    assert not (tmp_path / "new").exists()
-
-
 # --- hooks
 
 

@@ -14,9 +14,11 @@ def test_cwd(bundle):
     assert b.run().out == "/usr/bin\n"
 
 
-def test_a_cwd_that_cannot_be_made(bundle):
-    line = one_line(bundle().set("process.cwd", "/proc/no/such").call("run", code=1))
-    assert 'process.cwd: chdir to cwd ("/proc/no/such") set in config.json failed: no such file or directory' in line
+def test_a_missing_cwd(bundle):
+    b = bundle().set("process.cwd", "/no/such")
+    line = one_line(b.call("run", code=1))
+    assert 'process.cwd: chdir to cwd ("/no/such") set in config.json failed: no such file or directory' in line
+    assert not (b.rootfs / "no").exists()
 
 
 @pytest.mark.parametrize(
