@@ -121,7 +121,7 @@ CASES = {
     "rootfs is a file": (root_is_a_file, "root.path: invalid rootfs: ", "not a directory"),
     "proc is a link": (linked_proc, "mounts[0]", "must be mounted on ordinary directory"),
     # the program
-    "missing cwd": (config("process.cwd", "/nowhere"), 'process.cwd: chdir to cwd ("/nowhere") set in config.json failed', "no such file", "make the"),
+    "missing cwd": (config("process.cwd", "/no"), 'process.cwd: chdir to cwd ("/no") set in config.json failed', "no such file", "make the"),
     "cwd is a file": (config("process.cwd", "/etc/passwd"), "process.cwd: ", "not a directory"),
     "missing program": (config(ARGS, ["none"]), 'process.args[0]: exec: "none": executable file not found in $PATH'),
     "missing path": (config(ARGS, ["/none"]), 'process.args[0]: exec: "/none": stat /none: no such file or directory'),
