@@ -37,12 +37,24 @@ def read_bytes(path):
 
 def read_fd(fd):
     """The rest (bytes) of an open file; OSError as posix gives it."""
-    size = posix.fstat(fd).st_size + 1
+    size = posix.fstat(fd).st_size
+    part = posix.read(fd, size + 4096)
+    if size == len(part):  # a regular file, whole
+        return part
     parts = []
-    # A regular file comes whole with the first read, its end with the second; others until they end.
-    while part := posix.read(fd, max(size, 4096)):
+    while part:
         parts.append(part)
+        part = posix.read(fd, 65536)
     return b"".join(parts)
+
+
+def read_line(path):
+    """The content (bytes) of a small file of the kernel's, which comes with one read; OSError as posix gives it."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(fd, 4096)
+    finally:
+        posix.close(fd)
 
 
 def read(path):

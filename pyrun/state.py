@@ -11,7 +11,7 @@ import time
 from pyrun import SPEC_VERSION, jsonio
 from pyrun._native import lib
 from pyrun.errors import Error, words
-from pyrun.jsonio import read_bytes
+from pyrun.jsonio import read_bytes, read_line
 
 STATE, CONFIG, START_SOCKET = "state.json", "config.json", "start.sock"
 _STREAM = 1  # SOCK_STREAM
@@ -24,14 +24,14 @@ _boot_id = ""
 def boot_id():
     """The kernel's name for this boot (str), read once."""
     global _boot_id
-    _boot_id = _boot_id or read_bytes(BOOT_ID).decode().strip()
+    _boot_id = _boot_id or read_line(BOOT_ID).decode().strip()
     return _boot_id
 
 
 def process_start(pid):
     """Start time of a live process in clock ticks since boot (proc_pid_stat(5), field 22); 0 if it is gone or a zombie."""
     try:
-        text = read_bytes(f"/proc/{pid}/stat")
+        text = read_line(f"/proc/{pid}/stat")
     except OSError:
         return 0
     # The name may hold spaces and parentheses; the state follows the last ") ".

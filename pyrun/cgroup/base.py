@@ -5,6 +5,7 @@ import posix
 
 from pyrun.cgroup import tree
 from pyrun.errors import ConfigError, Error, words
+from pyrun.jsonio import read_line
 
 SIGKILL = 9
 END_TIMEOUT = 10
@@ -218,7 +219,7 @@ class Cgroup:
         """Whether the cgroup is frozen itself, or about to be (a frozen parent does not count)."""
         path = self.paths.get(self.FREEZER)
         try:
-            return path is not None and tree.read(f"{path}/{self.FROZEN}") == "1\n"
+            return path is not None and read_line(f"{path}/{self.FROZEN}") == b"1\n"
         except OSError as fault:
             if fault.errno not in tree.GONE:
                 raise
