@@ -31,7 +31,7 @@ extern const unsigned char init_image[];
 extern const unsigned long init_image_size;
 
 /* Numbers from 424 on are the same on every architecture. */
-enum { NR_OPEN_TREE = 428, NR_CLOSE_RANGE = 436, NR_OPENAT2 = 437, NR_PIDFD_GETFD = 438, NR_MOUNT_SETATTR = 442 };
+enum { NR_OPEN_TREE = 428, NR_CLOSE_RANGE = 436, NR_PIDFD_GETFD = 438, NR_MOUNT_SETATTR = 442 };
 enum { CLOEXEC_RANGE = 4, EXECUTABLE_MEMFD = 0x10, MAX_PASSED = 64, MAX_FILES = 4096 };
 
 static int result(long value) {
@@ -113,7 +113,8 @@ static int cloexec_listed(int first) {
     return 0;
 }
 
-int native_cloexec_from(int first) {
+/* What the caller of the runtime left open never reaches a program. */
+static int cloexec_from(int first) {
     if (syscall(NR_CLOSE_RANGE, first, ~0U, CLOEXEC_RANGE) == 0)
         return 0;
     return cloexec_listed(first);
@@ -144,7 +145,7 @@ static int place_files(struct start *start) {
     for (int i = 0; error == 0 && i < start->count; i++)
         if (dup2(start->files[i], i) < 0)
             error = -errno;
-    return error < 0 ? error : native_cloexec_from(start->count);
+    return error < 0 ? error : cloexec_from(start->count);
 }
 
 /* By the system call: glibc's sigaction() refuses 32 and 33, which its own posix_spawn (make's, say) leaves ignored. */
@@ -404,12 +405,6 @@ int native_idmap(int tree, int recursive, int userns) {
     const uint64_t attr[4] = {0x00100000 /* MOUNT_ATTR_IDMAP */, 0, 0, (uint64_t)userns}; /* set, clear, propagation, userns_fd */
 
     return result(syscall(NR_MOUNT_SETATTR, tree, "", AT_EMPTY_PATH | (recursive ? 0x8000 /* AT_RECURSIVE */ : 0), attr, sizeof attr));
-}
-
-int native_openat2(int dirfd, const char *path, unsigned long long flags, unsigned long long mode, unsigned long long resolve) {
-    const uint64_t how[3] = {flags | O_CLOEXEC, mode, resolve};
-
-    return result(syscall(NR_OPENAT2, dirfd, path, how, sizeof how));
 }
 
 int native_capabilities(unsigned long long out[4]) {

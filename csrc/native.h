@@ -33,7 +33,6 @@ int native_open_tree(int dirfd, const char *path, unsigned flags);
 
 /* Maps the ids of a detached mount, of those below it too if `recursive`, as the user namespace has them (mount_setattr(2)). */
 int native_idmap(int tree, int recursive, int userns);
-int native_openat2(int dirfd, const char *path, unsigned long long flags, unsigned long long mode, unsigned long long resolve);
 
 /* Effective, permitted, inheritable, bounding capabilities of the caller, as masks. */
 int native_capabilities(unsigned long long out[4]);
@@ -46,9 +45,6 @@ int native_tty_raw(int fd, void *saved);
 int native_tty_restore(int fd, const void *saved);
 int native_tty_get_size(int fd);
 int native_tty_set_size(int fd, int rows, int columns);
-
-/* close_range(first, ~0, CLOSE_RANGE_CLOEXEC): what the caller of the runtime left open never reaches a program. */
-int native_cloexec_from(int first);
 
 /* A signalfd for every signal that can be caught (and blocks them), CLOEXEC and NONBLOCK. native_read_signal: number, or -EAGAIN. */
 int native_signalfd(void);

@@ -52,6 +52,7 @@ class Host:
         self.no_setgroups = False
         self.opens_sources = False
         self.sources = []  # (name of the slot, path, mount) of what the runtime itself opens
+        self.idmaps = []  # (name of the slot, mount) of the user namespaces that it makes
         self.binds_devices = False
         self.rootfs = ""
         self.is_file = mounts.is_file
@@ -247,10 +248,7 @@ def emit_root(plan, config, linux, spaces, host):
     """The root file system, what is mounted on it, and its devices."""
     if spaces.has("mount"):
         plan.add(lib.OP_PROPAGATION, "linux.rootfsPropagation", n=(first_propagation(linux),))
-    path = config["root"]["path"]
-    if not path.startswith("/"):
-        path = f"{host.bundle}/{path}"
-    host.rootfs = path
+    host.rootfs = path = rootfs_path(config, host.bundle)
     flags = lib.ROOT_UNBOUND
     if spaces.has("mount"):
         # A root that shall follow the host's must be a copy of a mount that still does.
@@ -273,6 +271,12 @@ def emit_root(plan, config, linux, spaces, host):
     if not own_dev:
         devices.emit(plan, config, host)
     host.read_only_later = read_only_later
+
+
+def rootfs_path(config, bundle):
+    """Where the root file system lies on the host."""
+    path = config["root"]["path"]
+    return path if path.startswith("/") else f"{bundle}/{path}"
 
 
 def first_propagation(linux):

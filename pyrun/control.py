@@ -134,11 +134,11 @@ class Init:
             return 0
 
 
-def readable(fd):
-    """Waits until there is something to read."""
+def readable(fd, timeout=None):
+    """Waits until there is something to read, or a pidfd's process has ended. timeout: milliseconds, None for no end."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    poll.poll()
+    poll.poll(timeout)
 
 
 def end(pid):

@@ -1,7 +1,7 @@
 """linux.devices and the devices every container has -> ops (config-linux.md#devices, #default-devices)."""
 
 from pyrun._native import lib
-from pyrun.mounts import normal
+from pyrun.files import clean
 
 DEFAULT = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 LINKS = (
@@ -24,7 +24,7 @@ def emit(plan, config, host):
     taken = set()
     for index, entry in enumerate(entries):
         where = f"linux.devices[{index}]"
-        path = normal(entry["path"])
+        path = clean(entry["path"])
         taken.add(path)
         kind = entry["type"]
         # A FIFO has no numbers.

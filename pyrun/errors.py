@@ -1,6 +1,6 @@
 """The one error type of the runtime, and how an errno reads."""
 
-import errno
+import posix
 
 
 class Error(Exception):
@@ -32,12 +32,6 @@ class ConfigError(Error):
 
 def words(number):
     """The words of an errno, lower-case as runc and Go print them: callers match `no such file or directory`."""
-    import posix
-
     text = posix.strerror(number)
     # docker and podman compare lower-case words; glibc capitalises the first letter only.
     return text[:1].lower() + text[1:]
-
-
-def name(number):
-    return errno.errorcode.get(number, str(number))

@@ -10,6 +10,7 @@ STEP_NAMES = {getattr(lib, name): name[5:].lower() for name in dir(lib) if name.
 _EXEC_OPS = {lib.OP_EXEC, lib.OP_EXEC_CHECK}
 _HINTS = {
     (lib.OP_ROOT, lib.STEP_OPEN): "in a user namespace its root must be able to search every directory on the way",
+    (lib.OP_CONSOLE, lib.STEP_OPEN): "mount a devpts on /dev/pts",
     (lib.OP_PROPAGATION, lib.STEP_MOUNT): "in a chroot / must be a mount point: bind the directory onto itself before the chroot",
     (lib.OP_PIVOT, lib.STEP_PIVOT_ROOT): "the root file system of the host may be an initramfs: try --no-pivot",
     (lib.OP_MOUNT, lib.STEP_ORDINARY_DIR): "must be mounted on ordinary directory",

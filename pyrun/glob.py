@@ -3,6 +3,7 @@
 import posix
 
 from pyrun.errors import Error, words
+from pyrun.files import clean
 
 ROOTLESS = {"": "auto", "auto": "auto"}
 ROOTLESS |= dict.fromkeys(("1", "t", "true"), "true") | dict.fromkeys(("0", "f", "false"), "false")
@@ -47,13 +48,7 @@ def absolute(path):
     """The path from / on, without `.`, `..` and doubled slashes; symbolic links are not looked at. '' is the working directory."""
     if not path.startswith("/"):
         path = f"{posix.getcwd()}/{path}"
-    names = []
-    for name in path.split("/"):
-        if name == "..":
-            del names[-1:]
-        elif name not in ("", "."):
-            names.append(name)
-    return "/" + "/".join(names)
+    return clean(path)
 
 
 def in_user_namespace():

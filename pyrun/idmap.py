@@ -3,6 +3,7 @@
 import errno
 import posix
 
+from pyrun import files
 from pyrun._native import lib
 from pyrun.errors import ConfigError, Error, words
 
@@ -33,11 +34,7 @@ def write_maps(pid, uid_mappings, gid_mappings, where="linux"):
 
 def _write(path, value, where):
     try:
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, value.encode())
-        finally:
-            posix.close(fd)
+        files.write(path, value)
     except OSError as error:
         hint = ""
         if error.errno == errno.EPERM:

@@ -48,15 +48,6 @@ def read_fd(fd):
     return b"".join(parts)
 
 
-def read_line(path):
-    """The content (bytes) of a small file of the kernel's, which comes with one read; OSError as posix gives it."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return posix.read(fd, 4096)
-    finally:
-        posix.close(fd)
-
-
 def read(path):
     """The value in a JSON file. OSError where it cannot be read, Error where it is no JSON."""
     return loads(read_bytes(path))

@@ -97,7 +97,7 @@ def create(glob, request, waits, before_start=None):
     # From here on a signal is let in only where we wait and nothing is half done (_Creation.waiting), and no more at the end.
     mask = signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
     timeline.phase("write state")
-    container = Container.make(glob.root, request.id, bundle, rootfs_path(config, bundle), config)
+    container = Container.make(glob.root, request.id, bundle, compile.rootfs_path(config, bundle), config)
     launch = _Creation(container, config, plan, host, request, group, shares, before_start, mask, notifies)
     try:
         launch.run(keep, waits)
@@ -182,12 +182,11 @@ class _Creation:
             self.opened[name] = fd
             if mount.idmap:
                 self._idmap_source(mount, fd)
-        for path, _, where in self.plan.files:
-            if path is None and where.endswith(".idmap"):
-                self.opened[where] = self._idmap(where[: -len(".idmap")])
+        for name, mount in self.host.idmaps:
+            self.opened[name] = self._idmap(mount)
 
     def _idmap_source(self, mount, tree):
-        userns = self._idmap(mount.where)
+        userns = self._idmap(mount)
         try:
             code = lib.native_idmap(tree, mount.idmap_recursive, userns)
         finally:
@@ -198,17 +197,17 @@ class _Creation:
     def _mount_error(self, mount, step, error):
         return Error(mount_fault(mount.subject, mount.where, step, error))
 
-    def _idmap(self, where):
+    def _idmap(self, mount):
+        """An fd of a user namespace with the maps of an idmapped mount: its own, or the container's."""
         linux = self.config.get("linux") or {}
-        mount = self.config["mounts"][int(where[len("mounts[") : -1])]
-        uids = mount.get("uidMappings") or linux.get("uidMappings")
-        gids = mount.get("gidMappings") or linux.get("gidMappings")
+        uids = mount.entry.get("uidMappings") or linux.get("uidMappings")
+        gids = mount.entry.get("gidMappings") or linux.get("gidMappings")
         joined = Namespaces(self.config).joined.get("user")
         if not uids and not gids and joined:
             return posix.open(joined[0], posix.O_RDONLY | posix.O_CLOEXEC)
         if not uids or not gids:
-            raise ConfigError(where, "an idmapped mount needs uidMappings and gidMappings, of its own or in linux")
-        return idmap.namespace(uids, gids, where)
+            raise ConfigError(mount.where, "an idmapped mount needs uidMappings and gidMappings, of its own or in linux")
+        return idmap.namespace(uids, gids, mount.where)
 
     def _close_opened(self):
         for fd in self.opened.values():
@@ -298,8 +297,3 @@ def move_net_devices(config, pid):
 def save_config(container, config):
     """What exec, the hooks and a later `start` need of the config; the bundle may change or go."""
     jsonio.write_atomic(f"{container.directory}/{CONFIG}", config)
-
-
-def rootfs_path(config, bundle):
-    path = config["root"]["path"]
-    return path if path.startswith("/") else f"{bundle}/{path}"

@@ -2,11 +2,10 @@
 
 import errno
 import posix
-import select
 
 from pyrun import hooks, log
 from pyrun._native import ffi, lib
-from pyrun.control import SIGKILL, must, receive, send_go
+from pyrun.control import SIGKILL, must, readable, receive, send_go
 from pyrun.errors import ConfigError, Error
 from pyrun.faults import explain
 from pyrun.handover import send_listener
@@ -75,7 +74,12 @@ def start(container):
     finally:
         posix.close(sock)
         posix.unlink(f"{container.directory}/{START_SOCKET}")
-    started(container, config)
+    # poststart hooks; a failure ends the container (spec 1.3, runtime.md#lifecycle).
+    try:
+        hooks.run(config, "poststart", container, "running")
+    except Error:
+        stop_and_destroy(container, config)
+        raise
 
 
 def _await_program(container, config, sock):
@@ -91,15 +95,6 @@ def _await_program(container, config, sock):
             note = container.data["notes"].get(str(message.number)) or (0, "", "")
             _wait_gone(container.data["pid"])  # it has said its last word, and the next `state` shall say stopped
             raise Error(f"unable to start container process: {explain(note, message)}")
-
-
-def started(container, config):
-    """After the program has been executed: poststart hooks; a failure ends the container (spec 1.3, runtime.md#lifecycle)."""
-    try:
-        hooks.run(config, "poststart", container, "running")
-    except Error:
-        stop_and_destroy(container, config)
-        raise
 
 
 def stop_and_destroy(container, config):
@@ -130,7 +125,5 @@ def _wait_gone(pid):
         pidfd = posix.pidfd_open(pid)
     except ProcessLookupError:
         return
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.poll(10_000)
+    readable(pidfd, 10_000)
     posix.close(pidfd)

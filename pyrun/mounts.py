@@ -4,11 +4,12 @@ import posix
 
 from pyrun._native import lib
 from pyrun.errors import ConfigError
+from pyrun.files import clean
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
-MS_SYNCHRONOUS, MS_REMOUNT, MS_MANDLOCK, MS_DIRSYNC = 0x10, 0x20, 0x40, 0x80
+MS_SYNCHRONOUS, MS_MANDLOCK, MS_DIRSYNC = 0x10, 0x40, 0x80
 MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME = 0x100, 0x400, 0x800
-MS_BIND, MS_REC, MS_SILENT = 0x1000, 0x4000, 0x8000
+MS_REC, MS_SILENT = 0x4000, 0x8000
 MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 0x20000, 0x40000, 0x80000, 0x100000
 MS_RELATIME, MS_I_VERSION, MS_STRICTATIME, MS_LAZYTIME = 0x200000, 0x800000, 0x1000000, 0x2000000
 
@@ -119,7 +120,7 @@ class Mount:
         self.where = f"mounts[{index}]"
         self.entry = entry
         # Relative destinations are deprecated but legal: they are below "/".
-        self.destination = normal(entry["destination"])
+        self.destination = clean(entry["destination"])
         self.type = entry.get("type") or ""
         self.source = entry.get("source") or ""
         self.point = Attributes()
@@ -162,18 +163,6 @@ class Mount:
     @property
     def subject(self):
         return f'"{self.source or self.type}" to rootfs at "{self.destination}"'
-
-
-def normal(path):
-    """A clean absolute path: no `.`, `..`, `//`; what lies outside the root is the root (filepath.Clean)."""
-    parts = []
-    for part in path.split("/"):
-        if part == "..":
-            if parts:
-                parts.pop()
-        elif part and part != ".":
-            parts.append(part)
-    return "/" + "/".join(parts)
 
 
 def parse(config, rootfs):
@@ -276,7 +265,7 @@ def _emit_bind(plan, mount, host):
     # In a user namespace the host's flags are locked. What the options do not name stays then; what they name is an error.
     named = point.clear if point.ms & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME) else point.clear & ~ATTR_ATIME_MASK
     if not mount.source.startswith("/"):
-        mount.source = posix_join(host.bundle, mount.source)
+        mount.source = f"{host.bundle}/{mount.source}"
     source = mount.source
     link = read_symlink(source) if mount.copy_symlink else None
     if link is not None:
@@ -297,6 +286,7 @@ def _emit_bind(plan, mount, host):
             flags |= lib.BIND_TARGET_FILE
     elif mount.idmap:
         fd2 = plan.given(f"{mount.where}.idmap")
+        host.idmaps.append((f"{mount.where}.idmap", mount))
         if mount.idmap_recursive:
             flags |= lib.BIND_IDMAP_RECURSIVE
     plan.add(
@@ -309,10 +299,6 @@ def _emit_bind(plan, mount, host):
         s=(source, mount.destination),
         n=(point.set, clear, recursive.set, recursive.clear, mount.propagation, named),
     )
-
-
-def posix_join(base, path):
-    return f"{base}/{path}" if path else base
 
 
 def _emit_cgroup(plan, mount, host):

@@ -17,8 +17,6 @@ FLAGS = {
     "cgroup": CLONE_NEWCGROUP,
     "time": CLONE_NEWTIME,
 }
-# The file of a kind below /proc/PID/ns.
-FILES = {"mount": "mnt", "network": "net"}
 
 
 class Namespaces:

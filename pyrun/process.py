@@ -5,6 +5,7 @@ import _struct
 from pyrun import log, rules
 from pyrun._native import ffi, lib
 from pyrun.errors import ConfigError, Error
+from pyrun.files import read_line
 
 CAPABILITIES = {
     "CAP_" + name: number
@@ -263,16 +264,10 @@ def selinux_enabled():
 
 
 def _read(path):
-    import posix
-
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        return read_line(path).decode().strip()
     except OSError:
         return ""
-    try:
-        return posix.read(fd, 64).decode().strip()
-    finally:
-        posix.close(fd)
 
 
 class Program:

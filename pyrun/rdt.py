@@ -7,7 +7,7 @@ or one of the container's own, with its id for a name, that goes with it. So doe
 import errno
 import posix
 
-from pyrun import jsonio, log
+from pyrun import files, jsonio, log
 from pyrun.errors import ConfigError, words
 
 # The members that become lines of `schemata`, in the order the specification gives.
@@ -133,10 +133,6 @@ def _mkdir(path, where):
 
 def _write(path, text, where):
     try:
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, text.encode())
-        finally:
-            posix.close(fd)
+        files.write(path, text)
     except OSError as error:
         raise ConfigError(where, f"write {path}: {words(error.errno)}") from None

@@ -113,11 +113,9 @@ class Filter:
 
 
 def compile_of(config, root):
-    """compile_profile() of what a config (dict) asks for; None if that is nothing, or it has no process. root: --root."""
+    """compile_profile() of what a config (dict) asks for; None if that is nothing. root: --root."""
     profile = (config.get("linux") or {}).get("seccomp")
-    if not profile or not config.get("process"):
-        return None
-    return compile_profile(profile, f"{root}/.seccomp")
+    return profile and compile_profile(profile, f"{root}/.seccomp")
 
 
 def compile_profile(profile, cache_dir):

@@ -11,7 +11,8 @@ import time
 from pyrun import SPEC_VERSION, jsonio
 from pyrun._native import lib
 from pyrun.errors import Error, words
-from pyrun.jsonio import read_bytes, read_line
+from pyrun.files import read_line
+from pyrun.jsonio import read_bytes
 
 STATE, CONFIG, START_SOCKET = "state.json", "config.json", "start.sock"
 _STREAM = 1  # SOCK_STREAM

@@ -11,11 +11,13 @@ import select
 
 from pyrun import handover
 from pyrun._native import ffi, lib
-from pyrun.errors import Error, words
+from pyrun.control import must
+from pyrun.errors import Error
 
 CHUNK = 4096  # what a pipe takes at once when poll says it is writable (PIPE_BUF, pipe(7))
 ROOM = 64 * 1024
 END_OF_FILE = b"\x04"
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def check(process, console_socket, detached):
@@ -29,10 +31,7 @@ def check(process, console_socket, detached):
 
 def connect(path):
     """An fd of a connection to the console socket. Raises Error."""
-    fd = handover.connect_unix(path)
-    if fd < 0:
-        raise Error(f"--console-socket {path}: connect: {words(-fd)}")
-    return fd
+    return must(handover.connect_unix(path), f"--console-socket {path}: connect")
 
 
 class Console:
@@ -46,9 +45,7 @@ class Console:
         self.master = master
         if self.socket >= 0:
             name = b"/dev/ptmx"  # what runc sends along
-            code = lib.native_send(self.socket, name, len(name), [master], 1)
-            if code < 0:
-                raise Error(f"--console-socket: sendmsg: {words(-code)}")
+            must(lib.native_send(self.socket, name, len(name), [master], 1), "--console-socket: sendmsg")
             self.close()
         elif lib.native_tty_get_size(master) == 0:
             # The config sets none. Ours, before the program can look at it.
@@ -82,9 +79,11 @@ class Foreground:
 
     def take_signals(self):
         """Blocks all signals and keeps them for wait(): called before the program runs, so that none is missed."""
-        self.signals = lib.native_signalfd()
-        if self.signals < 0:
-            raise Error(f"signalfd: {words(-self.signals)}")
+        self.signals = must(lib.native_signalfd(), "signalfd")
+
+    def adopt_orphans(self):
+        """What the container's processes leave behind becomes ours to reap."""
+        lib.native_prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def adopt(self, master):
         """Takes the master of the container's pty; it gets our terminal's size, unless the config set one."""

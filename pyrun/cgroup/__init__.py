@@ -29,13 +29,14 @@ def open(config, id, glob):
     """
     import posix
 
+    from pyrun import files
     from pyrun.cgroup import layout
 
     if glob.systemd_cgroup:
         raise Error("--systemd-cgroup: there is no systemd cgroup driver; name the cgroup by a path, without this option")
     path = (config.get("linux") or {}).get("cgroupsPath") or ""
-    inner = layout.clean(path or id)
-    if not inner or "\0" in inner:
+    inner = files.clean(path or id)
+    if inner == "/" or "\0" in inner:
         raise ConfigError("linux.cgroupsPath", f"{path!r} names no cgroup of a container's own")
     unprivileged = posix.geteuid() != 0 or glob.rootless == "true"
     relative = not path.startswith("/") if path else unprivileged

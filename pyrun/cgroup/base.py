@@ -5,7 +5,7 @@ import posix
 
 from pyrun.cgroup import tree
 from pyrun.errors import ConfigError, Error, words
-from pyrun.jsonio import read_line
+from pyrun.files import read_line
 
 SIGKILL = 9
 END_TIMEOUT = 10

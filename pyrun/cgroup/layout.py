@@ -82,14 +82,3 @@ def unescape(text):
     """mountinfo writes blanks and backslashes as three octal digits."""
     head, *rest = text.split("\\")
     return head + "".join(chr(int(piece[:3], 8)) + piece[3:] for piece in rest)
-
-
-def clean(path):
-    """The path (str, from / on) without `.`, `..` and doubled slashes; `..` stops at the top, so nothing escapes."""
-    names = []
-    for name in path.split("/"):
-        if name == "..":
-            del names[-1:]
-        elif name not in ("", "."):
-            names.append(name)
-    return "".join("/" + name for name in names)

@@ -4,6 +4,8 @@ import errno
 import posix
 import time
 
+from pyrun.files import write as write  # of control files
+
 GONE = (errno.ENOENT, errno.ENODEV)
 """errnos of a cgroup that was removed: before its file was opened, or after."""
 
@@ -16,16 +18,6 @@ def read(path):
         while piece := posix.read(fd, 65536):
             text += piece
         return text.decode(errors="surrogateescape")
-    finally:
-        posix.close(fd)
-
-
-def write(path, *texts):
-    """Writes texts to a control file, each with one write(2), as the kernel wants them. OSError as posix gives it."""
-    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-    try:
-        for text in texts:
-            posix.write(fd, text.encode())
     finally:
         posix.close(fd)
 

@@ -2,6 +2,7 @@
 
 import posix
 
+from pyrun import files
 from pyrun.cgroup import tree
 from pyrun.cgroup.base import SIGKILL, Cgroup
 from pyrun.errors import Error, words
@@ -122,7 +123,7 @@ class V2(Cgroup):
 def _is_writable_cgroup(mount):
     from pyrun.cgroup import layout
 
-    target = layout.clean(mount.get("destination") or "")
+    target = files.clean(mount.get("destination") or "")
     return mount.get("source") == "cgroup" and target == layout.V2_MOUNT and "ro" not in (mount.get("options") or ())
 
 

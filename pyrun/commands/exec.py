@@ -5,14 +5,11 @@ import posix
 from pyrun import compile, handover, log, seccomp, state
 from pyrun import config as configs
 from pyrun import tty as terminals
-from pyrun._native import lib
 from pyrun.control import Init
 from pyrun.errors import Error
 from pyrun.namespaces import CLONE_NEWNS
 from pyrun.plan import Plan
 from pyrun.process import CAPABILITIES
-
-PR_SET_CHILD_SUBREAPER = 36
 
 
 def exec_(
@@ -127,8 +124,7 @@ def execute(glob, container, config, process, files, cgroup_paths):
     host = compile.Host(container.data["bundle"], cgroup_files, keep=len(keep), id=container.id)
     host.user_namespace = bool(mask & compile.CLONE_NEWUSER)
     host.no_setgroups = host.rootless and host.user_namespace
-    profile = (config.get("linux") or {}).get("seccomp")
-    filter = seccomp.compile_profile(profile, f"{glob.root}/.seccomp") if profile else None
+    filter = seccomp.compile_of(config, glob.root)
     plan = Plan()
     root = None if mask & CLONE_NEWNS else f"/proc/{pid}/root"
     compile.execute(plan, config, process, host, filter, mask, root)
@@ -136,7 +132,7 @@ def execute(glob, container, config, process, files, cgroup_paths):
     foreground = terminals.Foreground()
     if not files.detach:
         foreground.take_signals()
-        lib.native_prctl(PR_SET_CHILD_SUBREAPER, 1)
+        foreground.adopt_orphans()
     init = Init(plan)
     console = terminals.Console(files.console_socket)
     pidfd = posix.pidfd_open(pid)

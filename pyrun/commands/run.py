@@ -1,9 +1,6 @@
 """pyrun run: create and start in one; in the foreground until the program ends, unless detached."""
 
 from pyrun import argv, launch, lifecycle, state, timeline, tty
-from pyrun._native import lib
-
-PR_SET_CHILD_SUBREAPER = 36
 
 
 def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach, keep, no_subreaper):
@@ -19,7 +16,7 @@ def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fd
         return 0
     foreground = tty.Foreground()
     if not no_subreaper:
-        lib.native_prctl(PR_SET_CHILD_SUBREAPER, 1)
+        foreground.adopt_orphans()
     # Until the program is about to run a signal ends us and all that was begun; from then on signals are the program's.
     container, init, console, config = launch.create(glob, request, waits=False, before_start=foreground.take_signals)
     if console >= 0:

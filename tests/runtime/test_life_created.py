@@ -33,7 +33,7 @@ def test_exe_of_exec_in_a_created_container(bundle):
     c = bundle("sleep 100").create()
     assert c.exec("cat", "/proc/1/comm").out == "pyrun:init\n"
     seen = c.exec("ls", "-l", "/proc/1/exe", code=None)
-    assert "/memfd:" in seen.out or "denied" in seen.err, seen
+    assert "Permission denied" in seen.err, seen
 
 
 def test_open_files(bundle):
@@ -41,9 +41,8 @@ def test_open_files(bundle):
     kinds = {fd: os.readlink(f"/proc/{c.pid}/fd/{fd}") for fd in fds(c.pid)}
     assert kinds[0] == "/dev/null"
     beyond = [kind for fd, kind in kinds.items() if fd > 2]
-    # The socket it waits at, and where the plan needs one the private procfs; nothing of the host's files.
-    assert all(kind.startswith("socket:") or kind == "/" for kind in beyond), kinds
-    assert len(beyond) <= 2, kinds
+    # The socket it waits at; nothing of the host's files.
+    assert [kind.partition("[")[0] for kind in beyond] == ["socket:"], kinds
     c.start()
     until(lambda: "sleep" in pathlib.Path(f"/proc/{c.pid}/cmdline").read_text())
     assert fds(c.pid) == [0, 1, 2]

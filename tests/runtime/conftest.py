@@ -1,0 +1,44 @@
+"""Fixtures of the cgroup tests."""
+
+import os
+import pathlib
+import traceback
+
+import pytest
+from cgroup_worlds import LAYOUTS, ROOT, Missing, World, sweep
+
+
+@pytest.fixture(params=LAYOUTS)
+def inside(request, token):
+    """inside(body): runs body(world) in a process that sees one layout; its failure is the test's."""
+
+    def run(body):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                world = World(request.param, token)
+                world.enter()
+                body(world)
+                code = 0
+            except Missing as missing:
+                code = 77
+                os.write(writer, f"no {missing} controller in this layout".encode())
+            except BaseException:
+                os.write(writer, traceback.format_exc().encode()[-60000:])
+            finally:
+                os._exit(code)
+        os.close(writer)
+        with open(reader) as pipe:
+            text = pipe.read()
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        # Other cgroups come and go meanwhile, which os.walk bears.
+        left = [pathlib.Path(path) for path, _, _ in os.walk(ROOT) if token in os.path.basename(path)]
+        sweep(left)
+        if code == 77:
+            pytest.skip(text)
+        assert code == 0, text
+        assert not left
+
+    return run
