@@ -1,5 +1,6 @@
 """The runtime as a test sees it: Runner, Bundle, Container, Terminal. conftest.py says how they are used."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -317,7 +318,10 @@ def reap_guests():
     The container's own init stays, for Container.wait().
     """
     for pid in children():
-        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        try:
+            status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # another thread has waited for it
         fields = dict(line.split(":", 1) for line in status.splitlines())
         namespaced = fields["NSpid"].split()[1:]
         if fields["State"].split()[0] == "Z" and namespaced and namespaced[-1] != "1":
@@ -325,12 +329,15 @@ def reap_guests():
 
 
 def children():
-    """Pids of this process's children, zombies too."""
-    return {
-        int(pid)
-        for task in pathlib.Path("/proc/self/task").iterdir()
-        for pid in (task / "children").read_text().split()
-    }
+    """Pids of this process's children, zombies too.
+
+    A thread's file goes with the thread, even between listing and reading; its children then belong to another thread.
+    """
+    found = set()
+    for task in pathlib.Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
 
 
 def reap():
