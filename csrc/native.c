@@ -407,6 +407,27 @@ int native_idmap(int tree, int recursive, int userns) {
     return result(syscall(NR_MOUNT_SETATTR, tree, "", AT_EMPTY_PATH | (recursive ? 0x8000 /* AT_RECURSIVE */ : 0), attr, sizeof attr));
 }
 
+unsigned long long native_process_start(int pid) {
+    enum { STATE = 3, START = 22 }; /* counted from 1, as in the man page; the name, 2, may hold spaces and parentheses */
+    char text[1024];
+    ssize_t size = 0;
+    int fd;
+
+    snprintf(text, sizeof text, "/proc/%d/stat", pid);
+    fd = open(text, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        size = read(fd, text, sizeof text - 1);
+        close(fd);
+    }
+    text[size > 0 ? size : 0] = '\0';
+    const char *field = strrchr(text, ')');
+    if (field == NULL || strspn(field, ") ") != 2 || strchr("ZXx", field[2]) != NULL)
+        return 0;
+    for (int number = STATE - 1; number < START && field != NULL; number++)
+        field = strchr(field + 1, ' ');
+    return field == NULL ? 0 : strtoull(field, NULL, 10);
+}
+
 int native_capabilities(unsigned long long out[4]) {
     struct {
         uint32_t version;

@@ -34,6 +34,9 @@ int native_open_tree(int dirfd, const char *path, unsigned flags);
 /* Maps the ids of a detached mount, of those below it too if `recursive`, as the user namespace has them (mount_setattr(2)). */
 int native_idmap(int tree, int recursive, int userns);
 
+/* Start time of a live process in clock ticks since boot (proc_pid_stat(5), field 22); 0 if it is gone or a zombie. */
+unsigned long long native_process_start(int pid);
+
 /* Effective, permitted, inheritable, bounding capabilities of the caller, as masks. */
 int native_capabilities(unsigned long long out[4]);
 

@@ -37,14 +37,9 @@ def read_bytes(path):
 
 def read_fd(fd):
     """The rest (bytes) of an open file; OSError as posix gives it."""
-    size = posix.fstat(fd).st_size
-    part = posix.read(fd, size + 4096)
-    if size == len(part):  # a regular file, whole
-        return part
     parts = []
-    while part:
+    while part := posix.read(fd, 65536):
         parts.append(part)
-        part = posix.read(fd, 65536)
     return b"".join(parts)
 
 

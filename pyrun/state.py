@@ -8,11 +8,11 @@ import fcntl
 import posix
 import time
 
-from pyrun import SPEC_VERSION, jsonio
+from pyrun import SPEC_VERSION, cgroup, jsonio
 from pyrun._native import lib
 from pyrun.errors import Error, words
 from pyrun.files import read_line
-from pyrun.jsonio import read_bytes
+from pyrun.jsonio import read_bytes, read_fd
 
 STATE, CONFIG, START_SOCKET = "state.json", "config.json", "start.sock"
 _STREAM = 1  # SOCK_STREAM
@@ -27,17 +27,6 @@ def boot_id():
     global _boot_id
     _boot_id = _boot_id or read_line(BOOT_ID).decode().strip()
     return _boot_id
-
-
-def process_start(pid):
-    """Start time of a live process in clock ticks since boot (proc_pid_stat(5), field 22); 0 if it is gone or a zombie."""
-    try:
-        text = read_line(f"/proc/{pid}/stat")
-    except OSError:
-        return 0
-    # The name may hold spaces and parentheses; the state follows the last ") ".
-    fields = text[text.rindex(b")") + 2 :].split()
-    return 0 if fields[0] in b"ZXx" else int(fields[19])
 
 
 def timestamp():
@@ -58,12 +47,17 @@ class Gone(Error):
 
 
 class Container:
-    """One container. `data` is state.json: id, bundle, rootfs, created, annotations, pid, startTime, bootId, creating,
-    cgroup (cgroup.Cgroup.to_state), rdt (paths in resctrl that go with it), mask (CLONE_NEW* of its namespaces), notes (of the ops after `start`)."""
+    """One container. uid: of the user whose it is.
 
-    def __init__(self, root, data):
+    `data` is state.json: id, bundle, rootfs, created, annotations, pid, startTime, bootId, creating, cgroup
+    (cgroup.Cgroup.to_state), rdt (paths in resctrl that go with it), mask (CLONE_NEW* of its namespaces), notes (of the
+    ops after `start`).
+    """
+
+    def __init__(self, root, data, uid=0):
         self.root = root
         self.data = data
+        self.uid = uid
         self.id = data["id"]
         self.directory = f"{root}/{self.id}"
         self.lock_fd = -1
@@ -153,19 +147,17 @@ class Container:
 
     def set_process(self, pid):
         self.data["pid"] = pid
-        self.data["startTime"] = process_start(pid)
+        self.data["startTime"] = lib.native_process_start(pid)
 
     def alive(self):
         """Whether init, or the program it became, still runs (and not another process with its pid)."""
         data = self.data
-        return bool(data["pid"]) and data["startTime"] == process_start(data["pid"]) != 0 and self._this_boot()
+        return bool(data["pid"]) and data["startTime"] == lib.native_process_start(data["pid"]) != 0 and self._this_boot()
 
     def _this_boot(self):
         return boot_id() == self.data["bootId"]
 
     def cgroup(self):
-        from pyrun import cgroup
-
         return cgroup.from_state(self.data["cgroup"]) if self.data["cgroup"] else None
 
     def waits_for_start(self):
@@ -226,10 +218,7 @@ class Container:
         }
         if data["annotations"]:
             public["annotations"] = data["annotations"]
-        try:
-            public["owner"] = owner(posix.stat(self.directory).st_uid)
-        except FileNotFoundError:
-            raise Gone("container does not exist") from None
+        public["owner"] = owner(self.uid)
         return public
 
 
@@ -238,16 +227,22 @@ def load(root, id):
     from pyrun import config
 
     config.check_id(id)
+    path = f"{root}/{id}/{STATE}"
     try:
-        text = read_bytes(f"{root}/{id}/{STATE}")
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            uid = posix.fstat(fd).st_uid
+            text = read_fd(fd)
+        finally:
+            posix.close(fd)
     except (FileNotFoundError, NotADirectoryError):
         raise Gone("container does not exist") from None
     except OSError as error:
-        raise Error(f"--root {root}: open {root}/{id}/{STATE}: {words(error.errno)}") from None
+        raise Error(f"--root {root}: open {path}: {words(error.errno)}") from None
     data = jsonio.loads(text)
     if data.__class__ is not dict or data.get("id") != id or "cgroup" not in data:
-        raise Error(f"{root}/{id}/{STATE} is not a container's state: was --root {root} written by another runtime?")
-    return Container(root, data)
+        raise Error(f"{path} is not a container's state: was --root {root} written by another runtime?")
+    return Container(root, data, uid)
 
 
 def owner(uid):

@@ -297,9 +297,9 @@ def test_list_of_a_root_that_is_not_there(run):
 
 def test_owner_is_the_owner_of_the_state(bundle, run):
     c = bundle("sleep 100").create()
-    os.chown(run.root / c.id, 54321, -1)
+    os.chown(run.root / c.id / "state.json", 54321, -1)
     assert c.state()["owner"] == "54321"
-    os.chown(run.root / c.id, 65534, -1)
+    os.chown(run.root / c.id / "state.json", 65534, -1)
     assert c.state()["owner"] == "nobody"
 
 
