@@ -38,16 +38,20 @@ DESTDIR ?=
 
 # Debian packages. `needs` installs those that are missing; where none is, it does nothing and needs no root.
 PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static
-TEST_PACKAGES := debootstrap iproute2 procps shellcheck util-linux runc golang-github-opencontainers-specs-dev
+TEST_PACKAGES := criu debootstrap iproute2 iptables procps shellcheck uidmap util-linux runc golang-github-opencontainers-specs-dev
 APT_GET       := DEBIAN_FRONTEND=noninteractive apt-get -q -y
 apt = dpkg -s $(1) >/dev/null 2>&1 || { $(APT_GET) update && $(APT_GET) install --no-install-recommends $(1); }
 
-# The engines of tests/e2e, and the kubelet's client, which is no Debian package: it is built where there is Go.
+# The engines of tests/e2e, and what is no Debian package: the kubelet's client and containerd 2 are built where there is Go.
 E2E_PACKAGES := containerd containernetworking-plugins curl debootstrap dnsmasq-base docker-compose docker.io iptables \
                 netavark podman slirp4netns catatonit fuse-overlayfs uidmap
 CRICTL       := build/e2e/crictl
+CONTAINERD2  := build/e2e/containerd2
 
-.PHONY: run test lint format bench conformance install needs test-needs e2e e2e-needs
+# The machine of tests/vm. Its root file system is the host's, so what runs in it is installed here.
+VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-x86 systemd uidmap
+
+.PHONY: run test test-vm lint format bench conformance install needs test-needs e2e e2e-needs vm-needs
 
 needs:
 	@$(call apt,$(PACKAGES))
@@ -70,6 +74,15 @@ TESTS ?= tests
 test: test-needs ext build
 	$(VENV)/bin/python -m pytest $(TESTS)
 
+# The same tests with each kind of cgroups, on this host and in a virtual machine, and as an ordinary user; prints a table.
+# WORLDS="v2 systemd" runs some of them.
+WORLDS ?=
+test-vm: vm-needs test-needs ext build
+	$(VENV)/bin/python tests/vm/worlds.py $(WORLDS)
+
+vm-needs:
+	@$(call apt,$(VM_PACKAGES)) || echo "without qemu the worlds of the virtual machine are not run"
+
 # Real engines on the runtime. `make test` runs them too where they are installed.
 e2e: e2e-needs test-needs build
 	$(VENV)/bin/python -m pytest tests/e2e
@@ -78,6 +91,12 @@ e2e-needs:
 	@$(call apt,$(E2E_PACKAGES))
 	@command -v crictl >/dev/null || ! command -v go >/dev/null || $(MAKE) --no-print-directory $(CRICTL) \
 	    || echo "no crictl: the tests that need it are skipped"
+	@[ -x $(CONTAINERD2)/ctr ] || ! command -v go >/dev/null || $(MAKE) --no-print-directory $(CONTAINERD2)/ctr \
+	    || echo "no containerd 2: the tests of it are skipped"
+
+$(CONTAINERD2)/ctr:
+	for name in containerd containerd-shim-runc-v2 ctr; do \
+	    GOBIN=$(CURDIR)/$(CONTAINERD2) go install -tags no_btrfs github.com/containerd/containerd/v2/cmd/$$name@v2.4.2 || exit; done
 
 # `go install` takes no module that replaces others, so a module of our own requires it.
 $(CRICTL):

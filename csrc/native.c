@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -401,10 +402,22 @@ int native_open_tree(int dirfd, const char *path, unsigned flags) {
     return result(syscall(NR_OPEN_TREE, dirfd, path, flags | O_CLOEXEC));
 }
 
+int native_propagation(int tree, unsigned long propagation) {
+    const uint64_t attr[4] = {0, 0, propagation, 0};
+
+    return result(syscall(NR_MOUNT_SETATTR, tree, "", AT_EMPTY_PATH | 0x8000 /* AT_RECURSIVE */, attr, sizeof attr));
+}
+
 int native_idmap(int tree, int recursive, int userns) {
     const uint64_t attr[4] = {0x00100000 /* MOUNT_ATTR_IDMAP */, 0, 0, (uint64_t)userns}; /* set, clear, propagation, userns_fd */
 
     return result(syscall(NR_MOUNT_SETATTR, tree, "", AT_EMPTY_PATH | (recursive ? 0x8000 /* AT_RECURSIVE */ : 0), attr, sizeof attr));
+}
+
+unsigned long long native_file_system(int fd) {
+    struct statfs fs;
+
+    return fstatfs(fd, &fs) < 0 ? 0 : (unsigned long long)fs.f_type;
 }
 
 unsigned long long native_process_start(int pid) {

@@ -31,8 +31,12 @@ int native_netlink(int netns);
 int native_pidfd_getfd(int pidfd, int fd);
 int native_open_tree(int dirfd, const char *path, unsigned flags);
 
+/* Sets the propagation (MS_SLAVE …) of a detached mount and of those below it. */
+int native_propagation(int tree, unsigned long propagation);
+
 /* Maps the ids of a detached mount, of those below it too if `recursive`, as the user namespace has them (mount_setattr(2)). */
 int native_idmap(int tree, int recursive, int userns);
+unsigned long long native_file_system(int fd); /* f_type of statfs(2); 0: unknown */
 
 /* Start time of a live process in clock ticks since boot (proc_pid_stat(5), field 22); 0 if it is gone or a zombie. */
 unsigned long long native_process_start(int pid);

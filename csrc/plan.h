@@ -137,6 +137,7 @@ enum plan_flag {
     BIND_TARGET_FILE = 4,     /* with fd: the tree is a file, so a missing target becomes one */
     BIND_SOURCE_NOFOLLOW = 8, /* a source that is a symlink is mounted itself */
     BIND_TARGET_NOFOLLOW = 16, /* a target that is a symlink is mounted on itself */
+    BIND_IDMAP_ASKED = 32,    /* no fd2: sends MSG_IDMAP with the tree, waits for MSG_GO: a user namespace may not map what it does not own */
     DEVICE_BIND = 1,
     SYMLINK_REPLACE = 1,
     SYMLINK_SAME = 2,
@@ -150,12 +151,13 @@ enum plan_message {
     MSG_NONE = 0,
     MSG_CHILD,         /* first message of the child; the receiver takes its pid from SCM_CREDENTIALS */
     MSG_BARRIER,       /* number */
-    MSG_GO,            /* number: of the barrier; of the op for OP_CONSOLE, OP_READY, OP_SECCOMP */
+    MSG_GO,            /* number: of the barrier; of the op otherwise */
     MSG_CONSOLE,       /* number: op index; carries the pty's master fd */
     MSG_READY,         /* number: op index */
     MSG_SECCOMP,       /* number: op index; value: fd number of the listener in init */
     MSG_TIMING,        /* number: op index; detail: when it began and ended, uint64_t[2], nanoseconds of CLOCK_REALTIME */
-    MSG_ERROR          /* number: op index; value: errno; detail: what fsconfig's log or the failing path adds, may be empty */
+    MSG_ERROR,         /* number: op index; value: errno; detail: what fsconfig's log or the failing path adds, may be empty */
+    MSG_IDMAP          /* number: op index; carries the tree of a bind mount whose ids are to be mapped */
 };
 
 #define PLAN_DETAIL 112

@@ -34,7 +34,7 @@ def main(words):
     except KeyboardInterrupt:
         return INTERRUPTED
     except errors.Error as fault:
-        return fail(command, str(fault), fault.code)
+        return fail(command, str(fault), fault.code, fault.bare)
     except OSError as fault:
         log_traceback()
         return fail(command, describe(fault))
@@ -68,10 +68,10 @@ def hold_stdio():
             posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
 
 
-def fail(command, message, code=1):
+def fail(command, message, code=1, bare=False):
     """Says why the command failed, once; returns the exit status."""
     begin, usual = FAILURES.get(command, ("", 1))
-    log.error(begin + message)
+    log.error(message if bare else begin + message, bare)
     return usual if code == 1 else code
 
 

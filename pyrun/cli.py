@@ -165,9 +165,9 @@ def texts(*names, metavar, help):
     return click.Option(names, metavar=metavar, help=f"{help}; may be repeated", multiple=True, default=())
 
 
-def number(*names, metavar, help):
+def number(*names, metavar, help, default=0):
     """An int from 0 on."""
-    return click.Option(names, metavar=metavar, help=help, type=click.IntRange(min=0), default=0)
+    return click.Option(names, metavar=metavar, help=help, type=click.IntRange(min=0), default=default)
 
 
 def numbers(*names, metavar, help):
@@ -187,11 +187,26 @@ PIDFD_SOCKET = text("--pidfd-socket", metavar="PATH", help="Unix socket that get
 NO_PIVOT = flag("--no-pivot", help="move the root mount instead of pivot_root (for a rootfs on a ramdisk)")
 NO_NEW_KEYRING = flag("--no-new-keyring", help="keep the caller's session keyring")
 PRESERVE_FDS = number("--preserve-fds", metavar="N", help="pass N file descriptors on, from 3 (after those of $LISTEN_FDS)")
+NO_SUBREAPER = flag("--no-subreaper", help="do not adopt processes that the container leaves")
 DETACH = flag("--detach", "-d", help="return as soon as the process runs")
 ID = click.Argument(["id"])
 # Two ways to say one thing.
 THIS_BUNDLE = text("--bundle", "-b", metavar="DIR", default=".", help="the bundle's directory (default: the working directory)")
 BUNDLE_ARGUMENT = click.Argument(["bundle"], default=".")
+
+# What checkpoint and restore have in common.
+IMAGE_PATH = text("--image-path", metavar="DIR", help="the directory of the saved state (default: checkpoint)")
+WORK_PATH = text("--work-path", metavar="DIR", help="where criu works and writes its log (default: that of the saved state)")
+CRIU_OPTIONS = [
+    flag("--tcp-established", help="take open TCP connections along"),
+    flag("--ext-unix-sk", help="take Unix sockets along whose other end is outside of the container"),
+    flag("--shell-job", help="take a program along whose terminal is the caller's"),
+    flag("--file-locks", help="take locks of files along; nobody outside of the container may hold them"),
+    flag("--lazy-pages", help="let memory follow when it is wanted (userfaultfd)"),
+    flag("--auto-dedup", help="drop pages from the parents' files that newer ones replace"),
+    text("--manage-cgroups-mode", metavar="MODE", help="how criu treats cgroups: soft, full, strict or ignore (default: soft)"),
+    texts("--empty-ns", metavar="NAMESPACE", help="make this namespace anew and empty: network, which always is"),
+]
 
 ABOUT = """\
 Runs a container from a bundle: a directory with a root file system and a config.json that describes the container.
@@ -242,7 +257,7 @@ COMMANDS = [
         BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, DETACH,
         flag("--keep", help="do not delete the container when it has ended"),
         PID_FILE,
-        flag("--no-subreaper", help="do not adopt processes that the container leaves"),
+        NO_SUBREAPER,
         NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS, ID,
         text=f"{BUNDLE_TEXT}\nThe exit code is the program's, or 128+N where signal N ended it.",
     ),
@@ -319,6 +334,30 @@ COMMANDS = [
         flag("--stats", help="show what it uses now, and end"),
         ID,
         text="It ends with the container.",
+    ),
+    Command(
+        "checkpoint", "CONTAINER-ID", "save a running container in files, and end it",
+        IMAGE_PATH, WORK_PATH,
+        text("--parent-path", metavar="DIR", help="that of an earlier --pre-dump, as a path from --image-path on"),
+        flag("--leave-running", help="let it run on"),
+        flag("--pre-dump", help="save its memory alone and let it run on: a later checkpoint saves what has changed since"),
+        text("--page-server", metavar="ADDRESS:PORT", help="send the memory to a criu page-server there"),
+        number("--status-fd", metavar="FD", default=None, help="a zero byte goes there when --lazy-pages can be served"),
+        flag("--tcp-skip-in-flight", help="leave TCP connections out that are not established yet"),
+        flag("--link-remap", help="link open files that have no name any more to one of criu's"),
+        *CRIU_OPTIONS, ID,
+        text="It needs criu. The container, which must be running or paused, is removed when its state is saved; restore\n"
+             "brings it back. What criu has to say is in dump.log in --work-path.",
+    ),
+    Command(
+        "restore", "CONTAINER-ID", "bring a container back from what checkpoint saved",
+        BUNDLE, IMAGE_PATH, WORK_PATH, CONSOLE_SOCKET, DETACH, PID_FILE, NO_SUBREAPER,
+        flag("--no-pivot", help="taken and not looked at: criu changes the root in one way alone"),
+        text("--lsm-profile", metavar="TYPE:NAME", help="the AppArmor or SELinux profile it gets instead of its own"),
+        text("--lsm-mount-context", metavar="LABEL", help="the SELinux context that mounts get instead of their own"),
+        *CRIU_OPTIONS, ID,
+        text=f"{BUNDLE_TEXT}\nIt needs criu, and the bundle that the container was made of. stdin, stdout and stderr take the place of those\n"
+             "it had. What criu has to say is in restore.log in --work-path. The exit code is that of `run`.",
     ),
     Command("features", "", "show what this runtime can do, as JSON", text="The form is that of the specification's features.md.", cold=True),
     Command(

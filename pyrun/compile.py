@@ -8,11 +8,13 @@ import posix
 
 from pyrun import devices, glob, mounts, namespaces, rules
 from pyrun._native import lib
+from pyrun.errors import ConfigError
 from pyrun.mounts import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, PROPAGATION_WORDS
 from pyrun.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWTIME, CLONE_NEWUSER, Namespaces
 from pyrun.process import (
     Program,
     emit_affinity,
+    emit_host_stdio,
     emit_identity,
     emit_oom_score,
     emit_rlimits,
@@ -50,27 +52,44 @@ class Host:
         self.user_namespace = False
         self.new_cgroup_namespace = False
         self.no_setgroups = False
+        self.keep_groups = False
         self.opens_sources = False
         self.sources = []  # (name of the slot, path, mount) of what the runtime itself opens
         self.idmaps = []  # (name of the slot, mount) of the user namespaces that it makes
+        self.asked = {}  # where -> mount of what it maps when init asks for it
         self.binds_devices = False
+        self.foreign = []
         self.rootfs = ""
         self.is_file = mounts.is_file
         self.in_user_namespace = glob.in_user_namespace
+        self.denies_setgroups = namespaces.denies_setgroups
+        self.owns_mounts = mounts.owned
         self.selinux = selinux_enabled
         self.mount_label = ""
 
-    def learn(self, linux, spaces):
+    def learn(self, config, linux, spaces):
         self.user_namespace = spaces.has("user")
+        if self.rootless and not self.user_namespace:
+            raise ConfigError("linux.namespaces", 'rootless container requires user namespaces: add {"type": "user"} (`spec --rootless` writes it)')
         self.new_cgroup_namespace = bool(spaces.new & CLONE_NEWCGROUP)
-        # user_namespaces(7): setgroups is denied before a caller without CAP_SETGID may write gid_map.
-        self.no_setgroups = self.rootless and bool(spaces.new & CLONE_NEWUSER)
-        # A caller without rights of its own can open no more than its user namespace can.
-        self.opens_sources = self.user_namespace and not self.rootless
+        # user_namespaces(7): a caller without CAP_SETGID must deny setgroups before it maps its own id alone.
+        alone = self.rootless and namespaces.maps_one_id(linux.get("gidMappings") or (), posix.getegid())
+        self.learn_groups(config, config.get("process") or {}, alone or ("user" not in spaces.joined and self.denies_setgroups))
+        # A caller without rights of its own can open no more than its user namespace can, and may clone no mount.
+        self.opens_sources = self.user_namespace and not self.rootless and (not self.in_user_namespace() or self.owns_mounts())
         # mknod(2) of a device is refused in every user namespace but the first; rootless podman calls from one of its own.
         self.binds_devices = self.user_namespace or self.in_user_namespace()
+        # The same goes for file systems that show a namespace which the container's user namespace does not own.
+        self.foreign = [kind for kind in ("network", "pid", "ipc") if self.binds_devices and not spaces.has(kind)]
         if linux.get("mountLabel"):
             self._learn_label(linux["mountLabel"])
+
+    def learn_groups(self, config, process, denied):
+        """denied: whether setgroups is denied in the container's user namespace (bool), or a function that says so."""
+        wanted = (process.get("user") or {}).get("additionalGids")
+        self.no_setgroups = bool(wanted) and (denied() if callable(denied) else denied)
+        # crun's annotation, which `podman run --group-add keep-groups` sets: files of the caller's own groups stay within reach.
+        self.keep_groups = (config.get("annotations") or {}).get("run.oci.keep_original_groups", "0") != "0"
 
     def _learn_label(self, label):
         if self.selinux():
@@ -89,9 +108,9 @@ def create(plan, config, host, seccomp, waits):
     linux = config.get("linux") or {}
     process = config.get("process")
     spaces = Namespaces(config)
-    host.learn(linux, spaces)
+    host.learn(config, linux, spaces)
 
-    emit_first_stage(plan, spaces, process, host)
+    emit_first_stage(plan, linux, spaces, process, host)
     emit_new_namespaces(plan, config, linux, spaces, host)
     emit_root(plan, config, linux, spaces, host)
     if process:
@@ -101,7 +120,7 @@ def create(plan, config, host, seccomp, waits):
     emit_protection(plan, linux)
     emit_pivot(plan, config, linux, spaces, host)
     for name, value in (linux.get("sysctl") or {}).items():
-        plan.add(lib.OP_SYSCTL, f"linux.sysctl[{name}]", name, s=(rules.sysctl_path(name), value))
+        emit_sysctl(plan, name, value)
     if process:
         program = emit_process_setup(plan, process, linux)
     if waits:
@@ -128,13 +147,14 @@ def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
     emit_oom_score(plan, process)
     if pidfd_mask & CLONE_NEWUSER:
         emit_rlimits(plan, process, lib.RLIMIT_RAISE)
+        emit_host_stdio(plan, process, linux)
     root = plan.file(root_file, posix.O_PATH, "root") if root_file else -1
     if pidfd_mask:
         plan.add(lib.OP_SETNS, "namespaces", "of the container", fd=plan.given("container"), n=(pidfd_mask,))
     emit_clone(plan, 0, host.cgroup_files)
     emit_cgroup_join(plan, host.cgroup_files)
     if pidfd_mask & CLONE_NEWUSER:
-        plan.add(lib.OP_SETID, "linux.namespaces", n=(0, 0))
+        plan.add(lib.OP_SETID, "linux.namespaces", n=namespaces.first_ids(linux))
     plan.add(lib.OP_SETSID)
     if root_file:
         plan.add(lib.OP_CHROOT, "root", root_file, fd=root)
@@ -147,12 +167,12 @@ def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
     program.emit_exec(plan, host.keep)
 
 
-def hook(plan, entry, env, home_of, pidfd_mask, cgroup_files, inside, rootfs, seccomp=None, root_file=None):
+def hook(plan, entry, env, home_of, pidfd_mask, cgroup_files, inside, rootfs, seccomp=None, root_file=None, ids=(0, 0)):
     """The plan of a hook that runs in the container's namespaces (createContainer, startContainer).
 
     inside: its path is one of the container (startContainer), so the program's own set-up is done already; otherwise it starts
     in rootfs (path on the host). home_of: the user id whose HOME is added to the environment, None where nothing is.
-    seccomp: a filter (seccomp.Filter) for the hook, or None.
+    seccomp: a filter (seccomp.Filter) for the hook, or None. ids: the (uid, gid) it has in a user namespace.
     """
     root = plan.file(root_file, posix.O_PATH, "root") if root_file and inside else -1
     if pidfd_mask:
@@ -160,7 +180,7 @@ def hook(plan, entry, env, home_of, pidfd_mask, cgroup_files, inside, rootfs, se
     emit_clone(plan, 0, cgroup_files)
     emit_cgroup_join(plan, cgroup_files)
     if pidfd_mask & CLONE_NEWUSER:
-        plan.add(lib.OP_SETID, n=(0, 0))
+        plan.add(lib.OP_SETID, n=ids)
     plan.add(lib.OP_SETSID)
     if root >= 0:
         plan.add(lib.OP_CHROOT, "root", root_file, fd=root)
@@ -180,13 +200,14 @@ def hook(plan, entry, env, home_of, pidfd_mask, cgroup_files, inside, rootfs, se
 # --- the steps of create, in the order they run
 
 
-def emit_first_stage(plan, spaces, process, host):
+def emit_first_stage(plan, linux, spaces, process, host):
     """In the caller's namespaces, with its rights: what a user namespace would no longer allow; then the clone."""
     if process:
         emit_oom_score(plan, process)
         if spaces.has("user"):
             emit_rlimits(plan, process, lib.RLIMIT_RAISE)
-    namespaces.emit_joins(plan, spaces)
+            emit_host_stdio(plan, process, linux)
+    namespaces.emit_joins(plan, spaces, namespaces.first_ids(linux))
     # The cgroup namespace shows the cgroup the process is in when it is made, so it is made after the join; the
     # time namespace takes its offsets before anyone lives in it.
     emit_clone(plan, spaces.new & ~(CLONE_NEWCGROUP | CLONE_NEWTIME), host.cgroup_files)
@@ -213,13 +234,12 @@ def is_v2(path):
 
 def emit_new_namespaces(plan, config, linux, spaces, host):
     if spaces.new & CLONE_NEWUSER:
+        emit_maps(plan, "linux.uidMappings", host)
+        plan.add(lib.OP_SETID, "linux.uidMappings", n=namespaces.first_ids(linux))
         if host.rootless:
-            # /proc/PID/uid_map of a process that is not dumpable belongs to the real root.
+            # A change of ids took it away again, and without it hooks and `exec` could not join. Nobody else gets a hold of init by
+            # that: it takes CAP_SYS_PTRACE in this new namespace (CVE-2016-9962 is about processes in a joined one).
             plan.add(lib.OP_DUMPABLE, n=(1,))
-        plan.add(lib.OP_BARRIER, "linux.uidMappings", n=(BARRIER_IDS,))
-        if host.rootless:
-            plan.add(lib.OP_DUMPABLE, n=(0,))
-        plan.add(lib.OP_SETID, "linux.uidMappings", n=(0, 0))
     emit_cgroup_join(plan, host.cgroup_files)
     if spaces.new & CLONE_NEWCGROUP:
         plan.add(lib.OP_UNSHARE, "linux.namespaces", "cgroup", n=(CLONE_NEWCGROUP,))
@@ -235,6 +255,14 @@ def emit_new_namespaces(plan, config, linux, spaces, host):
             plan.add(lib.OP_HOSTNAME, "hostname", config["hostname"], s=(config["hostname"],))
         if config.get("domainname"):
             plan.add(lib.OP_DOMAINNAME, "domainname", config["domainname"], s=(config["domainname"],))
+
+
+def emit_maps(plan, where, host):
+    """The new user namespace waits for its id maps."""
+    if host.rootless:
+        # /proc/PID/uid_map of a process that is not dumpable belongs to the real root.
+        plan.add(lib.OP_DUMPABLE, n=(1,))
+    plan.add(lib.OP_BARRIER, where, n=(BARRIER_IDS,))
 
 
 def time_offsets(offsets):
@@ -253,11 +281,11 @@ def emit_root(plan, config, linux, spaces, host):
     if spaces.has("mount"):
         # A root that shall follow the host's must be a copy of a mount that still does.
         flags = 0 if linux.get("rootfsPropagation") in ("slave", "rslave") else lib.ROOT_PRIVATE_PARENT
+    elif config["root"].get("readonly"):
+        flags = 0  # a mount of its own, or the one that it lies in would become read-only
     plan.add(lib.OP_ROOT, "root.path", path, flags=flags, s=(path,))
-    if config.get("mounts") and not spaces.has("mount"):
-        from pyrun import log
-
-        log.warning('config.json: mounts: made in the host\'s mount namespace, where they stay: add {"type": "mount"} to linux.namespaces')
+    if not spaces.has("mount"):
+        warn_of_host_mounts(config)
     own_dev = False
     read_only_later = []
     for mount in mounts.parse(config, path):
@@ -271,6 +299,15 @@ def emit_root(plan, config, linux, spaces, host):
     if not own_dev:
         devices.emit(plan, config, host)
     host.read_only_later = read_only_later
+
+
+def warn_of_host_mounts(config):
+    made = [name for name, wanted in (("root.readonly", config["root"].get("readonly")), ("mounts", config.get("mounts"))) if wanted]
+    if made:
+        from pyrun import log
+
+        where = " and ".join(made)
+        log.warning(f'config.json: {where}: mounted in the host\'s mount namespace, where it stays: add {{"type": "mount"}} to linux.namespaces')
 
 
 def rootfs_path(config, bundle):
@@ -324,6 +361,15 @@ def emit_pivot(plan, config, linux, spaces, host):
         plan.add(lib.OP_SETATTR, mount.where, mount.destination, s=(mount.destination,), n=(mounts.ATTR_RDONLY, 0, 0))
     if config["root"].get("readonly"):
         plan.add(lib.OP_SETATTR, "root.readonly", "/", s=("/",), n=(mounts.ATTR_RDONLY, 0, 0))
+
+
+def emit_sysctl(plan, name, value):
+    path, where = rules.sysctl_path(name), f"linux.sysctl[{name}]"
+    if path == "kernel/domainname":
+        # The file is the real root's; setdomainname(2) asks for rights over the UTS namespace.
+        plan.add(lib.OP_DOMAINNAME, where, name, s=(value,))
+    else:
+        plan.add(lib.OP_SYSCTL, where, name, s=(path, value))
 
 
 def emit_process_setup(plan, process, linux):

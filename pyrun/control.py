@@ -7,7 +7,7 @@ import select
 from pyrun import log, timeline
 from pyrun._native import ffi, lib
 from pyrun.errors import Error, words
-from pyrun.faults import explain
+from pyrun.faults import explain, failed_start
 from pyrun.plan import OP_NAMES
 
 SIGKILL = 9
@@ -47,11 +47,12 @@ class Init:
             if memory >= 0:
                 posix.close(memory)
 
-    def drive(self, child=None, barrier=None, console=None, ready=None, notify=None):
+    def drive(self, child=None, barrier=None, console=None, ready=None, notify=None, idmap=None):
         """Answers init's messages until it has become the program (EOF), or waits for `start` (READY).
 
         child(): its pid is known. barrier(number): returning False ends the drive there. console(fd): the pty's master.
-        ready(): it is about to wait for `start`. notify(number of the listener fd in init). Raises Error for a failed op.
+        ready(): it is about to wait for `start`. notify(number of the listener fd in init).
+        idmap(where, fd): the tree of a mount, to be mapped. Raises Error for a failed op.
         """
         while True:
             if self.before_message:
@@ -82,6 +83,8 @@ class Init:
                 console(fds[0])
             elif kind == lib.MSG_SECCOMP:
                 notify(message.value)
+            elif kind == lib.MSG_IDMAP:
+                idmap(self.plan.note(message.number)[1], fds[0])
             elif kind == lib.MSG_READY and ready:
                 ready()
             send_go(self.sock, message.number)
@@ -93,7 +96,7 @@ class Init:
         try:
             self.drive(**answers)
         except Error as error:
-            raise Error(f"unable to start container process: {error}", error.code) from None
+            raise failed_start(error) from None
 
     def _end_of_messages(self):
         """EOF: the program was executed, unless init died on its way."""

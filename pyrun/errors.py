@@ -10,11 +10,19 @@ class Error(Exception):
     """
 
     code = 1
+    # Whether it is said as it is, without the name of the program and of the command before it.
+    bare = False
 
     def __init__(self, message, code=None):
         Exception.__init__(self, message)
         if code is not None:
             self.code = code
+
+
+class ExecError(Error):
+    """execve(2) of the program failed when all else was done: one short line, as runc's init and a shell say it."""
+
+    bare = True
 
 
 class ConfigError(Error):

@@ -60,6 +60,11 @@ def send_pidfd(path, pid):
         posix.close(sock)
 
 
+def stdio():
+    """What our stdin, stdout and stderr are (list of str, as proc_pid_fd(5) shows them), for a checkpoint that is to come."""
+    return [posix.readlink(f"/proc/self/fd/{fd}") for fd in range(3)]
+
+
 def write_pid_file(path, pid):
     """The number without a newline, as callers parse it; complete or not there at all."""
     directory, slash, name = path.rpartition("/")

@@ -49,10 +49,10 @@ class Target:
 
     env, uid: of the container's process, whose environment, HOME included, a hook in its root has that names none of its own.
     rootfs: its path on the host, where hooks begin that run before the pivot. seccomp: the filter (seccomp.Filter or None) of the
-    container's process, under which a program of the image runs as a hook too.
+    container's process, under which a program of the image runs as a hook too. ids: its (uid, gid) in the user namespace.
     """
 
-    def __init__(self, pid, mask, cgroup_files, pivoted, env=(), uid=0, rootfs="/", seccomp=None):
+    def __init__(self, pid, mask, cgroup_files, pivoted, env=(), uid=0, rootfs="/", seccomp=None, ids=(0, 0)):
         self.pid = pid
         self.mask = mask
         self.cgroup_files = cgroup_files
@@ -61,6 +61,7 @@ class Target:
         self.uid = uid
         self.rootfs = rootfs
         self.seccomp = seccomp
+        self.ids = ids
 
 
 def _run_one(hook, state, inside):
@@ -127,7 +128,7 @@ def _spawn_inside(hook, inside, stdin, stdout):
         if inside.pivoted and not any(entry.startswith("HOME=") for entry in env):
             home_of = inside.uid
     root = None if inside.mask & CLONE_NEWNS else f"/proc/{inside.pid}/root"
-    compile.hook(plan, hook, env, home_of, inside.mask, inside.cgroup_files, inside.pivoted, inside.rootfs, inside.seccomp, root)
+    compile.hook(plan, hook, env, home_of, inside.mask, inside.cgroup_files, inside.pivoted, inside.rootfs, inside.seccomp, root, inside.ids)
     init = control.Init(plan)
     pidfd = posix.pidfd_open(inside.pid)
     try:

@@ -5,7 +5,10 @@ import posix
 
 from pyrun import files
 from pyrun._native import lib
-from pyrun.errors import ConfigError, Error, words
+from pyrun.errors import ConfigError, words
+from pyrun.namespaces import CLONE_NEWUSER, maps_one_id
+
+DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 
 
 def text(mappings):
@@ -19,17 +22,17 @@ def write_maps(pid, uid_mappings, gid_mappings, where="linux"):
     With rights over the ids they are written directly; an ordinary user goes through newuidmap and newgidmap
     (subuid(5)), or, for its own single id, writes it after giving up setgroups.
     """
-    own = posix.geteuid() != 0
-    for name, mappings, tool in (("uid_map", uid_mappings, "newuidmap"), ("gid_map", gid_mappings, "newgidmap")):
+    rootless = posix.geteuid() != 0
+    for kind, mappings, own in (("uid", uid_mappings, posix.geteuid()), ("gid", gid_mappings, posix.getegid())):
         if not mappings:
             continue
-        path = f"/proc/{pid}/{name}"
-        field = f"{where}.{name[:3]}Mappings"
-        if own and _by_tool(tool, pid, mappings):
+        field = f"{where}.{kind}Mappings"
+        if rootless and not maps_one_id(mappings, own):
+            _by_tool(f"new{kind}map", pid, mappings, field)
             continue
-        if own and name == "gid_map":
+        if rootless and kind == "gid":
             _write(f"/proc/{pid}/setgroups", "deny", field)
-        _write(path, text(mappings), field)
+        _write(f"/proc/{pid}/{kind}_map", text(mappings), field)
 
 
 def _write(path, value, where):
@@ -38,40 +41,74 @@ def _write(path, value, where):
     except OSError as error:
         hint = ""
         if error.errno == errno.EPERM:
-            hint = "; an ordinary user can map its own id alone, or those of /etc/subuid with the package uidmap installed"
+            hint = "; every range of hostIDs must lie within one range of the caller's own ids (/proc/self/uid_map and gid_map)"
         elif error.errno == errno.EINVAL:
             hint = "; do ranges overlap, or are there more than 340 lines?"
         raise ConfigError(where, f"write {path}: {words(error.errno)}{hint}") from None
 
 
-def _by_tool(tool, pid, mappings):
-    """Whether newuidmap or newgidmap is there and did it."""
-    if len(mappings) == 1 and mappings[0]["size"] == 1:
-        return False
+def _by_tool(tool, pid, mappings, where):
+    """Has newuidmap(1) or newgidmap(1) write a map. Raises ConfigError."""
     numbers = [str(one[key]) for one in mappings for key in ("containerID", "hostID", "size")]
-    for directory in ("/usr/bin", "/bin", "/usr/local/bin"):
-        path = f"{directory}/{tool}"
-        try:
-            child = posix.posix_spawn(path, [tool, str(pid), *numbers], {})
-        except FileNotFoundError:
-            continue
-        code = posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
-        if code:
-            raise Error(f"{tool} {pid} {' '.join(numbers)} ended with {code}: is the range in /etc/sub{tool[3:6]} of this user?")
-        return True
-    return False
+    path = _find(tool.encode())
+    if path is None:
+        raise ConfigError(
+            where,
+            f"rootless containers need {tool} for more than the caller's own id, and it is not in $PATH: "
+            f"install it (package uidmap, or shadow-utils), or map hostID {_own(tool)} alone with size 1",
+        )
+    code, said = _run(path, [tool, str(pid), *numbers])
+    if code:
+        reason = said.split("\n")[0] or f"exit status {code}"
+        if not reason.startswith(tool):
+            reason = f"{tool}: {reason}"
+        raise ConfigError(
+            where, f"{reason}; the hostIDs must be the caller's own or in its ranges in /etc/sub{tool[3:6]} (usermod --add-sub{tool[3:6]}s)"
+        )
 
 
-def namespace(uid_mappings, gid_mappings, where):
-    """An fd of a user namespace with these maps, for an idmapped mount (mount_setattr(2)). No process stays in it."""
-    from pyrun.compile import BARRIER_IDS
+def _own(tool):
+    return posix.geteuid() if tool == "newuidmap" else posix.getegid()
+
+
+def _find(name):
+    """The first executable file of that name (bytes) in $PATH, None where there is none."""
+    for directory in (posix.environ.get(b"PATH") or DEFAULT_PATH).split(b":"):
+        path = directory + b"/" + name
+        if directory[:1] == b"/" and posix.access(path, posix.X_OK):
+            return path
+    return None
+
+
+def _run(path, argv):
+    """Runs a program: (its exit code or -signal, what it said on stderr)."""
+    reader, writer = posix.pipe2(posix.O_CLOEXEC)
+    try:
+        child = posix.posix_spawn(path, argv, {}, file_actions=[(posix.POSIX_SPAWN_DUP2, writer, 2)])
+    except OSError as error:
+        posix.close(reader)
+        return 1, words(error.errno)
+    finally:
+        posix.close(writer)
+    said = b""
+    while piece := posix.read(reader, 4096):
+        said += piece
+    posix.close(reader)
+    return posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1]), said.decode(errors="replace")
+
+
+def namespace(uid_mappings, gid_mappings, where, host):
+    """An fd of a user namespace with these maps, for an idmapped mount (mount_setattr(2)). No process stays in it.
+
+    host: as for the plan of the container (compile.Host).
+    """
+    from pyrun.compile import emit_maps
     from pyrun.control import Init
-    from pyrun.namespaces import CLONE_NEWUSER
     from pyrun.plan import Plan
 
     plan = Plan()
     plan.add(lib.OP_CLONE, where, n=(CLONE_NEWUSER,))
-    plan.add(lib.OP_BARRIER, where, n=(BARRIER_IDS,))
+    emit_maps(plan, where, host)
     init = Init(plan)
     found = []
 

@@ -3,20 +3,18 @@
 import _signal as signals
 import posix
 
-from pyrun import cgroup, compile, hooks, idmap, jsonio, notify, seccomp, timeline, tty
+from pyrun import cgroup, compile, hooks, idmap, idmap_option, jsonio, notify, seccomp, timeline, tty
 from pyrun import config as configs
 from pyrun._native import lib
 from pyrun.control import Init, must, readable
 from pyrun.errors import ConfigError, Error
-from pyrun.faults import mount_fault
-from pyrun.handover import listen_fds, pass_listen_fds, preserved_fds, remove_pid_file, send_listener, send_pidfd, write_pid_file
+from pyrun.faults import mount_fault, not_idmapped
+from pyrun.handover import listen_fds, pass_listen_fds, preserved_fds, remove_pid_file, send_listener, send_pidfd, stdio, write_pid_file
 from pyrun.lifecycle import destroy, run_start_hooks
-from pyrun.namespaces import Namespaces
+from pyrun.mounts import AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, MS_REC, OPEN_TREE_CLONE
+from pyrun.namespaces import Namespaces, first_ids
 from pyrun.plan import Plan
 from pyrun.state import CONFIG, START_SOCKET, Container
-
-# open_tree(2)
-OPEN_TREE_CLONE, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW = 0x1, 0x8000, 0x100
 
 
 class Request:
@@ -57,6 +55,24 @@ def interruptible():
             signals.signal(number, interrupt)
 
 
+def hold_interrupts():
+    """Keeps these signals back until waiting(), whose mask this returns."""
+    return signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
+
+
+def set_mask(mask):
+    signals.pthread_sigmask(signals.SIG_SETMASK, mask)
+
+
+def waiting(mask, function, *args):
+    """Calls what may take long; a signal that ends us is let in meanwhile."""
+    set_mask(mask)
+    try:
+        return function(*args)
+    finally:
+        hold_interrupts()
+
+
 def uninterrupted():
     """The container is on its way: a signal ends this command alone."""
     for number in _INTERRUPTS:
@@ -95,7 +111,7 @@ def create(glob, request, waits, before_start=None):
 
     interruptible()
     # From here on a signal is let in only where we wait and nothing is half done (_Creation.waiting), and no more at the end.
-    mask = signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
+    mask = hold_interrupts()
     timeline.phase("write state")
     container = Container.make(glob.root, request.id, bundle, compile.rootfs_path(config, bundle), config)
     launch = _Creation(container, config, plan, host, request, group, shares, before_start, mask, notifies)
@@ -134,8 +150,10 @@ class _Creation:
         container.data["cgroup"] = group.to_state()
         container.data["rdt"] = self.shares.own if self.shares else []
         container.data["mask"] = Namespaces(self.config).mask
+        container.data["stdio"] = stdio()
         container.save()
         timeline.phase("make cgroup")
+        self.waiting(group.reserve)
         group.create()
         group.apply((self.config.get("linux") or {}).get("resources") or {})
         if self.shares:
@@ -153,19 +171,15 @@ class _Creation:
         timeline.phase("set up by init")
         # What init does not wait for is done while it makes the namespaces.
         save_config(container, self.config)
-        self.init.drive_program(child=self._child, barrier=self._barrier, console=self.console.receive, ready=self._ready, notify=self._notify)
+        self.init.drive_program(child=self._child, barrier=self._barrier, console=self.console.receive, ready=self._ready, notify=self._notify,
+                                idmap=self._idmap_asked)  # fmt: skip
         if not waits:
             self.hooks_ran = True
             timeline.phase("poststart hooks")
             self.waiting(hooks.run, self.config, "poststart", container, "running")
 
     def waiting(self, function, *args):
-        """Calls what may take long; a signal that ends us is let in meanwhile."""
-        signals.pthread_sigmask(signals.SIG_SETMASK, self.mask)
-        try:
-            return function(*args)
-        finally:
-            signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
+        return waiting(self.mask, function, *args)
 
     def _listen(self):
         return must(lib.native_listen(self.container.lock_fd, START_SOCKET.encode(), 1), f"bind {START_SOCKET}")
@@ -180,6 +194,10 @@ class _Creation:
             if fd < 0:
                 raise self._mount_error(mount, "open_tree", -fd)
             self.opened[name] = fd
+            # The copy was made among the host's mounts. As a peer of one of them it would hand on what is mounted on it later.
+            propagation = compile.first_propagation(self.config.get("linux") or {}) & ~MS_REC
+            if (code := lib.native_propagation(fd, propagation)) < 0:
+                raise self._mount_error(mount, "mount_setattr", -code)
             if mount.idmap:
                 self._idmap_source(mount, fd)
         for name, mount in self.host.idmaps:
@@ -192,7 +210,15 @@ class _Creation:
         finally:
             posix.close(userns)
         if code < 0:
-            raise self._mount_error(mount, "idmap", -code)
+            text = mount_fault(mount.subject, mount.where, "idmap", -code)
+            raise Error(f"{text} ({not_idmapped(lib.native_file_system(tree), -code)})")
+
+    def _idmap_asked(self, where, tree):
+        """A mount that only init could find, and only we may map."""
+        try:
+            self._idmap_source(self.host.asked[where], tree)
+        finally:
+            posix.close(tree)
 
     def _mount_error(self, mount, step, error):
         return Error(mount_fault(mount.subject, mount.where, step, error))
@@ -200,14 +226,15 @@ class _Creation:
     def _idmap(self, mount):
         """An fd of a user namespace with the maps of an idmapped mount: its own, or the container's."""
         linux = self.config.get("linux") or {}
-        uids = mount.entry.get("uidMappings") or linux.get("uidMappings")
-        gids = mount.entry.get("gidMappings") or linux.get("gidMappings")
+        own = idmap_option.parse(mount.idmap_option, linux) if mount.idmap_option else mount.entry
+        uids = own.get("uidMappings") or linux.get("uidMappings")
+        gids = own.get("gidMappings") or linux.get("gidMappings")
         joined = Namespaces(self.config).joined.get("user")
         if not uids and not gids and joined:
             return posix.open(joined[0], posix.O_RDONLY | posix.O_CLOEXEC)
         if not uids or not gids:
             raise ConfigError(mount.where, "an idmapped mount needs uidMappings and gidMappings, of its own or in linux")
-        return idmap.namespace(uids, gids, mount.where)
+        return idmap.namespace(uids, gids, mount.where, self.host)
 
     def _close_opened(self):
         for fd in self.opened.values():
@@ -239,13 +266,14 @@ class _Creation:
                 self.mask = signals.pthread_sigmask(signals.SIG_BLOCK, ())
 
     def _run_create_hooks(self):
+        self.group.release()
         self.hooks_ran = True
         container, config = self.container, self.config
         for kind in ("prestart", "createRuntime"):
             hooks.run(config, kind, container, "created")
         target = hooks.Target(
             self.init.pid, container.data["mask"], self.host.cgroup_files, pivoted=False,
-            env=(config.get("process") or {}).get("env") or (), rootfs=container.data["rootfs"],
+            env=(config.get("process") or {}).get("env") or (), rootfs=container.data["rootfs"], ids=first_ids(config.get("linux") or {}),
         )  # fmt: skip
         hooks.run(config, "createContainer", container, "created", inside=target)
 
@@ -255,6 +283,7 @@ class _Creation:
     def _ready(self):
         """All is set up: the container is `created`."""
         container = self.container
+        self.group.release()
         container.data["creating"] = False
         container.data["notes"] = self.plan.later_notes(lib.OP_WAIT_START)
         container.save()
@@ -271,6 +300,7 @@ class _Creation:
         if self.console:
             self.console.close()
         self.init.kill()
+        self.group.release()
         if self.pid_written:
             remove_pid_file(self.request.pid_file)
         self.container.data["pid"] = 0

@@ -7,8 +7,9 @@ from pyrun import hooks, log
 from pyrun._native import ffi, lib
 from pyrun.control import SIGKILL, must, readable, receive, send_go
 from pyrun.errors import ConfigError, Error
-from pyrun.faults import explain
+from pyrun.faults import explain, failed_start
 from pyrun.handover import send_listener
+from pyrun.namespaces import first_ids
 from pyrun.state import START_SOCKET
 
 
@@ -43,7 +44,10 @@ def run_start_hooks(container, config):
     filter = seccomp.compile_of(config, container.root)
     if filter and filter.notify:
         filter = None  # its agent waits for the program
-    target = hooks.Target(container.data["pid"], container.data["mask"], files, pivoted=True, env=env, uid=uid, seccomp=filter)
+    target = hooks.Target(
+        container.data["pid"], container.data["mask"], files, pivoted=True, env=env, uid=uid, seccomp=filter,
+        ids=first_ids(config.get("linux") or {}),
+    )  # fmt: skip
     hooks.run(config, "startContainer", container, "created", inside=target)
 
 
@@ -94,7 +98,7 @@ def _await_program(container, config, sock):
         elif message.type == lib.MSG_ERROR:
             note = container.data["notes"].get(str(message.number)) or (0, "", "")
             _wait_gone(container.data["pid"])  # it has said its last word, and the next `state` shall say stopped
-            raise Error(f"unable to start container process: {explain(note, message)}")
+            raise failed_start(explain(note, message))
 
 
 def stop_and_destroy(container, config):

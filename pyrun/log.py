@@ -59,9 +59,9 @@ def warning(text):
     _say("warning", text)
 
 
-def error(text):
-    """The message that a command ends with; __main__ alone says it."""
-    _say("error", text)
+def error(text, bare=False):
+    """The message that a command ends with; __main__ alone says it. bare: without the program's name on stderr."""
+    _say("error", text, bare)
 
 
 def _open(path):
@@ -79,19 +79,19 @@ def _open(path):
     return high
 
 
-def _say(level, text):
+def _say(level, text, bare=False):
     if _file is not None:
         _write(_file, _line(level, text))
         if level == "error":
-            _write(2, _plain(level, text))
+            _write(2, _plain(level, text, bare))
     elif _debug or _format == "json":
         _write(2, _line(level, text))
     else:
-        _write(2, _plain(level, text))
+        _write(2, _plain(level, text, bare))
 
 
-def _plain(level, text):
-    prefix = "" if text.startswith("pyrun ") else PLAIN[level]
+def _plain(level, text, bare):
+    prefix = "" if bare or text.startswith("pyrun ") else PLAIN[level]
     return f"{prefix}{text.translate(CONTROLS)}\n"
 
 

@@ -1,11 +1,15 @@
 """config.mounts and root -> ops (config.md#mounts, mount(8), mount_setattr(2))."""
 
+import errno
 import posix
 
+from pyrun import idmap_option
 from pyrun._native import lib
 from pyrun.errors import ConfigError
 from pyrun.files import clean
 
+# open_tree(2)
+OPEN_TREE_CLONE, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW = 0x1, 0x8000, 0x100
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_SYNCHRONOUS, MS_MANDLOCK, MS_DIRSYNC = 0x10, 0x40, 0x80
 MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME = 0x100, 0x400, 0x800
@@ -132,6 +136,7 @@ class Mount:
         self.bind = self.recursive = self.remount = self.copy_up = self.idmap = self.idmap_recursive = False
         self.source_nofollow = self.target_nofollow = self.copy_symlink = False
         self.touches_flags = False
+        self.idmap_option = ""
         for word in entry.get("options") or ():
             self._option(word)
         if self.type == "bind":
@@ -157,6 +162,9 @@ class Mount:
                 self.super_keys.remove(key)
             if on and key:
                 self.super_keys.append(key)
+        elif value := idmap_option.value_of(word):
+            self.idmap, self.idmap_option = True, value
+            self.idmap_recursive = word[0] == "r"
         elif word:
             self.data.append(word)
 
@@ -200,9 +208,24 @@ def check(mount):
     )
 
 
+# What shows a namespace can be mounted by its owner alone: type -> (kind of namespace, where the caller has the same).
+SHOWN = {"sysfs": ("network", "/sys"), "proc": ("pid", "/proc"), "mqueue": ("ipc", "/dev/mqueue")}
+
+
+def _bind_instead(mount, source):
+    """Makes it a bind mount of the caller's. Below /sys are the caller's cgroups, which read-only must hold for, too."""
+    mount.bind = mount.recursive = True
+    mount.source, mount.data = source, []
+    if mount.point.set & ATTR_RDONLY:
+        mount.recursive_point.word("ro")
+
+
 def emit(plan, mount, host):
     """The ops of one mount. host: facts about the machine and the request (see compile.Host)."""
     check(mount)
+    kind, source = SHOWN.get(mount.type, (None, ""))
+    if kind in host.foreign and not mount.bind and not mount.remount:
+        _bind_instead(mount, source)
     if mount.type == "cgroup" and not mount.bind:
         _emit_cgroup(plan, mount, host)
     elif mount.bind:
@@ -247,8 +270,9 @@ def _emit_file_system(plan, mount, host):
 
 
 # What a bind mount clears when its options name any flag: all it does not name, but for access times, which the kernel
-# keeps unless one of them is named (mount(2), MS_REMOUNT | MS_BIND).
+# keeps unless a flag of theirs is set (mount(2), MS_REMOUNT | MS_BIND): `atime`, `norelatime` and `diratime` set none.
 _POINT_FLAGS = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW
+_TIMES, _TIME_FLAGS = ATTR_ATIME_MASK | ATTR_NODIRATIME, MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME
 
 
 def _emit_bind(plan, mount, host):
@@ -257,13 +281,11 @@ def _emit_bind(plan, mount, host):
 
         log.warning(f"config.json: {mount.where}.options: {mount.data[0]!r} means nothing to a bind mount and is ignored")
     point, recursive = mount.point, mount.recursive_point
-    clear = point.clear
-    if mount.touches_flags:
-        clear |= _POINT_FLAGS & ~point.set
-    if clear & ATTR_ATIME_MASK or point.set & ATTR_NODIRATIME:
-        clear |= ATTR_ATIME_MASK | ATTR_NODIRATIME & ~point.set
     # In a user namespace the host's flags are locked. What the options do not name stays then; what they name is an error.
-    named = point.clear if point.ms & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME) else point.clear & ~ATTR_ATIME_MASK
+    named = point.clear & ~_TIMES
+    if point.ms & _TIME_FLAGS:
+        named |= ATTR_ATIME_MASK | ATTR_NODIRATIME & ~point.set
+    clear = named | (_POINT_FLAGS & ~point.set if mount.touches_flags else 0)
     if not mount.source.startswith("/"):
         mount.source = f"{host.bundle}/{mount.source}"
     source = mount.source
@@ -277,13 +299,16 @@ def _emit_bind(plan, mount, host):
     if mount.target_nofollow:
         flags |= lib.BIND_TARGET_NOFOLLOW
     fd = fd2 = -1
-    if host.opens_sources and (mount.idmap or not is_below(source, host.rootfs)):
-        # What lies in the root may be an earlier mount, which only init sees, but init may map no ids. The rest the runtime
-        # clones: in a user namespace the mapped root may not be able to reach it, nor to map its ids.
+    if host.opens_sources and not is_below(source, host.rootfs):
+        # In a user namespace the mapped root may not be able to reach it, nor to map its ids: the runtime clones it.
         fd = plan.given(f"{mount.where}.source")
         host.sources.append((f"{mount.where}.source", source, mount))
         if host.is_file(source, mount.source_nofollow):
             flags |= lib.BIND_TARGET_FILE
+    elif mount.idmap and host.opens_sources:
+        # What lies in the root may be an earlier mount, which only init sees; but it may map no ids.
+        flags |= lib.BIND_IDMAP_ASKED
+        host.asked[mount.where] = mount
     elif mount.idmap:
         fd2 = plan.given(f"{mount.where}.idmap")
         host.idmaps.append((f"{mount.where}.idmap", mount))
@@ -341,6 +366,14 @@ def _emit_hierarchy(plan, mount, target, hierarchy, host):
             s=(hierarchy.path, target),
             n=(point.set, _POINT_FLAGS & ~point.set, 0, 0, mount.propagation),
         )
+
+
+def owned():
+    """Whether the caller has rights over its mount namespace: as root of a user namespace it may be in one of the host's."""
+    fd = lib.native_open_tree(-100, b"/", OPEN_TREE_CLONE | posix.O_CLOEXEC)
+    if fd >= 0:
+        posix.close(fd)
+    return fd != -errno.EPERM
 
 
 def is_file(path, nofollow):

@@ -2,6 +2,7 @@
 
 import posix
 
+from pyrun import files
 from pyrun._native import lib
 
 CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x80, 0x20000, 0x2000000, 0x4000000
@@ -17,6 +18,8 @@ FLAGS = {
     "cgroup": CLONE_NEWCGROUP,
     "time": CLONE_NEWTIME,
 }
+FILES = {kind: {"mount": "mnt", "network": "net"}.get(kind, kind) for kind in FLAGS}
+"""Their names in /proc/PID/ns (proc_pid_ns(5))."""
 
 
 class Namespaces:
@@ -45,8 +48,51 @@ class Namespaces:
         return mask
 
 
-def emit_joins(plan, namespaces):
-    """setns into the namespaces given by path.
+def mask_of(pid):
+    """CLONE_NEW* mask of the namespaces of a process that are not our own. OSError if it is gone."""
+    mask = 0
+    for kind, name in FILES.items():
+        try:
+            own = posix.readlink(f"/proc/self/ns/{name}")
+        except FileNotFoundError:  # of a kind that the kernel does not have
+            continue
+        if posix.readlink(f"/proc/{pid}/ns/{name}") != own:
+            mask |= FLAGS[kind]
+    return mask
+
+
+def maps_one_id(mappings, id):
+    """Whether that id of the caller's namespace is all that they map: everybody may do that for his own (user_namespaces(7))."""
+    return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == id
+
+
+def host_id(mappings, id):
+    """The caller's id (int) that an id of the container's user namespace is; None where it is not mapped."""
+    for entry in mappings or ():
+        if entry["containerID"] <= id < entry["containerID"] + entry["size"]:
+            return entry["hostID"] + id - entry["containerID"]
+    return None
+
+
+def first_ids(linux):
+    """The (uid, gid) that init works with in the container's user namespace: root, or the first it has where 0 is not mapped."""
+    return tuple(_first(linux.get(name) or ()) for name in ("uidMappings", "gidMappings"))
+
+
+def _first(mappings):
+    return min((entry["containerID"] for entry in mappings), default=0)
+
+
+def denies_setgroups(pid="self"):
+    """Whether setgroups(2) is denied in a process's user namespace, and so in all below it."""
+    try:
+        return files.read_line(f"/proc/{pid}/setgroups") == b"deny\n"
+    except OSError:
+        return False
+
+
+def emit_joins(plan, namespaces, ids=(0, 0)):
+    """setns into the namespaces given by path. ids: first_ids().
 
     A namespace may belong to the first user namespace (its files can only be joined before the user namespace is) or
     to the joined one (only after): what fails before is tried again after.
@@ -59,7 +105,7 @@ def emit_joins(plan, namespaces):
         _emit_setns(plan, namespaces, kind, lib.SETNS_TRY if user else 0)
     if user:
         _emit_setns(plan, namespaces, "user", 0)
-        plan.add(lib.OP_SETID, "linux.namespaces", "", n=(0, 0))
+        plan.add(lib.OP_SETID, "linux.namespaces", "", n=ids)
         for kind in kinds:
             _emit_setns(plan, namespaces, kind, lib.SETNS_RETRY)
 

@@ -2,7 +2,7 @@
 
 import _struct
 
-from pyrun import log, rules
+from pyrun import log, namespaces, rules
 from pyrun._native import ffi, lib
 from pyrun.errors import ConfigError, Error
 from pyrun.files import read_line
@@ -116,7 +116,7 @@ def candidates(name, path):
 
 
 def emit_setup(plan, process, linux):
-    """What is set once and inherited by the program: scheduling, personality, memory policy, umask."""
+    """What is set once and inherited by the program: scheduling, personality, memory policy, labels, umask."""
     # The caller's affinity is not the container's: all CPUs, which the kernel cuts down to the cgroup's cpuset.
     plan.add(lib.OP_AFFINITY, "", "", size=1024, s=(plan.blob(b"\xff" * 1024),))
     scheduler = process.get("scheduler")
@@ -133,6 +133,7 @@ def emit_setup(plan, process, linux):
     policy = linux.get("memoryPolicy")
     if policy:
         _emit_memory_policy(plan, policy)
+    _emit_labels(plan, process)
     umask = (process.get("user") or {}).get("umask")
     # init works with umask 0; runc's default for the program is 022.
     plan.add(lib.OP_UMASK, "process.user.umask", "", n=(0o022 if umask is None else umask,))
@@ -187,6 +188,15 @@ def emit_rlimits(plan, process, flags=0):
         plan.add(lib.OP_RLIMIT, where, kind, flags=flags, n=(RLIMITS[kind], entry["soft"], entry["hard"]))
 
 
+def emit_host_stdio(plan, process, linux):
+    """Before the user namespace is entered: pipes of the caller's go to the user, who could not open /dev/stderr of somebody
+    that has no id there. What has a terminal does not get them.
+    """
+    uid = namespaces.host_id(linux.get("uidMappings"), (process.get("user") or {}).get("uid") or 0)
+    if uid is not None and not process.get("terminal"):
+        plan.add(lib.OP_FIX_STDIO, "process.user", "", n=(uid,))
+
+
 def emit_oom_score(plan, process):
     score = process.get("oomScoreAdj")
     if score is not None:
@@ -194,17 +204,16 @@ def emit_oom_score(plan, process):
 
 
 def emit_identity(plan, process, host, seccomp):
-    """The last steps before the program: ids, capabilities, labels, filter, limits.
+    """The last steps before the program: ids, capabilities, filter, limits.
 
     Without no_new_privs a filter needs CAP_SYS_ADMIN, so it goes in after the ids and the check of the working
     directory and before the capabilities go (seccomp(2)); with it, it goes in last.
     """
     user = process.get("user") or {}
     uid, gid = user.get("uid") or 0, user.get("gid") or 0
-    gids = user.get("additionalGids") or ()
+    gids = _groups(user, host)
     no_new_privileges = bool(process.get("noNewPrivileges"))
     sets = Capabilities(process.get("capabilities") or {}, host.user_namespace, host.own_capabilities)
-    _emit_labels(plan, process)
     emit_rlimits(plan, process)
     plan.add(lib.OP_FIX_STDIO, "process.user", "", n=(uid,))
     plan.add(lib.OP_BOUNDING, "process.capabilities.bounding", "", n=(sets.bounding,))
@@ -213,7 +222,7 @@ def emit_identity(plan, process, host, seccomp):
         lib.OP_IDS,
         "process.user",
         f"{uid}:{gid}",
-        flags=lib.IDS_NO_SETGROUPS if host.no_setgroups else 0,
+        flags=lib.IDS_NO_SETGROUPS if host.no_setgroups or host.keep_groups else 0,
         size=len(groups),
         s=(plan.blob(groups) if groups else 0,),
         n=(uid, gid),
@@ -229,6 +238,18 @@ def emit_identity(plan, process, host, seccomp):
             emit_seccomp(plan, seccomp)
 
 
+def _groups(user, host):
+    """The supplementary gids to set (list). Where they were asked for and cannot be, runc's root of a namespace goes on without."""
+    gids = user.get("additionalGids") or ()
+    if not gids or host.keep_groups or not host.no_setgroups:
+        return () if host.keep_groups else gids
+    where, reason = "process.user.additionalGids", "setgroups is denied in this user namespace (user_namespaces(7))"
+    if host.rootless:
+        raise ConfigError(where, f"cannot set any additional groups in a rootless container: {reason}: map a range of gids, with newgidmap")
+    log.warning(f"config.json: {where}: not set: {reason}")
+    return ()
+
+
 def emit_seccomp(plan, seccomp):
     plan.add(
         lib.OP_SECCOMP,
@@ -242,6 +263,7 @@ def emit_seccomp(plan, seccomp):
 
 
 def _emit_labels(plan, process):
+    """What the kernel labels the program with when it is executed (proc_pid_attr(5))."""
     profile = process.get("apparmorProfile")
     if profile and profile != "unconfined":
         if _read("/sys/module/apparmor/parameters/enabled") != "Y":

@@ -7,6 +7,7 @@ It stands in a table beside the members it reads, since it can only be asked whe
 import errno
 import posix
 
+from pyrun import idmap_option
 from pyrun.errors import words
 from pyrun.shape import path_of, show
 
@@ -187,11 +188,6 @@ def restricted_paths(config, linux, namespaces):
             )
 
 
-def read_only_root(config, linux, namespaces):
-    if config["root"].get("readonly") and "mount" not in namespaces:
-        yield "root.readonly", 'unable to make the root read-only without a private MNT namespace: add {"type": "mount"} to linux.namespaces'
-
-
 def user_namespace(config, linux, namespaces):
     given = [name for name in ("uidMappings", "gidMappings") if linux.get(name)]
     if "user" not in namespaces:
@@ -240,8 +236,25 @@ def mapped_user(config, linux, namespaces):
     ):
         mappings = linux.get(name)
         for where, id in ids:
-            if mappings and not any(entry["containerID"] <= id < entry["containerID"] + entry["size"] for entry in mappings):
+            if mappings and not _maps(mappings, id):
                 yield where, f"cannot {call} {id} in user namespace: map it in linux.{name}"
+
+
+def mapped_owners(config, linux, namespaces):
+    """tmpfs and devpts take owners that the new user namespace has, and no others."""
+    if namespaces.get("user", "host"):
+        return
+    for index, mount in enumerate(config.get("mounts") or ()):
+        if mount.get("type") not in ("tmpfs", "devpts"):
+            continue
+        for number, option in enumerate(mount.get("options") or ()):
+            name, _, id = option.partition("=")
+            if name in ("uid", "gid") and id.isdecimal() and not _maps(linux.get(f"{name}Mappings"), int(id)):
+                yield f"mounts[{index}].options[{number}]", f"cannot specify {option}: map it in linux.{name}Mappings, or leave the option out"
+
+
+def _maps(mappings, id):
+    return any(entry["containerID"] <= id < entry["containerID"] + entry["size"] for entry in mappings or ())
 
 
 def time_offsets(config, linux, namespaces):
@@ -331,10 +344,18 @@ def _is_interface_name(name):
 def idmapped_mounts(config, linux, namespaces):
     for index, mount in enumerate(config.get("mounts") or ()):
         options = mount.get("options") or ()
-        given = [name for name in ("uidMappings", "gidMappings") if mount.get(name)]
-        if not given and "idmap" not in options and "ridmap" not in options:
-            continue
         where = f"mounts[{index}]"
+        given = [name for name in ("uidMappings", "gidMappings") if mount.get(name)]
+        values = [value for option in options if (value := idmap_option.value_of(option))]
+        if not given and not values and "idmap" not in options and "ridmap" not in options:
+            continue
+        if values:
+            try:
+                mount = idmap_option.parse(values[-1], linux)
+                given = list(mount)
+            except ValueError as fault:
+                yield f"{where}.options", f"idmap: {fault}"
+                continue
         if "bind" not in options and "rbind" not in options:
             yield f"{where}.options", "id-mapped mounts are only supported for bind-mounts: add bind or rbind"
         if len(given) == 1:
@@ -378,10 +399,10 @@ RULES = (
     (namespaces_once, "linux.namespaces"),
     (uts_names, "hostname", "domainname", "linux.namespaces"),
     (restricted_paths, "linux.maskedPaths", "linux.readonlyPaths", "linux.namespaces"),
-    (read_only_root, "root", "linux.namespaces"),
     (user_namespace, "linux.uidMappings", "linux.gidMappings", "linux.namespaces"),
     (id_mappings, "linux.uidMappings", "linux.gidMappings"),
     (mapped_user, "process.user", "linux.uidMappings", "linux.gidMappings", "linux.namespaces"),
+    (mapped_owners, "mounts", "linux.uidMappings", "linux.gidMappings", "linux.namespaces"),
     (time_offsets, "linux.timeOffsets", "linux.namespaces"),
     (sysctls, "linux.sysctl", "linux.namespaces"),
     (net_devices, "linux.netDevices", "linux.namespaces"),

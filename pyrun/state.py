@@ -51,7 +51,7 @@ class Container:
 
     `data` is state.json: id, bundle, rootfs, created, annotations, pid, startTime, bootId, creating, cgroup
     (cgroup.Cgroup.to_state), rdt (paths in resctrl that go with it), mask (CLONE_NEW* of its namespaces), notes (of the
-    ops after `start`).
+    ops after `start`), stdio (what it was given: handover.stdio).
     """
 
     def __init__(self, root, data, uid=0):

@@ -1,8 +1,8 @@
 """pyrun.cgroup on the kernel: real cgroups in every layout this machine can show. Needs root.
 
 Each test that takes `inside` (runtime/conftest.py) runs in a process of its own, in a mount namespace that shows one
-layout: what the machine has (`hybrid`, or `v2`), the v1 hierarchies alone (`v1`), or cgroup v2 alone (`v2`, with the few
-controllers that v1 leaves to it).
+layout: what the machine has (`hybrid`, or `v1` or `v2` alone), and of a hybrid machine the v1 hierarchies alone (`v1`) and
+cgroup v2 alone (`v2`, with the few controllers that v1 leaves to it).
 """
 
 import contextlib
@@ -20,7 +20,8 @@ from pyrun.cgroup import tree
 
 ROOT = pathlib.Path("/sys/fs/cgroup")
 PURE_V2 = (ROOT / "cgroup.controllers").exists()
-LAYOUTS = ["v2"] if PURE_V2 else ["hybrid", "v1", "v2"]
+HYBRID = (ROOT / "unified").is_mount()
+LAYOUTS = ["v2"] if PURE_V2 else ["hybrid", "v1", "v2"] if HYBRID else ["v1"]
 CLONE_NEWNS = 0x20000
 MIB = 1 << 20
 DENY_ALL = {"allow": False, "access": "rwm"}
@@ -49,7 +50,7 @@ class World:
     def enter(self):
         assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) == 0
         commands = ["mount --make-rprivate /"]
-        if self.layout == "v1":
+        if self.layout == "v1" and HYBRID:
             commands.append("umount /sys/fs/cgroup/unified")
         elif self.layout == "v2" and not PURE_V2:
             commands.append("mount -t cgroup2 none /sys/fs/cgroup")

@@ -14,6 +14,9 @@ import pytest
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 BUSYBOX = pathlib.Path("/bin/busybox")
+OPTIONS = os.environ.get("PYRUN_OPTIONS", "").split()
+"""Options before every command: another way to do the same, like `--systemd-cgroup`, that the same tests must find right."""
+SYSTEMD = "--systemd-cgroup" in OPTIONS
 CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 
 
@@ -105,7 +108,7 @@ class Runner:
         return f"{self.token}-{self.count}"
 
     def command(self, *args, root=True):
-        return [self.program, *(["--root", str(self.root)] if root else []), *map(str, args)]
+        return [self.program, *OPTIONS, *(["--root", str(self.root)] if root else []), *map(str, args)]
 
     def __call__(self, *args, code=0, stdin=None, timeout=30, root=True, container_id=None, **popen):
         """Runs `pyrun --root ROOT ARGS…`, asserts its exit code and returns a Result.
@@ -364,6 +367,26 @@ def cgroups_named(word):
         found += [f"{path}/{name}" for name in names if word in name]
         rest += [f"{path}/{name}" for name in names]
     return sorted(found)
+
+
+def cgroups_path(name):
+    """(linux.cgroupsPath, the directory (str) on cgroup v2) of a cgroup of this name."""
+    if SYSTEMD:
+        return f"system.slice:{name}:box", f"/sys/fs/cgroup/system.slice/{name}-box.scope"
+    return f"/{name}", f"/sys/fs/cgroup/{name}"
+
+
+def units_named(word):
+    """Names of the units of systemd with `word` in their name, if containers are made by systemd."""
+    if not SYSTEMD:
+        return []
+    command = ["systemctl", "list-units", "--all", "--plain", "--no-legend", f"*{word}*"]
+    return [line.split()[0] for line in subprocess.check_output(command, text=True).splitlines()]
+
+
+def state_files(root):
+    """The state directories below a `--root`; names with a leading dot are the runtime's caches."""
+    return [path for path in root.glob("*") if not path.name.startswith(".")] if root.is_dir() else []
 
 
 def make_rootfs(directory):

@@ -2,6 +2,8 @@
 
 import pathlib
 
+from harness import until
+
 ROOT = pathlib.Path("/sys/fs/cgroup")
 PURE_V2 = (ROOT / "cgroup.controllers").exists()
 
@@ -40,3 +42,23 @@ def quota(pid):
         return int(limit(pid, "cpu.cfs_quota_us", "")), int(limit(pid, "cpu.cfs_period_us", ""))
     first, period = limit(pid, "", "cpu.max").split()
     return -1 if first == "max" else int(first), int(period)
+
+
+def freezer(pid):
+    """The cgroup (Path) that a process is frozen by."""
+    return cgroup_file(pid, "cgroup.freeze" if PURE_V2 else "freezer.state").parent
+
+
+def freeze(path):
+    """Freezes a cgroup as anyone may, without the runtime, and waits until it is."""
+    if PURE_V2:
+        (path / "cgroup.freeze").write_text("1")
+        until(lambda: "frozen 1" in (path / "cgroup.events").read_text())
+    else:
+        (path / "freezer.state").write_text("FROZEN")
+        until(lambda: (path / "freezer.state").read_text() == "FROZEN\n")
+
+
+def thaw(path):
+    file, word = ("cgroup.freeze", "0") if PURE_V2 else ("freezer.state", "THAWED")
+    (path / file).write_text(word)

@@ -34,6 +34,12 @@ static int bind_target(const struct plan_op *op, int tree) {
     return target;
 }
 
+static int ask_idmap(int tree) {
+    if (send_message(MSG_IDMAP, self.index, 0, tree) < 0)
+        return fail(STEP_SOCKET);
+    return await_go(self.index);
+}
+
 /* The kernel's EINVAL does not say that it is the file system that has no idmapped mounts; its type is told instead. */
 static int idmap(const struct plan_op *op, int tree) {
     struct k_mount_attr attr = {.set = K_ATTR_IDMAP, .userns_fd = (uint64_t)op_fd(op->fd2)};
@@ -41,6 +47,8 @@ static int idmap(const struct plan_op *op, int tree) {
     char detail[32];
     struct statfs fs;
 
+    if ((op->flags & BIND_IDMAP_ASKED) != 0)
+        return ask_idmap(tree);
     if (op_fd(op->fd2) < 0 || sys_mount_setattr(tree, flags, &attr) == 0)
         return 0;
     int error = errno;
@@ -100,7 +108,8 @@ static int bind_old(const struct plan_op *op) {
 
     if (target < 0)
         return -1;
-    if (op_fd(op->fd2) >= 0 || (op->n[2] | op->n[3]) != 0 || (op->flags & (BIND_SOURCE_NOFOLLOW | BIND_TARGET_NOFOLLOW)) != 0)
+    if (op_fd(op->fd2) >= 0 || (op->n[2] | op->n[3]) != 0 ||
+        (op->flags & (BIND_SOURCE_NOFOLLOW | BIND_TARGET_NOFOLLOW | BIND_IDMAP_ASKED)) != 0)
         return fail_errno(STEP_MOUNT_SETATTR, ENOSYS); /* mount(2) can't: better no container than a writable mount */
     if (old_mount(op_text(op, 0), target, NULL, K_MS_BIND | recursive, NULL) < 0)
         return fail(STEP_MOUNT);

@@ -26,7 +26,8 @@ const struct op_type op_types[OP_COUNT] = {
     [OP_MOUNT] = {.run = op_mount, .operands = {TEXT, TEXT, LIST}, .flags = MOUNT_ORDINARY_DIR | MOUNT_TARGET_MODE | MOUNT_TMPCOPYUP},
     [OP_BIND] = {.run = op_bind,
                  .operands = {ANY, TEXT},
-                 .flags = BIND_RECURSIVE | BIND_IDMAP_RECURSIVE | BIND_TARGET_FILE | BIND_SOURCE_NOFOLLOW | BIND_TARGET_NOFOLLOW},
+                 .flags = BIND_RECURSIVE | BIND_IDMAP_RECURSIVE | BIND_TARGET_FILE | BIND_SOURCE_NOFOLLOW | BIND_TARGET_NOFOLLOW |
+                          BIND_IDMAP_ASKED},
     [OP_SETATTR] = {.run = op_setattr, .operands = {TEXT}},
     [OP_DEVICE] = {.run = op_device, .operands = {TEXT}, .flags = DEVICE_BIND},
     [OP_SYMLINK] = {.run = op_symlink, .operands = {TEXT, TEXT}, .flags = SYMLINK_REPLACE | SYMLINK_SAME},

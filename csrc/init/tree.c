@@ -59,7 +59,9 @@ uint64_t tree_restrictions(int tree) {
 
 /* Would it lift one of these, or change the access times? set: theirs, if `times`. */
 int tree_restricts(int tree, uint64_t set, uint64_t clear, int times) {
-    return (tree_restrictions(tree) & clear) != 0 || (times && atime_to_ms(set) != present_atime(tree));
+    if ((tree_restrictions(tree) & clear) != 0)
+        return 1;
+    return times && (atime_to_ms(set) != present_atime(tree) || ((set ^ present_attr(tree)) & K_ATTR_NODIRATIME) != 0);
 }
 
 static unsigned long attr_to_ms(uint64_t attr) {

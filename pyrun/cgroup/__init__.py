@@ -1,20 +1,23 @@
 """The cgroup of a container: limits, device rules, processes (config-linux.md, Control groups).
 
     group = cgroup.open(config, id, glob)      # create: decides where it lies, touches nothing
+    group.reserve()                            # asks systemd, if it makes the cgroup: may take long
     group.create()                             # the directories
     group.apply(config["linux"]["resources"])  # the limits, by the table in resources.py
     group.procs_files()                        # what init writes "0" to
+    group.release()                            # init is in
     state["cgroup"] = group.to_state()         # a dict, for state.json
 
     group = cgroup.from_state(state["cgroup"]) # every later command
     group.frozen(); group.pids(); group.kill(9); group.delete()
 
-v1.py and v2.py are two ways to do the same; a hybrid machine is v1 with one more hierarchy.
+v1.py and v2.py are two ways to do the same; a hybrid machine is v1 with one more hierarchy. systemd.py makes either of
+them a unit of systemd.
 """
 
-from pyrun.errors import ConfigError, Error
+from pyrun.errors import ConfigError
 
-MANAGERS = {"v1": True, "v2": True, "systemd": False, "systemdUser": False}
+MANAGERS = {"v1": True, "v2": True, "systemd": True, "systemdUser": True}
 """Who may manage the cgroups, in the words of features.md."""
 
 
@@ -32,13 +35,17 @@ def open(config, id, glob):
     from pyrun import files
     from pyrun.cgroup import layout
 
+    unprivileged = posix.geteuid() != 0 or glob.rootless == "true"
     if glob.systemd_cgroup:
-        raise Error("--systemd-cgroup: there is no systemd cgroup driver; name the cgroup by a path, without this option")
+        from pyrun.cgroup import systemd
+        from pyrun.glob import in_user_namespace
+
+        user = glob.rootless != "false" and (unprivileged or in_user_namespace())
+        return systemd.open(config, id, layout.discover(), glob.rootless, user)
     path = (config.get("linux") or {}).get("cgroupsPath") or ""
     inner = files.clean(path or id)
     if inner == "/" or "\0" in inner:
         raise ConfigError("linux.cgroupsPath", f"{path!r} names no cgroup of a container's own")
-    unprivileged = posix.geteuid() != 0 or glob.rootless == "true"
     relative = not path.startswith("/") if path else unprivileged
     mounts = layout.discover()
     unified = [mount.names for mount in mounts] == [[""]]
@@ -55,6 +62,10 @@ def open(config, id, glob):
 
 def from_state(state):
     """The cgroup (Cgroup) that to_state() described (dict). Touches nothing."""
+    if "systemd" in state:
+        from pyrun.cgroup import systemd
+
+        return systemd.kind(state["paths"])(state)
     return _kind(state["paths"])(state)
 
 

@@ -11,6 +11,7 @@ SIGKILL = 9
 END_TIMEOUT = 10
 """Seconds within which killed processes must have ended and a cgroup must be removed."""
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_PERMISSION = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups (a cgroup must be delegated to the caller)"
 
 
 class Hierarchy:
@@ -80,6 +81,9 @@ class Cgroup:
 
     # --- making -------------------------------------------------------------------------------------------------------
 
+    def reserve(self):
+        """Asks whoever else makes the cgroup. May take long, and be interrupted; then nothing stays. Raises Error."""
+
     def create(self):
         """Makes the directories. If that fails, those made are removed again, and this object stands for no cgroup any more.
 
@@ -99,15 +103,23 @@ class Cgroup:
                     pass
             if not isinstance(fault, OSError):
                 raise
-            raise Error(f"unable to apply cgroup configuration: {fault.filename or path}: {words(fault.errno)}") from None
+            hint = f"{NO_PERMISSION}: " if fault.errno in DENIED and self._is_rootless() else ""
+            raise Error(f"unable to apply cgroup configuration: {hint}{fault.filename or path}: {words(fault.errno)}") from None
 
     def _make(self, path, made):
         """Makes one directory; adds it, and the parents it needed, to `made`. Whether it was not there before."""
         if tree.make(path, made):
             return True
-        if found := tree.pids(path):
+        if found := self._strangers(path):
             raise Error(f"container's cgroup is not empty: {len(found)} process(es) found in {path}")
         return False
+
+    def _strangers(self, path):
+        """Processes (list of int) in a directory that was there already."""
+        return tree.pids(path)
+
+    def release(self):
+        """The container's init is in its cgroup: it stays there without our doing."""
 
     def give_up(self):
         """Does without what the caller may not make, if it is rootless and its config asks for no particular cgroup.
@@ -177,7 +189,7 @@ class Cgroup:
         text = f"cannot set {controller} limit: container could not join or create cgroup"
         given_up = [mount.names for mount in self.mounts if mount.names[0] not in self.paths]
         if any(controller in names or "" in names for names in given_up):
-            text = f"rootless needs no limits + no cgrouppath when no permission is granted for cgroups: {text}"
+            text = f"{NO_PERMISSION}: {text}"
         elif self.mounts:
             text = f"{text}: mountpoint for {controller} not found"
         return ConfigError(where, text)

@@ -40,17 +40,22 @@ def parse(mountinfo, own, leads_to):
     for line in own.splitlines():
         _, names, path = line.split(":", 2)
         cgroup_of.update(dict.fromkeys(names.split(","), path))
-    v1, v2 = [], {}
+    found = {}
     for line in mountinfo.splitlines():
         if " - cgroup" not in line:
             continue
         left, right = line.split(" - ", 1)
         _, _, device, root, point = left.split(" ", 5)[:5]
-        kind, _, options = right.split(" ", 2)
         point = unescape(point)
+        # Of the same hierarchy on the same place the last one is on top: its root counts.
+        if leads_to(point, device):
+            found[point] = root, right
+    v1, v2 = [], {}
+    for point, (root, right) in found.items():
+        kind, _, options = right.split(" ", 2)
         names = [""] if kind == "cgroup2" else [name for name in options.split(",") if joinable(name, cgroup_of)]
         # A hierarchy may be mounted at several places. The first that can be reached is the one to use.
-        if any(set(names) & set(mount.names) for mount in v1) or not names or not leads_to(point, device):
+        if any(set(names) & set(mount.names) for mount in v1) or not names:
             continue
         mount = Mount(names, point, below(cgroup_of.get(names[0], "/"), unescape(root)))
         if kind == "cgroup2":

@@ -123,7 +123,7 @@ def execute(glob, container, config, process, files, cgroup_paths):
     cgroup_files = (group.sub(cgroup_paths) if cgroup_paths else group.procs_files(pid)) if group else ()
     host = compile.Host(container.data["bundle"], cgroup_files, keep=len(keep), id=container.id)
     host.user_namespace = bool(mask & compile.CLONE_NEWUSER)
-    host.no_setgroups = host.rootless and host.user_namespace
+    host.learn_groups(config, process, lambda: host.denies_setgroups(pid))
     filter = seccomp.compile_of(config, glob.root)
     plan = Plan()
     root = None if mask & CLONE_NEWNS else f"/proc/{pid}/root"

@@ -60,10 +60,29 @@ def debian_tar():
 
 
 @pytest.fixture(scope="session")
-def containerd(sandbox, runtime):
+def crictl():
+    """Its path, or None."""
+    return shutil.which("crictl") or shutil.which(PROJECT / "build/e2e/crictl")
+
+
+@pytest.fixture(scope="session")
+def containerd(sandbox, runtime, crictl):
     needs("containerd", "ctr")
-    crictl = shutil.which("crictl") or shutil.which(PROJECT / "build/e2e/crictl")
     return Containerd(sandbox, runtime, crictl)
+
+
+@pytest.fixture(scope="session")
+def containerd2(sandbox, runtime, crictl):
+    """The second major version, which Debian 12 does not have."""
+    programs = PROJECT / "build/e2e/containerd2"
+    if not shutil.which(programs / "containerd"):
+        pytest.skip("no containerd 2 in build/e2e: `make e2e` builds it where there is Go")
+    return Containerd(sandbox, runtime, crictl, "containerd 2", str(programs))
+
+
+@pytest.fixture(scope="module", params=["containerd", "containerd2"])
+def any_containerd(request):
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -16,36 +16,63 @@ def readme_block(heading, language):
     return re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)[1]
 
 
-class Containerd:
-    """containerd with the README's config.toml; `ctr()` and `crictl()`."""
+# What the tests want of containerd's CRI besides the README's lines, which name the version: {directory} is its own.
+CRI_SETTINGS = {
+    "version = 2\n": """
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "localhost/pause:1"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{directory}/cni"
+""",
+    "version = 3\n": """
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "localhost/pause:1"
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["/usr/lib/cni"]
+    conf_dir = "{directory}/cni"
+""",
+}
 
-    def __init__(self, sandbox, runtime, crictl=None):
+
+class Containerd:
+    """containerd with the README's config.toml; `ctr()` and `crictl()`.
+
+    heading: of the README's section. programs: the directory (str) of containerd, its shim and ctr, None for those on PATH.
+    """
+
+    def __init__(self, sandbox, runtime, crictl, heading="containerd", programs=None):
         self.sandbox, self.crictl_path = sandbox, crictl
-        here = self.directory = sandbox.directory / "containerd"
+        self.client = f"{programs}/ctr" if programs else "ctr"
+        here = self.directory = sandbox.directory / heading.replace(" ", "")
         (here / "cni").mkdir(parents=True)
         self.address = f"{here}/containerd.sock"
-        plugged_in = readme_block("containerd", "toml").replace("/usr/local/bin/pyrun", runtime)
+        plugged_in = readme_block(heading, "toml").replace("/usr/local/bin/pyrun", runtime)
+        version, settings = next(pair for pair in CRI_SETTINGS.items() if plugged_in.startswith(pair[0]))
         (here / "config.toml").write_text(
-            f'version = 2\nroot = "{here}/root"\nstate = "{here}/run"\n[grpc]\n  address = "{self.address}"\n'
-            '[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "localhost/pause:1"\n  restrict_oom_score_adj = true\n'
-            f'  [plugins."io.containerd.grpc.v1.cri".cni]\n    bin_dir = "/usr/lib/cni"\n    conf_dir = "{here}/cni"\n'
-            + plugged_in.removeprefix("version = 2\n")
+            f'{version}root = "{here}/root"\nstate = "{here}/run"\n[grpc]\n  address = "{self.address}"\n'
+            + settings.format(directory=here)
+            + plugged_in.removeprefix(version)
         )
         bridge = {
             "type": "bridge",
-            "bridge": "cni-e2e",
+            "bridge": f"cni-{here.name[-8:]}",
             "isGateway": True,
             "ipam": {"type": "host-local", "dataDir": f"{here}/ipam", "ranges": [[{"subnet": "10.91.0.0/24"}]]},
         }
         (here / "cni/10-e2e.conflist").write_text(json.dumps({"cniVersion": "0.4.0", "name": "e2e", "plugins": [bridge]}))
-        sandbox.background("containerd", "--config", here / "config.toml", log="containerd.log")
+        path = ":".join([*([programs] if programs else []), sandbox.environment["PATH"]])
+        sandbox.background("env", f"PATH={path}", "containerd", "--config", here / "config.toml", log=f"{here.name}.log")
         soon(lambda: self.ctr("version"), what="containerd answers")
 
     def ctr(self, *args, namespace="e2e", **options):
         return self.sandbox.run(*self.ctr_command(*args, namespace=namespace), **options)
 
     def ctr_command(self, *args, namespace="e2e"):
-        return ["ctr", "--address", self.address, "--namespace", namespace, *args]
+        return [self.client, "--address", self.address, "--namespace", namespace, *args]
 
     def crictl(self, *args, **options):
         return self.sandbox.run(self.crictl_path, "-r", f"unix://{self.address}", "-i", f"unix://{self.address}", *args, **options)

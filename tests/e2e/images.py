@@ -1,4 +1,4 @@
-"""Images without a registry: busybox-static, and Debian with a compiler by debootstrap."""
+"""Images without a registry: busybox-static, and Debian with a compiler and Apache's httpd by debootstrap."""
 
 import hashlib
 import io
@@ -27,12 +27,12 @@ def busybox(directory, sources):
 
 
 def debian():
-    """A tar file (Path) of Debian 12 with gcc."""
-    path = CACHE / "debian-gcc.tar"
+    """A tar file (Path) of Debian 12 with gcc and apache2."""
+    path = CACHE / "debian-gcc-apache2.tar"
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         root = CACHE / f"root-{os.getpid()}"
-        command = ["debootstrap", "--variant=minbase", "--include=gcc,libc6-dev", "bookworm", root]
+        command = ["debootstrap", "--variant=minbase", "--include=gcc,libc6-dev,apache2", "bookworm", root]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
         for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man"):

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import subprocess
+import tomllib
 
 import pytest
 from e2e import images
@@ -13,18 +14,18 @@ HANDLER = "pyrun"
 
 
 @pytest.fixture(scope="module")
-def cri(containerd, sandbox, busybox_tar):
-    if not containerd.crictl_path:
+def cri(any_containerd, sandbox, busybox_tar):
+    if not any_containerd.crictl_path:
         pytest.skip("crictl is no Debian package and not on PATH; `make e2e` builds it where there is Go")
     root = sandbox.directory / "pause-root"
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     source = pathlib.Path(__file__).with_name("pause.c")
     subprocess.run(["gcc", "-O2", "-static", "-o", root / "pause", source], check=True)
     pause = images.pack(root, sandbox.directory / "pause-layer.tar")
     for layer, name, command in ((pause, "localhost/pause:1", "/pause"), (busybox_tar, "localhost/busybox:1", "/bin/sh")):
         archive = images.oci_archive(sandbox.directory / "cri.tar", layer, name, [command])
-        containerd.ctr("image", "import", archive, namespace="k8s.io")
-    return containerd.crictl
+        any_containerd.ctr("image", "import", archive, namespace="k8s.io")
+    return any_containerd.crictl
 
 
 class Pod:
@@ -84,7 +85,10 @@ def pod(cri, sandbox, name):
 
 def test_the_handler_is_that_of_the_runtime_class():
     assert f"handler: {HANDLER}\n" in readme_block("Kubernetes", "yaml")
-    assert f"runtimes.{HANDLER}]" in readme_block("containerd", "toml")
+    for engine in ("containerd", "containerd 2"):
+        assert f"runtimes.{HANDLER}]" in readme_block(engine, "toml")
+    # CRI-O is no package of Debian 12: no more can be said of its lines than that they are TOML with the handler.
+    assert tomllib.loads(readme_block("CRI-O", "toml"))["crio"]["runtime"]["runtimes"][HANDLER]["runtime_type"] == "oci"
 
 
 def test_a_pod_with_containers(cri, pod, sandbox):
@@ -116,6 +120,16 @@ def test_how_containers_end(cri, pod):
     assert p.finished(p.add("oom", "memeat", "200"))["reason"] == "OOMKilled"
     missing = p.create("missing", "/no/such")
     assert "no such file or directory" in cri("start", missing, code=1).err
+
+
+def test_what_cannot_be_done_to_a_container(cri, pod):
+    p = pod()
+    running, ended = p.add("running", "sleep", "1000"), p.add("ended", "true")
+    p.finished(ended)
+    assert "executable file not found in $PATH" in cri("exec", "-s", running, "nosuch", code=1).err
+    assert "permission denied" in cri("exec", "-s", running, "/etc/passwd", code=1).err
+    says(cri("exec", "-s", ended, "true", code=1).err, "not running|CONTAINER_EXITED")
+    cri("stop", ended)  # it is what was wanted
 
 
 def test_rights(cri, pod):

@@ -8,10 +8,10 @@ IMAGE = "localhost/busybox:latest"
 
 
 @pytest.fixture(scope="module")
-def ctr(containerd, sandbox, busybox_tar):
+def ctr(any_containerd, sandbox, busybox_tar):
     archive = images.oci_archive(sandbox.directory / "ctr.tar", busybox_tar, IMAGE, ["/bin/sh"])
-    containerd.ctr("image", "import", archive)
-    return containerd.ctr
+    any_containerd.ctr("image", "import", archive)
+    return any_containerd.ctr
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def test_options(ctr_run, sandbox):
     says(ctr_run("--rm", "--seccomp", words=["cat", "/proc/self/status"]).out, r"Seccomp:\s2", r"NoNewPrivs:\s1")
 
 
-def test_terminal(ctr, containerd, sandbox, ctr_run, name):
+def test_terminal(any_containerd, sandbox, ctr_run, name):
     ctr_run("--detach", words=["sleep", "1000"])
-    terminal = sandbox.terminal(*containerd.ctr_command("task", "exec", "-t", "--exec-id", "e", name, "sh"))
+    terminal = sandbox.terminal(*any_containerd.ctr_command("task", "exec", "-t", "--exec-id", "e", name, "sh"))
     terminal.send("tty\n").expect("/dev/pts/")
     terminal.send("exit 4\n")
     assert terminal.wait() == 4
@@ -86,6 +86,22 @@ def test_kill_all(ctr, ctr_run, name):
     ctr("task", "exec", "--detach", "--exec-id", "x", name, "sleep", "999")
     ctr("task", "kill", "--all", "--signal", "KILL", name)
     soon(lambda: status(ctr, name) == "STOPPED")
+
+
+def test_what_has_ended_cannot_be_killed(ctr, ctr_run, name):
+    """The words that the kubelet and dockerd take for done."""
+    ctr_run("--detach", words=["true"])
+    soon(lambda: status(ctr, name) == "STOPPED")
+    says(ctr("task", "kill", "--signal", "KILL", name, code=1).err, "process already finished|not found")
+    ctr("task", "kill", "--all", "--signal", "KILL", name)  # it is what was wanted
+    says(ctr("task", "exec", "--exec-id", "e", name, "true", code=1).err, "stopped|not running|not found")
+
+
+def test_a_further_program_that_cannot_run(ctr, ctr_run, name):
+    ctr_run("--detach", words=["sleep", "1000"])
+    for program, words in (("nosuch", r"executable file not found in \$PATH"), ("/etc/passwd", "permission denied")):
+        says(ctr("task", "exec", "--exec-id", "e", name, program, code=1).err, words)
+    assert status(ctr, name) == "RUNNING"
 
 
 def test_limits(sandbox, ctr_run):

@@ -92,6 +92,22 @@ def test_a_program_that_cannot_run(docker, words, code, message):
     assert message in docker("run", "--rm", "busybox", *words, code=code).err
 
 
+def test_start_of_a_program_that_cannot_run(docker, name):
+    for program, code in (("nosuch", "127"), ("/etc/passwd", "126")):
+        docker("create", "--name", name, "busybox", program)
+        docker("start", name, code=1)
+        assert docker.state(name, "ExitCode") == code
+        docker("rm", name)
+
+
+def test_the_wrong_state(docker, started):
+    name = started("busybox", "true")
+    assert docker("wait", name).out == "0"
+    for words in (["kill", name], ["exec", name, "true"], ["pause", name]):
+        assert "is not running" in docker(*words, code=1).err
+    docker("stop", name)  # it is what was wanted
+
+
 def test_a_container_that_cannot_be_made(docker):
     """125: the engine's own failure, here the runtime's refusal of an impossible config."""
     docker("run", "--rm", "--sysctl", "kernel.shm_rmid_forced=many", "busybox", "true", code=125)

@@ -27,12 +27,25 @@ networks: {app: {driver: bridge}}
 HTTPD = ["busybox", "httpd", "-f", "-p", "80", "-h", "/www"]
 
 
-def test_httpd_on_the_bridge(docker, sandbox, started):
-    name = started(*HTTPD)
+APACHE = """
+FROM debian-gcc
+EXPOSE 80
+STOPSIGNAL WINCH
+CMD ["sh", "-c", ". /etc/apache2/envvars && mkdir -p $APACHE_RUN_DIR && exec apache2 -D FOREGROUND"]
+"""
+
+
+def test_httpd_on_the_bridge(docker, sandbox, compiler, started):
+    """Apache's: it begins as root, and its workers become another user."""
+    docker("build", "--tag", "httpd", "-", stdin=APACHE)
+    name = started("httpd")
     network = json.loads(docker("network", "inspect", "bridge").out)[0]
     assert name in [one["Name"] for one in network["Containers"].values()]
     address = docker.address(name)
-    assert soon(lambda: sandbox.run("curl", "-fs", f"http://{address}/").out) == "<h1>it works</h1>"
+    assert "It works!" in soon(lambda: sandbox.run("curl", "-fs", f"http://{address}/").out)
+    assert "www-data" in docker("top", name).out
+    docker("stop", "--time", "20", name)
+    assert docker.state(name, "ExitCode") == "0"
 
 
 def test_a_published_port(docker, sandbox, started):

@@ -69,6 +69,9 @@ def test_life_and_exec(any_podman, sandbox, name, remove):
     assert terminal.wait() == 4
     any_podman("kill", name)
     assert any_podman("wait", name).out == "137"
+    says(any_podman("kill", name, code=125).err, "can only kill running containers")
+    says(any_podman("exec", name, "true", code=255).err, "can only create exec sessions on running containers")
+    any_podman("stop", name)  # it is what was wanted
 
 
 @KINDS

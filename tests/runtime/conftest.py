@@ -1,11 +1,29 @@
-"""Fixtures of the cgroup tests."""
+"""Fixtures of the cgroup tests, and of those that an ordinary user runs."""
 
 import os
 import pathlib
 import traceback
 
+import ordinary
 import pytest
 from cgroup_worlds import LAYOUTS, ROOT, Missing, World, sweep
+
+
+@pytest.fixture(scope="session")
+def user():
+    """The ordinary user (ordinary.User) who calls the runtime in the tests of test_rootless*.py."""
+    if os.geteuid():
+        yield ordinary.myself()
+        return
+    with ordinary.made(f"pyrun-test-{os.getpid()}") as user:
+        yield user
+
+
+@pytest.fixture
+def delegated(run, token):
+    """The runtime is called in a cgroup that was delegated to the user."""
+    with ordinary.delegated(run, token):
+        yield
 
 
 @pytest.fixture(params=LAYOUTS)

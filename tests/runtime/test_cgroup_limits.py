@@ -11,6 +11,8 @@ from cgroup_worlds import MIB, Missing, answer, ended, spawn, value
 
 from pyrun.errors import ConfigError
 
+pytestmark = pytest.mark.worlds
+
 # needs, resources, {file of v1: text}, {file of v2: text}
 LIMITS = [
     ("pids", {"pids": {"limit": 12}}, {"pids.max": "12"}, {"pids.max": "12"}),

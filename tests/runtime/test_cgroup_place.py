@@ -12,6 +12,8 @@ from pyrun import cgroup
 from pyrun.cgroup import tree
 from pyrun.errors import ConfigError, Error
 
+pytestmark = pytest.mark.worlds
+
 
 def test_paths(inside):
     def body(world):

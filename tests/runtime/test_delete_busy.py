@@ -6,6 +6,8 @@ import time
 import pytest
 from harness import until
 
+pytestmark = pytest.mark.worlds
+
 
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer", "startContainer"])
 def test_delete_ends_a_run_that_waits_for_its_hook(bundle, run, kind):

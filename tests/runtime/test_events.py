@@ -10,6 +10,8 @@ import pytest
 from harness import until
 from limits import PURE_V2, cgroup_file, memory
 
+pytestmark = pytest.mark.worlds
+
 MIB = 1 << 20
 # Memory that busybox really takes: one string of the shell.
 EAT = "x=$(yes | head -c 100000000)"

@@ -110,7 +110,7 @@ def test_the_hosts_flags_stay_in_a_user_namespace(bundle, tmp_path):
         assert {"ro", "nosuid", "nodev", "noatime"} <= seen(b)["/m"].options
 
 
-@pytest.mark.parametrize("word", ["rw", "suid", "relatime"])
+@pytest.mark.parametrize("word", ["rw", "suid", "relatime", "strictatime", "nodiratime"])
 def test_the_hosts_flags_cannot_be_lifted_in_a_user_namespace(bundle, tmp_path, word):
     with mounted(tmp_path / "source") as source:
         restricted(source)
@@ -120,6 +120,28 @@ def test_the_hosts_flags_cannot_be_lifted_in_a_user_namespace(bundle, tmp_path, 
         err = b.call("run", code=1).err
         assert "error mounting" in err
         assert "operation not permitted" in err
+
+
+@pytest.mark.parametrize(
+    "words, wanted",
+    [
+        (["atime"], {"noatime"}),
+        (["norelatime"], {"noatime"}),
+        (["nostrictatime"], {"noatime"}),
+        (["noatime", "atime"], {"noatime"}),
+        (["relatime"], {"relatime"}),
+        (["nodiratime"], {"relatime", "nodiratime"}),
+        (["nodiratime", "norelatime"], {"relatime", "nodiratime"}),
+        (["nodiratime", "strictatime"], {"nodiratime"}),
+        (["diratime"], {"noatime"}),
+    ],
+)
+def test_access_times_of_a_bind_mount(bundle, tmp_path, words, wanted):
+    """As with mount(2): a word that only takes a flag back does not lift the source's."""
+    with mounted(tmp_path / "source") as source:
+        mount("--bind", "-o", "remount,noatime", source)
+        b = bundle().mount("/m", source=str(source), options=["bind", *words])
+        assert seen(b)["/m"].options & {"noatime", "relatime", "nodiratime"} == wanted
 
 
 def test_access_times_stay_where_no_option_is_about_them(bundle, tmp_path):

@@ -52,6 +52,14 @@ def test_in_a_user_namespace_with_its_mappings(bundle, source):
     assert os.lstat(source / "new").st_uid == 0
 
 
+def test_in_a_user_namespace_of_what_an_earlier_mount_brought(bundle, source):
+    """The source lies in the root, where only the container sees the earlier mount; only the host may map its ids."""
+    b = bundle("stat -c '%u:%g' /here/root /here/user").mount("/m", source=str(source), options=["bind"])
+    b.mount("/here", source=f"{b.rootfs}/m", options=["bind", "idmap"])
+    user_namespace(b)
+    assert b.run().out.split() == ["0:0", "1000:2000"]
+
+
 def test_idmap_is_for_the_top_ridmap_for_all(bundle, source):
     (source / "below").mkdir()
     with mounted(source / "below") as below:

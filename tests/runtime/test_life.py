@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness import cgroups_named, until
+from limits import PURE_V2, freeze, freezer
+
+pytestmark = pytest.mark.worlds
 
 RUNC = shutil.which("runc") or "/usr/sbin/runc"
 
@@ -96,44 +99,47 @@ def test_delete_force_of_a_live_container(bundle, started, token):
     assert cgroups_named(token) == []
 
 
-def freezer(token):
-    """The container's cgroup in the v1 freezer."""
-    found = [path for path in cgroups_named(token) if os.path.exists(f"{path}/freezer.state")]
-    if not found:
-        pytest.skip("no v1 freezer on this host")
-    return pathlib.Path(found[0])
-
-
-def test_a_frozen_container(bundle, token):
+def test_a_frozen_container(bundle):
     c = bundle("sleep 100").detached()
-    state = freezer(token) / "freezer.state"
-    state.write_text("FROZEN")
-    until(lambda: state.read_text() == "FROZEN\n")
+    freeze(freezer(c.pid))
     assert c.status() == "paused"
     assert f"cannot delete container {c.id} that is not stopped: paused" in c.delete(code=1).err
     c.delete("--force")
     assert c.wait() == 137
 
 
-def test_kill_ends_a_frozen_container(bundle, token):
+def test_kill_ends_a_frozen_container(bundle):
     c = bundle("sleep 100").detached()
-    state = freezer(token) / "freezer.state"
-    state.write_text("FROZEN")
-    until(lambda: state.read_text() == "FROZEN\n")
+    freeze(freezer(c.pid))
     c.kill("KILL")
     assert c.wait() == 137
     c.delete()
 
 
-def test_delete_force_when_a_sub_cgroup_is_frozen(bundle, token):
+def test_delete_force_when_a_sub_cgroup_is_frozen(bundle):
     c = bundle("sleep 100").detached()
-    inner = freezer(token) / "inner"
+    inner = freezer(c.pid) / "inner"
     inner.mkdir()
     (inner / "cgroup.procs").write_text(str(c.pid))
-    (inner / "freezer.state").write_text("FROZEN")
+    freeze(inner)
     c.delete("--force")
     assert c.wait() == 137
     assert not inner.exists()
+
+
+def test_delete_removes_the_cgroups_that_the_container_made(bundle, token):
+    """And what runs in them."""
+    mine = "/sys/fs/cgroup" if PURE_V2 else "/sys/fs/cgroup/pids"
+    b = bundle(f"mkdir -p {mine}/inner/deep; sleep 1000 & echo $! >{mine}/inner/deep/cgroup.procs; echo ready; exec sleep 1000")
+    b.config["linux"]["namespaces"].append({"type": "cgroup"})
+    [mount] = [mount for mount in b.config["mounts"] if mount["type"] == "cgroup"]
+    mount["options"].remove("ro")
+    c = b.detached()
+    until(lambda: c.out == "ready\n")
+    assert [path for path in cgroups_named(token) if os.path.exists(f"{path}/inner/deep")]
+    c.delete("--force")
+    assert cgroups_named(token) == []
+    assert c.wait() == 137
 
 
 def test_start_twice(bundle):

@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from harness import until
 
+pytestmark = pytest.mark.worlds
+
 
 def fds(pid):
     return sorted(int(name) for name in os.listdir(f"/proc/{pid}/fd"))

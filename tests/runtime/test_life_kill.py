@@ -7,6 +7,8 @@ import signal
 import pytest
 from harness import cgroups_named, until
 
+pytestmark = pytest.mark.worlds
+
 REPORT = """
 for s in HUP INT QUIT USR1 USR2 ALRM TERM CONT WINCH URG; do trap "echo $s; exit 3" $s; done
 echo ready

@@ -2,6 +2,10 @@
 
 import time
 
+import pytest
+
+pytestmark = pytest.mark.worlds
+
 
 def count(container):
     return container.bundle.rootfs.joinpath("ticks").stat().st_size

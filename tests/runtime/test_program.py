@@ -103,7 +103,11 @@ def test_what_cannot_be_executed(bundle, args, words, command):
         line = one_line(container.start(code=1))
     else:
         line = one_line(b.call(command, code=1))
-    assert "process.args[0]" in line and words in line
+    if "exec format" in words or words.startswith("exec /"):
+        # The kernel's word comes when all is done: there is nothing to add.
+        assert line == f"exec {args[0]}: {words.removeprefix(f'exec {args[0]}: ')}"
+    else:
+        assert "process.args[0]" in line and words in line
 
 
 def test_a_program_that_only_its_user_or_a_capability_can_execute(bundle):

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
 from harness import until
+
+pytestmark = pytest.mark.worlds
 
 
 def test_the_table_of_ps(bundle, run):

@@ -5,6 +5,8 @@ import json
 import pytest
 from limits import PURE_V2, cgroup_file, limit, memory, memory_and_swap, quota
 
+pytestmark = pytest.mark.worlds
+
 MIB = 1 << 20
 UNLIMITED = ("max", str((1 << 63) - 4096))
 

@@ -21,8 +21,13 @@ def rows(text):
             yield cells
 
 
-# The first table: field, file, test, needs.
-FIELDS = list(rows(COVERAGE.partition("\n## ")[0]))[1:]
+def section(title):
+    """The text below a heading."""
+    return COVERAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+# Field, file, test, needs.
+FIELDS = list(rows(section("Fields")))[1:]
 
 
 def members(schema, path=""):
@@ -78,3 +83,13 @@ def test_every_file_and_every_test_exists():
     for path, file, test, _ in FIELDS:
         assert "::" in test, path
         assert file.startswith("none: ") or (PROJECT / file).is_file(), path
+
+
+def test_the_totals_are_those_of_the_suites_pages():
+    suites, conformance = [(PROJECT / "specs" / name).read_text() for name in ("suites.md", "conformance.md")]
+    passed = re.search(r"^(\d+) of (\d+) programs pass", conformance, re.MULTILINE)
+    for suite, _, *numbers in list(rows(section("Other suites")))[1:]:
+        if "runtime-tools" in suite:
+            assert (numbers[0], suite.split()[-2]) == passed.groups()
+        else:
+            assert f"| {' | '.join(numbers)} |" in suites, suite

@@ -40,6 +40,7 @@ def machine(layout=HYBRID, rootless=False, **facts):
     host.rootless = rootless
     host.is_file = lambda path, nofollow: "file" in path
     host.in_user_namespace = lambda: False
+    host.denies_setgroups = lambda: False
     vars(host).update(facts)
     return host
 

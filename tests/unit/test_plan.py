@@ -155,8 +155,8 @@ MOUNT = '"src" to rootfs at "/dst"'
     ((lib.OP_EXEC_CHECK, ARGS0, "/x", lib.STEP_EXECVE, errno.ENOENT), 'process.args[0]: exec: "/x": stat /x: no such file or directory'),
     ((lib.OP_EXEC_CHECK, ARGS0, "/x", lib.STEP_EXECVE, errno.EACCES), 'process.args[0]: exec: "/x": permission denied'),
     ((lib.OP_EXEC_CHECK, ARGS0, "x", lib.STEP_EXECVE, errno.EACCES), 'process.args[0]: exec: "x": permission denied'),
-    ((lib.OP_EXEC, ARGS0, "/x", lib.STEP_EXECVE, errno.ENOENT), "process.args[0]: exec /x: no such file or directory"),
-    ((lib.OP_EXEC, ARGS0, "/x", lib.STEP_EXECVE, errno.ENOEXEC), "process.args[0]: exec /x: exec format error"),
+    ((lib.OP_EXEC, ARGS0, "/x", lib.STEP_EXECVE, errno.ENOENT), "exec /x: no such file or directory"),
+    ((lib.OP_EXEC, ARGS0, "/x", lib.STEP_EXECVE, errno.ENOEXEC), "exec /x: exec format error"),
     ((lib.OP_CHDIR, "process.cwd", "/w", lib.STEP_CHDIR, errno.ENOENT),
      'process.cwd: chdir to cwd ("/w") set in config.json failed: no such file or directory'
      " (make the directory in the root file system or change cwd)"),

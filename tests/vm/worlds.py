@@ -1,0 +1,151 @@
+"""The same tests in every world that a runtime must live in. Needs root; `make test-vm` runs it.
+
+    [PYRUN=PATH] worlds.py [WORLD …]
+
+A test module that says `pytestmark = pytest.mark.worlds` is run in each world: with the cgroups of this host as they are, in
+a view that shows the v1 hierarchies alone, and in a machine of its own (machine.py) that has cgroup v2 alone, by the files and
+by systemd. The machine also runs what an ordinary user does, test_rootless*.py. A table tells how each file fared; the exit
+code is 1 if a test failed, or if a world that is to be had did not come up.
+"""
+
+import os
+import pathlib
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROJECT = HERE.parent.parent
+REPORTS = PROJECT / "build/vm"
+TESTS = PROJECT / "tests/runtime"
+PURE_V2 = pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
+UNIFIED = pathlib.Path("/sys/fs/cgroup/unified")
+SECONDS = 1800
+"""How long a world in the machine may take; three to five minutes are usual where two processors have nothing else to do."""
+
+
+def marked():
+    return [path for path in sorted(TESTS.glob("test_*.py")) if "pytest.mark.worlds" in path.read_text()]
+
+
+def rootless():
+    return sorted(TESTS.glob("test_rootless*.py"))
+
+
+def on_host(command):
+    return ["sh", "-c", command]
+
+
+def with_v1_alone(command):
+    """Other processes keep their cgroup v2: it goes in a mount namespace of the tests' own."""
+    return ["unshare", "--mount", "--propagation=private", "sh", "-c", f"umount {UNIFIED} && {command}"]
+
+
+def in_machine(*flags):
+    def wrap(command):
+        return [sys.executable, HERE / "machine.py", "--seconds", str(SECONDS), "--console", REPORTS / "console", *flags, command]
+
+    return wrap
+
+
+def no_hybrid():
+    return "" if not PURE_V2 else "the host has cgroup v2 alone"
+
+
+def no_v1():
+    return no_hybrid() or ("" if UNIFIED.is_mount() else "the host has cgroup v1 alone: see `host`")
+
+
+def no_machine():
+    if platform.machine() != "x86_64":
+        return f"the machine is an x86_64, and its programs are those of this {platform.machine()}"
+    return "" if shutil.which("qemu-system-x86_64") else "no qemu-system-x86_64 here: `make vm-needs` installs it"
+
+
+class World:
+    """wrap: shell command -> argv that runs it there. missing() -> why it is not to be had here, or "". settings: environment."""
+
+    def __init__(self, about, wrap, missing, files=marked, settings=""):
+        self.about, self.wrap, self.missing, self.files, self.settings = about, wrap, missing, files, settings
+
+
+WORLDS = {
+    "host": World("this host's cgroups as they are: hybrid, or v2", on_host, lambda: ""),
+    "v1": World("the v1 hierarchies alone", with_v1_alone, no_v1),
+    "v2": World("machine: cgroup v2 alone, by the files", in_machine(), no_machine),
+    "systemd": World("machine: cgroup v2 alone, by systemd", in_machine(), no_machine, settings="PYRUN_OPTIONS=--systemd-cgroup "),
+    "rootless": World("machine: an ordinary user", in_machine("--user"), no_machine, rootless),
+}
+
+
+def run(name):
+    """{file: (passed, failed, skipped)} of one world, and the exit code of pytest in it."""
+    world = WORLDS[name]
+    report = REPORTS / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    # The user of the machine may not write to the checkout's files, only to this one.
+    report.touch()
+    report.chmod(0o666)
+    files = [str(path.relative_to(PROJECT)) for path in world.files()]
+    # A bundle each would fill the machine's memory; nobody looks at them there.
+    options = ["-q", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none", f"--junitxml={report}"]
+    program = f"PYRUN={shlex.quote(os.environ['PYRUN'])} " if "PYRUN" in os.environ else ""
+    command = program + world.settings + shlex.join([sys.executable, "-m", "pytest", *options, *files])
+    print(f"\n--- {name} ({world.about})", flush=True)
+    # On the host, another run of pytest would tidy up the directories of this one.
+    with tempfile.TemporaryDirectory() as directory:
+        code = subprocess.run(world.wrap(command), cwd=PROJECT, env=os.environ | {"TMPDIR": directory}, check=False).returncode
+    return counts(report), code
+
+
+def counts(report):
+    found = {}
+    if not report.stat().st_size:
+        return found
+    for case in xml.etree.ElementTree.parse(report).iter("testcase"):
+        file = case.get("classname").split(".")[2]
+        place = 2 if case.find("skipped") is not None else 1 if case.find("failure") is not None or case.find("error") is not None else 0
+        found.setdefault(file, [0, 0, 0])[place] += 1
+    return found
+
+
+def cell(numbers):
+    if numbers is None:
+        return ""
+    passed, failed, skipped = numbers
+    return ", ".join([f"{passed} passed"] + [f"**{failed} failed**"] * bool(failed) + [f"{skipped} skipped"] * bool(skipped))
+
+
+def table(results):
+    """A Markdown table: a row for each file, a column for each world."""
+    files = sorted({file for found in results.values() for file in found})
+    totals = {name: [sum(column) for column in zip(*found.values(), strict=True)] or None for name, found in results.items()}
+    rows = [[file, *(cell(found.get(file)) for found in results.values())] for file in files]
+    rows.append(["all", *map(cell, totals.values())])
+    rows = [["", *results], ["---"] * (len(results) + 1), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def main():
+    names = sys.argv[1:] or list(WORLDS)
+    if wrong := [name for name in names if name not in WORLDS]:
+        sys.exit(f"worlds: no {' '.join(wrong)}; there are {' '.join(WORLDS)}")
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    results, absent, broken = {}, [], []
+    for name in names:
+        if reason := WORLDS[name].missing():
+            absent.append(f"{name}: not run, {reason}")
+        elif WORLDS[name].files():
+            results[name], code = run(name)
+            if code:
+                broken.append(f"{name}: exit code {code}")
+    print("\n" + "\n".join([table(results), *absent, *broken]))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
