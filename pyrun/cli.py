@@ -357,7 +357,8 @@ COMMANDS = [
         text("--lsm-mount-context", metavar="LABEL", help="the SELinux context that mounts get instead of their own"),
         *CRIU_OPTIONS, ID,
         text=f"{BUNDLE_TEXT}\nIt needs criu, and the bundle that the container was made of. stdin, stdout and stderr take the place of those\n"
-             "it had. What criu has to say is in restore.log in --work-path. The exit code is that of `run`.",
+             "it had; where they were files they must be the same ones, to append to. What criu has to say is in restore.log\n"
+             "in --work-path. The exit code is that of `run`.",
     ),
     Command("features", "", "show what this runtime can do, as JSON", text="The form is that of the specification's features.md.", cold=True),
     Command(

@@ -7,7 +7,7 @@ import errno
 import posix
 import select
 import time
-from _struct import calcsize, error, pack, unpack_from
+from _struct import calcsize, pack, unpack_from
 
 from pyrun import handover
 from pyrun._native import lib
@@ -17,8 +17,6 @@ NUMBERS = {"y": "B", "b": "I", "n": "h", "q": "H", "i": "i", "u": "I", "x": "q",
 ALIGNMENT = {"s": 4, "o": 4, "g": 1, "v": 1, "a": 4, "(": 8, "{": 8} | {kind: calcsize(form) for kind, form in NUMBERS.items()}
 PAIRS = {"(": ")", "{": "}"}
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
-OUT_OF_RANGE = error
-"""What encode() raises for a number that its type cannot hold."""
 PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, DESTINATION, SENDER, SIGNATURE = range(1, 9)
 FIELDS = {PATH: "o", INTERFACE: "s", MEMBER: "s", DESTINATION: "s", SIGNATURE: "g"}
 FIXED = 16
@@ -59,6 +57,7 @@ class Connection:
         self.deadline = time.monotonic() + seconds
         self.serial = 0
         self.input = bytearray()
+        self.replies = {}
         self.signals = []
         self.sock = self._connect()
         self._write(AUTHENTICATION)
@@ -84,23 +83,26 @@ class Connection:
         return self.serial
 
     def answer(self, serial):
-        """The values (list) that a call returned. Signals that come before are kept in `signals`. Raises Refused, Silent."""
-        while True:
-            message = self._receive()
-            if message.kind == SIGNAL:
-                self.signals.append(message)
-            elif message.fields.get(REPLY_SERIAL) == serial:
-                if message.kind == ERROR:
-                    raise Refused(message.fields[ERROR_NAME], str(*message.body[:1]))
-                return message.body
+        """The values (list) that a call returned. What comes before is kept. Raises Refused, Silent."""
+        while serial not in self.replies:
+            self._take()
+        message = self.replies.pop(serial)
+        if message.kind == ERROR:
+            raise Refused(message.fields[ERROR_NAME], str(*message.body[:1]))
+        return message.body
 
     def signal(self):
         """The next signal (Message). Raises Silent."""
         while not self.signals:
-            message = self._receive()
-            if message.kind == SIGNAL:
-                return message
+            self._take()
         return self.signals.pop(0)
+
+    def _take(self):
+        message = self._receive()
+        if message.kind == SIGNAL:
+            self.signals.append(message)
+        else:
+            self.replies[message.fields.get(REPLY_SERIAL)] = message
 
     # --- bytes
 
@@ -238,7 +240,7 @@ def _pad(out, size):
 
 
 def encode(out, kind, value):
-    """Appends a value of one complete type to a message (bytearray). Raises OUT_OF_RANGE."""
+    """Appends a value of one complete type to a message (bytearray). Raises struct.error for a number out of range."""
     first = kind[0]
     _pad(out, ALIGNMENT[first])
     if first in NUMBERS:

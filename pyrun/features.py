@@ -2,11 +2,11 @@
 
 from pyrun import SPEC_VERSION, hooks, mounts, namespaces, process, seccomp
 from pyrun._native import lib
-from pyrun.cgroup import MANAGERS, resources
+from pyrun.cgroup import MANAGERS, resources, unit
 
 OCI_VERSION_MIN = "1.0.0"
-UNSAFE_ANNOTATIONS = ()
-"""Annotations of a config that change what the runtime does: none."""
+UNSAFE_ANNOTATIONS = (unit.ANNOTATION,)
+"""Annotations of a config that change what the runtime does; one that ends in a dot stands for all that begin so."""
 
 
 def features(commands):

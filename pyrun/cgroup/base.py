@@ -146,7 +146,10 @@ class Cgroup:
         if any(space.get("type") == "pid" and not space.get("path") for space in spaces):
             log.debug("rootless: no permission to make a cgroup; the container stays in the caller's")
         else:
-            log.warning("a rootless container without a cgroup and a pid namespace of its own: not all its processes can be killed")
+            log.warning(
+                "a rootless container without a cgroup and a pid namespace of its own: not all its processes can be killed. "
+                "Such configuration is strongly discouraged"
+            )
 
     # --- limits -------------------------------------------------------------------------------------------------------
 
@@ -160,10 +163,15 @@ class Cgroup:
         if resources:
             from pyrun.cgroup import resources as table
 
-            self._write_all(table.writes(resources, self, where))
+            writes = table.writes(resources, self, where)
+            self._tell(writes)
+            self._write_all(writes)
         if self.new or resources.get("devices") is not None:
             self._limit_devices(resources.get("devices") or (), f"{where}.devices")
             self.new = False
+
+    def _tell(self, writes):
+        """For systemd, which may write to the same files (systemd.Unit): it comes first, and what is written is decided before."""
 
     def _write_all(self, writes):
         """Some settings hold each other back: memory and memory+swap, quota and period and burst, real-time runtime and

@@ -82,11 +82,13 @@ class Manager:
             raise Error(f"{OPTION}: systemd could not start unit {name}: {result} (see journalctl -u {name})")
 
     def set(self, name, properties):
-        """Changes properties of a running unit. Raises Error."""
+        """Changes properties of a running unit, and waits until the files of its cgroup are written. Raises Error."""
         try:
             self._call("SetUnitProperties", "sba(sv)", name, True, properties)
         except dbus.Refused as refusal:
             raise Error(f"{OPTION}: systemd refuses to change unit {name}: {refusal}") from None
+        # systemd answers first, and writes before it takes the next question: later it would undo what we write.
+        self._guard(self.bus.answer, self._ask_property("Version"))
 
     def stop(self, name):
         """Ends a unit; one that is gone is fine. Raises Error."""
@@ -208,7 +210,7 @@ class Unit(base.Cgroup):
         manager = self._manager()
         properties = [*self.properties, *unit.of_devices(devices.compile(self.resources.get("devices") or (), "linux.resources.devices"))]
         if isinstance(self, V2):  # what is in which hierarchy of v1 is known when they are there
-            properties += self._limits(self.resources, "linux.resources")
+            properties += self._properties(resources.writes(self.resources, self, "linux.resources"))
             properties += unit.oom_policy(self.resources, manager.version())
         try:
             if not name.endswith(unit.SLICE):
@@ -264,17 +266,14 @@ class Unit(base.Cgroup):
 
     # --- limits
 
-    def apply(self, resources, where="linux.resources"):
+    def _tell(self, writes):
         # A new unit of cgroup v2 has them from its beginning.
         told = self.new and isinstance(self, V2)
-        if not told and (properties := self._limits(resources, where)):
+        if not told and (properties := self._properties(writes)):
             self._manager().set(self.state["systemd"][0], properties)
-        super().apply(resources, where)
 
-    def _limits(self, limits, where):
-        if not limits:
-            return []
-        return unit.of_limits(resources.writes(limits, self, where), resources.reader, self._manager().version())
+    def _properties(self, writes):
+        return unit.of_limits(writes, resources.reader, self._manager().version()) if writes else []
 
     # --- removing
 

@@ -343,6 +343,31 @@ def test_locks_of_files(bundle):
     c.exec("flock", "-n", "/lock", "true", code=1)
 
 
+def test_a_file_without_a_name(bundle):
+    step = "; sleep 0.05; [ -e /go ] && cat <&4 > /kept && rm /go"
+    b = bundle("exec 3>/file 4</file; echo kept >&3; rm /file; " + COUNTER.replace("; sleep 0.05", step))
+    c = b.detached()
+    goes_on(b)
+    save(c, "--link-remap")
+    restore(b)
+    (b.rootfs / "go").touch()
+    until(lambda: (b.rootfs / "kept").exists() and (b.rootfs / "kept").read_text() == "kept\n")
+
+
+def test_the_socket_for_notifying(bundle, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        directory = os.open(tmp_path, os.O_PATH)
+        manager.bind(f"/proc/self/fd/{directory}/notify")
+        os.close(directory)
+        c = bundle(COUNTER).create(env={**os.environ, "NOTIFY_SOCKET": f"{tmp_path}/notify"})
+    c.start()
+    goes_on(c.bundle)
+    save(c)
+    c = restore(c.bundle)
+    goes_on(c.bundle)
+    assert " /run/notify " in c.exec("cat", "/proc/mounts").out
+
+
 def test_hooks_see_the_restored_process(bundle, tmp_path):
     b = bundle(COUNTER)
     c = b.detached()
@@ -363,14 +388,32 @@ def test_times_are_the_same_for_all_its_processes(counter):
     assert os.stat(f"/proc/{c.pid}/ns/time").st_ino == int(c.exec("stat", "-L", "-c", "%i", "/proc/self/ns/time").out)
 
 
+def test_memory_on_a_page_server(counter):
+    b, port = counter.bundle, free_port()
+    images = b.directory / "images"
+    images.mkdir()
+    words = ["page-server", "--address", "127.0.0.1", "--port", port, "-D", images, "-W", b.directory]
+    server = subprocess.Popen(["criu", *words])
+    until(lambda: f":{int(port):04X} " in pathlib.Path("/proc/net/tcp").read_text(), what="it listens")
+    save(counter, "--page-server", f"127.0.0.1:{port}")
+    assert server.wait(30) == 0
+    before = counted(b)
+    restore(b)
+    assert goes_on(b)[0] >= before
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return str(one.getsockname()[1])
+
+
 def test_memory_can_follow(counter, token):
     needs("uffd-noncoop")
     if not 1 << 24 & int(re.search(r"CapEff:\s+(\w+)", pathlib.Path("/proc/self/status").read_text())[1], 16):
         pytest.skip("without CAP_SYS_RESOURCE criu cannot have pipes as large as it wants (/proc/sys/fs/pipe-max-size)")
     b = counter.bundle
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = str(one.getsockname()[1])
+    port = free_port()
     status, status_fd = os.pipe()
     images, work = b.directory / "images", b.directory / "work"
     words = ["checkpoint", "--lazy-pages", "--page-server", f"127.0.0.1:{port}", "--status-fd", str(status_fd), "--image-path", images,

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from harness import until
+from harness import OPTIONS, SYSTEMD, until
 from limits import PURE_V2, cgroup_file, memory
 
 pytestmark = pytest.mark.worlds
@@ -83,12 +83,13 @@ def test_the_keys_are_runcs(bundle, run, tmp_path):
     runc = shutil.which("runc")
     if not runc:
         pytest.skip("runc is not installed")
-    b = bundle("i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; exec sleep 100")
+    # Time in the kernel and outside of it: a figure that is 0 has no key.
+    b = bundle("head -c 500000000 /dev/zero >/dev/null; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; exec sleep 100")
     mine = b.detached()
     name = run.new_id()
 
     def call(*words, **output):
-        done = subprocess.run([runc, "--root", tmp_path / "runc", *words], stdin=subprocess.DEVNULL, check=True, **output)
+        done = subprocess.run([runc, *OPTIONS, "--root", tmp_path / "runc", *words], stdin=subprocess.DEVNULL, check=True, **output)
         return done.stdout
 
     # Of pipes the container would hold the other end.
@@ -126,7 +127,8 @@ def test_it_ends_with_delete(bundle, run, follow):
     assert log.wait(10) == 0
 
 
-@pytest.mark.parametrize("whose", ["init", "exec"])
+# systemd removes a cgroup with its last process, and the kernel's counter goes with it: who looks later cannot know.
+@pytest.mark.parametrize("whose", ["exec"] if SYSTEMD else ["init", "exec"])
 def test_memory_runs_out(bundle, run, follow, whose):
     b = bundle(f"read go </go; {EAT}; echo" if whose == "init" else "sleep 100")
     b.set("linux.resources.memory", {"limit": 32 * MIB, "swap": 32 * MIB})

@@ -86,6 +86,8 @@ def faults(answer, code, begin):
     """What is wrong with the answer to a failing op: lines."""
     found = []
     wanted = answer["where"] or answer["opcode"].lower()
+    if answer["opcode"] == "EXEC":  # all else is done: the line is that of a shell
+        wanted = begin = "exec "
     if answer["code"] != code:
         found.append(f"exit code {answer['code']}, not {code}")
     if answer["err"].count("\n") != 1 or not answer["err"].startswith(begin):

@@ -313,10 +313,15 @@ def test_sysctls_of_its_own_namespaces(bundle):
 
 
 def test_devices_are_the_hosts(bundle):
-    b = bundle("echo x >/dev/null; head -c 2 /dev/zero | wc -c; stat -c '%t:%T' /dev/full; stat -c '%t:%T' /dev/again")
-    b.set("linux.devices", [{"path": "/dev/full", "type": "c", "major": 1, "minor": 7}, {"path": "/dev/fifo", "type": "p"}])
-    b.config["process"]["args"][-1] = "echo x >/dev/null; head -c 2 /dev/zero | wc -c; stat -c '%t:%T' /dev/full; test -p /dev/fifo && echo fifo"
+    script = "echo x >/dev/null; head -c 2 /dev/zero | wc -c; stat -c '%t:%T' /dev/full; test -p /dev/fifo && echo fifo"
+    b = bundle(script).set("linux.devices", [{"path": "/dev/full", "type": "c", "major": 1, "minor": 7}, {"path": "/dev/fifo", "type": "p"}])
     assert b.run().out.split() == ["2", "1:7", "fifo"]
+
+
+def test_the_ptmx_of_the_host_is_not_bound(bundle):
+    """Engines list it with the devices. It would make terminals on the host's devpts."""
+    b = bundle("readlink /dev/ptmx; stat -Lc '%u %t:%T' /dev/ptmx").set("linux.devices", [{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}])
+    assert b.run().out.split() == ["pts/ptmx", "0", "5:2"]
 
 
 def test_sysfs_of_the_hosts_network_namespace(bundle):

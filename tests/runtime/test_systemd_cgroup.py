@@ -111,11 +111,10 @@ def test_a_command_that_waits_for_systemd_can_be_ended(bundle, run, bus, leftove
     bus.listen(5)
     made = bundle("true").write()
     name = run.new_id()
-    with subprocess.Popen(run.command("create", "--bundle", made.directory, name)) as process:
-        with bus.accept()[0]:
-            until((run.root / name / "state.json").exists)
-            process.send_signal(number)
-            assert process.wait(10) == (143 if number == signal.SIGTERM else -number)
+    with subprocess.Popen(run.command("create", "--bundle", made.directory, name)) as process, bus.accept()[0]:
+        until((run.root / name / "state.json").exists)
+        process.send_signal(number)
+        assert process.wait(10) == (143 if number == signal.SIGTERM else -number)
     if number == signal.SIGKILL:
         run("delete", "--force", name)
     assert leftovers() == []

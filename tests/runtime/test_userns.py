@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 
 import pytest
-from harness import cgroups_path, read
+from harness import cgroups_path, until
 from looks import mount_table, mounted, one_line, user_namespace
 
 pytestmark = pytest.mark.worlds
@@ -136,7 +136,7 @@ def test_groups_are_kept_if_asked_for(bundle, groups):
 
 
 def test_no_root_in_the_namespace(bundle):
-    b = bundle("id -u; id -g; touch /tmp/new; sleep 100")
+    b = bundle("touch /tmp/new; id -u; id -g; sleep 100")
     b.config["linux"]["namespaces"].append({"type": "user"})
     b.set("linux.uidMappings", [{"containerID": 7, "hostID": 100007, "size": 1}])
     b.set("linux.gidMappings", [{"containerID": 8, "hostID": 100008, "size": 1}])
@@ -146,6 +146,7 @@ def test_no_root_in_the_namespace(bundle):
     for directory in (b.directory, *b.directory.parents):
         directory.chmod(directory.stat().st_mode | 0o111)
     c = user_namespace_root.detached()
+    until(lambda: c.out == "7\n8\n")
     assert c.exec("id", "-u").out == "7\n"
     assert os.stat(b.rootfs / "tmp/new").st_uid == 100007
 
@@ -175,6 +176,7 @@ def test_the_cgroup_with_a_namespace_of_its_own(bundle, token):
     owners = {path.name: path.stat().st_uid for path in top.iterdir() if path.is_file()}
     assert {name for name, uid in owners.items() if uid == 100000} == set(given) & set(owners)
     assert top.stat().st_uid == 100000 and (top / "pids.max").read_text() == "44\n"
-    assert c.out == "0::/below\n" and "denied" in read(c.created.err_path).lower()
+    until(lambda: "denied" in c.err.lower())
+    assert c.out == "0::/below\n"
     c.delete("--force")
     assert not top.exists()

@@ -37,7 +37,9 @@ def test_a_unit_has_its_name_from_the_path(path, user, expected):
     assert unit.parse(path, "box", user) == expected
 
 
-@pytest.mark.parametrize("path", ["/a/b", "a", "a.slice:b", "a.slice:b:c:d", "a.slice:b:", "a:b:c", "a/b.slice:c:d", "a--b.slice:c:d", "-a.slice:c:d"])
+@pytest.mark.parametrize(
+    "path", ["/a/b", "a", "a.slice:b", "a.slice:b:c:d", "a.slice:b:", "a:b:c", "a/b.slice:c:d", "a--b.slice:c:d", "-a.slice:c:d"]
+)
 def test_what_names_no_unit(path):
     with pytest.raises(ConfigError, match=r"linux\.cgroupsPath"):
         unit.parse(path, "box", False)
@@ -230,7 +232,7 @@ def test_limits_of_cgroup_v1(limits, expected):
 def test_an_update_keeps_what_it_does_not_name():
     """A quota alone keeps the period, and a period alone the quota."""
     assert properties({"cpu": {"quota": 10000}}, cpu_max="max 20000") == {"CPUQuotaPerSecUSec": 500000, "CPUQuotaPeriodUSec": 20000}
-    assert properties({"cpu": {"period": 20000}}, version=1, **{"cpu_cfs_quota_us": "10000\n"})["CPUQuotaPerSecUSec"] == 500000
+    assert properties({"cpu": {"period": 20000}}, version=1, cpu_cfs_quota_us="10000\n")["CPUQuotaPerSecUSec"] == 500000
 
 
 def test_no_longer_idle():

@@ -32,8 +32,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 BASE = PROJECT / "build/vm"
 KERNEL = "linux-image-cloud-amd64"
-MODULES = ("virtio_pci", "virtio_console", "virtiofs", "overlay")
-"""What reaches the root file system and the host; the machine loads the rest by itself."""
+MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtiofs", "overlay")
+"""What reaches the root file system, the host and a disk; the machine loads what else it uses by itself."""
 RECIPE = ("machine.py", "init.sh", "command.sh", "units/vm.target", "units/vm-command.service")
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
 APPEND = (
@@ -147,6 +147,8 @@ def qemu(directory, console, out, seconds):
         command += ["-device", f"vhost-user-fs-pci,chardev={name},tag={name},queue-size=1024"]
     command += ["-device", "virtio-serial-pci", "-chardev", f"file,id=out,path=/dev/fd/{out}"]
     command += ["-device", "virtserialport,chardev=out,name=out"]
+    # A disk, empty for ever, whose transfers can be limited
+    command += ["-blockdev", "driver=null-co,node-name=disk,size=16777216,read-zeroes=on", "-device", "virtio-blk-pci,drive=disk"]
     command += ["-kernel", BASE / f"kernel/boot/vmlinuz-{release(BASE)}", "-initrd", BASE / "initrd.gz"]
     command += ["-append", f"{APPEND} vm.project={PROJECT} vm.run={directory}"]
     return command
