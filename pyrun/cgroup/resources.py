@@ -146,11 +146,11 @@ def log2(value):
 
 
 def quota_v2(quota, cpu, read):
-    """`QUOTA PERIOD`; a quota alone leaves the period as it is."""
+    """`QUOTA PERIOD`. A quota alone leaves the period as it is, which is said, since systemd may write another in between."""
     if quota in UNSET:
         return None
-    text = "max" if quota < 0 else str(quota)
-    return text if cpu.get("period") in UNSET else f"{text} {cpu['period']}"
+    period = read("cpu.max").split()[1:] if cpu.get("period") in UNSET else [str(cpu["period"])]
+    return " ".join(["max" if quota < 0 else str(quota), *period])
 
 
 def period_v2(period, cpu, read):

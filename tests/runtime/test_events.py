@@ -84,7 +84,7 @@ def test_the_keys_are_runcs(bundle, run, tmp_path):
     if not runc:
         pytest.skip("runc is not installed")
     # Time in the kernel and outside of it: a figure that is 0 has no key.
-    b = bundle("head -c 500000000 /dev/zero >/dev/null; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; exec sleep 100")
+    b = bundle("i=0; while [ $i -lt 200000 ]; do : </dev/null; i=$((i+1)); done; exec sleep 100")
     mine = b.detached()
     name = run.new_id()
 
