@@ -4,10 +4,12 @@
 
 A test module that says `pytestmark = pytest.mark.worlds` is run in each world: with the cgroups of this host as they are, in
 a view that shows the v1 hierarchies alone, and in a machine of its own (machine.py) that has cgroup v2 alone, by the files and
-by systemd. The machine also runs what an ordinary user does, test_rootless*.py. A table tells how each file fared; the exit
-code is 1 if a test failed, or if a world that is to be had did not come up.
+by systemd. The machine also runs what an ordinary user does, test_rootless*.py, and test_checkpoint*.py, for which criu must
+know the kernel. A table tells how each file fared; the exit code is 1 if a test failed, or if a world that is to be had did
+not come up.
 """
 
+import concurrent.futures
 import os
 import pathlib
 import platform
@@ -25,7 +27,9 @@ TESTS = PROJECT / "tests/runtime"
 PURE_V2 = pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
 UNIFIED = pathlib.Path("/sys/fs/cgroup/unified")
 SECONDS = 1800
-"""How long a world in the machine may take; three to five minutes are usual where two processors have nothing else to do."""
+"""How long a world in the machine may take: the longest take ten minutes where two processors have nothing else to do."""
+AT_ONCE = 2
+"""A world keeps little more than one processor busy."""
 
 
 def marked():
@@ -36,18 +40,22 @@ def rootless():
     return sorted(TESTS.glob("test_rootless*.py"))
 
 
-def on_host(command):
+def checkpoints():
+    return sorted(TESTS.glob("test_checkpoint*.py"))
+
+
+def on_host(command, _):
     return ["sh", "-c", command]
 
 
-def with_v1_alone(command):
+def with_v1_alone(command, _):
     """Other processes keep their cgroup v2: it goes in a mount namespace of the tests' own."""
     return ["unshare", "--mount", "--propagation=private", "sh", "-c", f"umount {UNIFIED} && {command}"]
 
 
 def in_machine(*flags):
-    def wrap(command):
-        return [sys.executable, HERE / "machine.py", "--seconds", str(SECONDS), "--console", REPORTS / "console", *flags, command]
+    def wrap(command, name):
+        return [sys.executable, HERE / "machine.py", "--seconds", str(SECONDS), "--console", REPORTS / f"{name}.console", *flags, command]
 
     return wrap
 
@@ -67,7 +75,7 @@ def no_machine():
 
 
 class World:
-    """wrap: shell command -> argv that runs it there. missing() -> why it is not to be had here, or "". settings: environment."""
+    """wrap: shell command, the world's name -> argv that runs it there. missing() -> why it is not to be had here, or "". settings: environment."""
 
     def __init__(self, about, wrap, missing, files=marked, settings=""):
         self.about, self.wrap, self.missing, self.files, self.settings = about, wrap, missing, files, settings
@@ -79,6 +87,7 @@ WORLDS = {
     "v2": World("machine: cgroup v2 alone, by the files", in_machine(), no_machine),
     "systemd": World("machine: cgroup v2 alone, by systemd", in_machine(), no_machine, settings="PYRUN_OPTIONS=--systemd-cgroup "),
     "rootless": World("machine: an ordinary user", in_machine("--user"), no_machine, rootless),
+    "criu": World("machine: checkpoint and restore", in_machine(), no_machine, checkpoints),
 }
 
 
@@ -95,11 +104,14 @@ def run(name):
     options = ["-q", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none", f"--junitxml={report}"]
     program = f"PYRUN={shlex.quote(os.environ['PYRUN'])} " if "PYRUN" in os.environ else ""
     command = program + world.settings + shlex.join([sys.executable, "-m", "pytest", *options, *files])
-    print(f"\n--- {name} ({world.about})", flush=True)
     # On the host, another run of pytest would tidy up the directories of this one.
     with tempfile.TemporaryDirectory() as directory:
-        code = subprocess.run(world.wrap(command), cwd=PROJECT, env=os.environ | {"TMPDIR": directory}, check=False).returncode
-    return counts(report), code
+        done = subprocess.run(
+            world.wrap(command, name), cwd=PROJECT, env=os.environ | {"TMPDIR": directory}, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )  # fmt: skip
+    print(f"\n--- {name} ({world.about})\n{done.stdout}", flush=True)
+    return counts(report), done.returncode
 
 
 def counts(report):
@@ -135,15 +147,13 @@ def main():
     if wrong := [name for name in names if name not in WORLDS]:
         sys.exit(f"worlds: no {' '.join(wrong)}; there are {' '.join(WORLDS)}")
     REPORTS.mkdir(parents=True, exist_ok=True)
-    results, absent, broken = {}, [], []
-    for name in names:
-        if reason := WORLDS[name].missing():
-            absent.append(f"{name}: not run, {reason}")
-        elif WORLDS[name].files():
-            results[name], code = run(name)
-            if code:
-                broken.append(f"{name}: exit code {code}")
-    print("\n" + "\n".join([table(results), *absent, *broken]))
+    reasons = {name: reason for name in names if (reason := WORLDS[name].missing())}
+    there = [name for name in names if name not in reasons]
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        done = dict(zip(there, pool.map(run, there), strict=True))
+    absent = [f"{name}: not run, {reason}" for name, reason in reasons.items()]
+    broken = [f"{name}: exit code {code}" for name, (_, code) in done.items() if code]
+    print("\n" + "\n".join([table({name: found for name, (found, _) in done.items()}), *absent, *broken]))
     return 1 if broken else 0
 
 
