@@ -7,8 +7,6 @@ import time
 import pytest
 from harness import cgroups_named, until
 
-pytestmark = pytest.mark.worlds
-
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 CREATE = KINDS[:3]
 HOST = ("prestart", "createRuntime", "poststart", "poststop")

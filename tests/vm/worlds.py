@@ -36,6 +36,10 @@ def marked():
     return [path for path in sorted(TESTS.glob("test_*.py")) if "pytest.mark.worlds" in path.read_text()]
 
 
+def with_systemd():
+    return [*marked(), TESTS / "test_systemd_cgroup.py"]
+
+
 def rootless():
     return sorted(TESTS.glob("test_rootless*.py"))
 
@@ -85,7 +89,7 @@ WORLDS = {
     "host": World("this host's cgroups as they are: hybrid, or v2", on_host, lambda: ""),
     "v1": World("the v1 hierarchies alone", with_v1_alone, no_v1),
     "v2": World("machine: cgroup v2 alone, by the files", in_machine(), no_machine),
-    "systemd": World("machine: cgroup v2 alone, by systemd", in_machine(), no_machine, settings="PYRUN_OPTIONS=--systemd-cgroup "),
+    "systemd": World("machine: cgroup v2 alone, by systemd", in_machine(), no_machine, with_systemd, "PYRUN_OPTIONS=--systemd-cgroup "),
     "rootless": World("machine: an ordinary user", in_machine("--user"), no_machine, rootless),
     "criu": World("machine: checkpoint and restore", in_machine(), no_machine, checkpoints),
 }
