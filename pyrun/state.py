@@ -12,7 +12,7 @@ from pyrun import SPEC_VERSION, cgroup, jsonio
 from pyrun._native import lib
 from pyrun.errors import Error, words
 from pyrun.files import read_line
-from pyrun.jsonio import read_bytes, read_fd
+from pyrun.jsonio import read_bytes
 
 STATE, CONFIG, START_SOCKET = "state.json", "config.json", "start.sock"
 _STREAM = 1  # SOCK_STREAM
@@ -152,10 +152,7 @@ class Container:
     def alive(self):
         """Whether init, or the program it became, still runs (and not another process with its pid)."""
         data = self.data
-        return bool(data["pid"]) and data["startTime"] == lib.native_process_start(data["pid"]) != 0 and self._this_boot()
-
-    def _this_boot(self):
-        return boot_id() == self.data["bootId"]
+        return bool(data["pid"]) and data["startTime"] == lib.native_process_start(data["pid"]) != 0 and data["bootId"] == boot_id()
 
     def cgroup(self):
         return cgroup.from_state(self.data["cgroup"]) if self.data["cgroup"] else None
@@ -231,8 +228,8 @@ def load(root, id):
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         try:
-            uid = posix.fstat(fd).st_uid
-            text = read_fd(fd)
+            about = posix.fstat(fd)
+            text = posix.read(fd, about.st_size)  # it is written whole, and never changed
         finally:
             posix.close(fd)
     except (FileNotFoundError, NotADirectoryError):
@@ -242,7 +239,7 @@ def load(root, id):
     data = jsonio.loads(text)
     if data.__class__ is not dict or data.get("id") != id or "cgroup" not in data:
         raise Error(f"{path} is not a container's state: was --root {root} written by another runtime?")
-    return Container(root, data, uid)
+    return Container(root, data, about.st_uid)
 
 
 def owner(uid):

@@ -48,6 +48,8 @@ def containers(glob):
 
 def table(found):
     """Rows of text, each column as wide as its widest cell and at least 12."""
-    rows = [[column.upper() for column in COLUMNS], *([str(container[column]) for column in COLUMNS] for container in found)]
-    widths = [max(LEAST_WIDTH, *(len(row[index]) + GAP for row in rows)) for index in range(len(COLUMNS) - 1)]
-    return "".join("".join(f"{cell:{width}}" for cell, width in zip(row, widths)) + f"{row[-1]}\n" for row in rows)
+    rows = [tuple(column.upper() for column in COLUMNS), *(tuple(map(container.__getitem__, COLUMNS)) for container in found)]
+    *columns, _ = zip(*rows, strict=True)
+    widths = [max(LEAST_WIDTH, GAP + max(map(len, map(str, column)))) for column in columns]
+    row = "".join(f"%-{width}s" for width in widths) + "%s\n"
+    return "".join(map(row.__mod__, rows))
