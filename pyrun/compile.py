@@ -74,7 +74,7 @@ class Host:
         self.new_cgroup_namespace = bool(spaces.new & CLONE_NEWCGROUP)
         # user_namespaces(7): a caller without CAP_SETGID must deny setgroups before it maps its own id alone.
         alone = self.rootless and namespaces.maps_one_id(linux.get("gidMappings") or (), posix.getegid())
-        self.learn_groups(config, config.get("process") or {}, alone or ("user" not in spaces.joined and self.denies_setgroups))
+        self.learn_groups(config, config.get("process") or {}, lambda: alone or ("user" not in spaces.joined and self.denies_setgroups()))
         # A caller without rights of its own can open no more than its user namespace can, and may clone no mount.
         self.opens_sources = self.user_namespace and not self.rootless and (not self.in_user_namespace() or self.owns_mounts())
         # mknod(2) of a device is refused in every user namespace but the first; rootless podman calls from one of its own.
@@ -85,9 +85,9 @@ class Host:
             self._learn_label(linux["mountLabel"])
 
     def learn_groups(self, config, process, denied):
-        """denied: whether setgroups is denied in the container's user namespace (bool), or a function that says so."""
+        """denied(): whether setgroups is denied in the container's user namespace; asked only where it matters."""
         wanted = (process.get("user") or {}).get("additionalGids")
-        self.no_setgroups = bool(wanted) and (denied() if callable(denied) else denied)
+        self.no_setgroups = bool(wanted) and denied()
         # crun's annotation, which `podman run --group-add keep-groups` sets: files of the caller's own groups stay within reach.
         self.keep_groups = (config.get("annotations") or {}).get("run.oci.keep_original_groups", "0") != "0"
 

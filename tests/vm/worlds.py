@@ -27,7 +27,7 @@ TESTS = PROJECT / "tests/runtime"
 PURE_V2 = pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
 UNIFIED = pathlib.Path("/sys/fs/cgroup/unified")
 SECONDS = 1800
-"""How long a world in the machine may take: the longest take ten minutes where two processors have nothing else to do."""
+"""How long a world in the machine may take: the longest has been seen to take sixteen minutes on a processor of its own."""
 AT_ONCE = 2
 """A world keeps little more than one processor busy."""
 
