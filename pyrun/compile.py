@@ -24,6 +24,9 @@ from pyrun.process import (
     selinux_enabled,
 )  # fmt: skip
 
+# crun's annotation, which `podman run --group-add keep-groups` sets: files of the caller's own groups stay within reach.
+KEEP_GROUPS = "run.oci.keep_original_groups"
+
 # The barriers of a plan, in order. init stops at each until the runtime answers with the same number.
 BARRIER_IDS = 1  # the new user namespace waits for its id maps
 BARRIER_HOOKS = 2  # mounted, before the pivot: prestart, createRuntime and createContainer hooks
@@ -88,8 +91,7 @@ class Host:
         """denied(): whether setgroups is denied in the container's user namespace; asked only where it matters."""
         wanted = (process.get("user") or {}).get("additionalGids")
         self.no_setgroups = bool(wanted) and denied()
-        # crun's annotation, which `podman run --group-add keep-groups` sets: files of the caller's own groups stay within reach.
-        self.keep_groups = (config.get("annotations") or {}).get("run.oci.keep_original_groups", "0") != "0"
+        self.keep_groups = (config.get("annotations") or {}).get(KEEP_GROUPS, "0") != "0"
 
     def _learn_label(self, label):
         if self.selinux():

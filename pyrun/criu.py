@@ -6,6 +6,7 @@ from pyrun import compile, log, protobuf
 from pyrun._native import ffi, lib
 from pyrun.control import Init, must, readable
 from pyrun.errors import Error, words
+from pyrun.files import find_program
 from pyrun.jsonio import read_bytes
 from pyrun.mounts import MS_REC, MS_SLAVE
 from pyrun.namespaces import CLONE_NEWNS
@@ -14,7 +15,7 @@ from pyrun.plan import Plan
 MIN_VERSION = (3, 16)
 """The first that takes an LSM profile to restore with, and joins network, pid and time namespaces."""
 # Where root's programs are, for a caller whose PATH is an ordinary user's.
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM_PATH = b":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 FIRST_FD = 3
 """criu's number of the socket to us; the files that are passed on follow."""
 ROOM = 64 * 1024
@@ -84,10 +85,8 @@ class Refused(Error):
 
 def find(command):
     """The path of criu. command: whose work needs it. Raises Error."""
-    path = posix.environ.get(b"PATH", b"").decode("utf-8", "surrogateescape")
-    for directory in f"{path}:{SYSTEM_PATH}".split(":"):
-        if directory and posix.access(f"{directory}/criu", posix.X_OK):
-            return f"{directory}/criu"
+    if path := find_program("criu", posix.environ.get(b"PATH", b"") + SYSTEM_PATH):
+        return path
     raise Error(f"{command}: criu is not installed (it is not in $PATH): install the package criu, https://criu.org/Installation")
 
 

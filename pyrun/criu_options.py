@@ -4,6 +4,7 @@ import posix
 
 from pyrun.criu import last_errors
 from pyrun.errors import Error, words
+from pyrun.files import make_tree
 from pyrun.namespaces import CLONE_NEWNET
 
 IMAGE_PATH = "checkpoint"
@@ -86,23 +87,10 @@ class Directories:
 def _open(option, path, make):
     try:
         if make:
-            _make(path)
+            make_tree(path, 0o700)
         return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as fault:
         raise Error(f"{option} {path}: {words(fault.errno)}") from None
-
-
-def _make(path):
-    try:
-        posix.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        parent = path.rstrip("/").rpartition("/")[0]
-        if not parent:
-            raise
-        _make(parent)
-        posix.mkdir(path, 0o700)
 
 
 def common(config, given):

@@ -7,7 +7,7 @@ runtimes use: a mount's is its destination.
 import errno
 import posix
 
-from pyrun import devices, jsonio, mounts, notify
+from pyrun import compile, devices, jsonio, mounts, notify
 from pyrun.cgroup import layout
 from pyrun.cgroup.base import Hierarchy
 from pyrun.errors import ConfigError, Error, words
@@ -34,9 +34,8 @@ def mounts_of(config, bundle, hierarchies, notify_directory=""):
     """
     spaces = Namespaces(config)
     own_cgroups = bool(spaces.new & CLONE_NEWCGROUP)
-    rootfs = config["root"]["path"] if config["root"]["path"].startswith("/") else f"{bundle}/{config['root']['path']}"
     found = [(notify.INSIDE, notify_directory)]
-    for mount in mounts.parse(config, rootfs):
+    for mount in mounts.parse(config, compile.rootfs_path(config, bundle)):
         if mount.idmap:
             raise ConfigError(mount.where, "criu cannot restore a mount with mapped ids")
         if mount.bind:

@@ -1,11 +1,11 @@
 """What the runtime can do (features.md), told by the tables that it works with."""
 
-from pyrun import SPEC_VERSION, hooks, mounts, namespaces, process, seccomp
+from pyrun import SPEC_VERSION, compile, criu_options, hooks, mounts, namespaces, process, seccomp
 from pyrun._native import lib
 from pyrun.cgroup import MANAGERS, resources, unit
 
 OCI_VERSION_MIN = "1.0.0"
-UNSAFE_ANNOTATIONS = (unit.ANNOTATION,)
+UNSAFE_ANNOTATIONS = (unit.ANNOTATION, criu_options.CONFIG_ANNOTATION, compile.KEEP_GROUPS)
 """Annotations of a config that change what the runtime does; one that ends in a dot stands for all that begin so."""
 
 

@@ -31,3 +31,30 @@ def write(path, *texts):
             posix.write(fd, text.encode())
     finally:
         posix.close(fd)
+
+
+def make_tree(path, mode):
+    """Makes a directory, and those above it that are missing (mkdir -p). OSError as posix gives it."""
+    try:
+        _make_directory(path, mode)
+    except FileNotFoundError:
+        parent = path.rstrip("/").rpartition("/")[0]
+        if not parent:
+            raise
+        make_tree(parent, mode)
+        _make_directory(path, mode)
+
+
+def _make_directory(path, mode):
+    try:
+        posix.mkdir(path, mode)
+    except FileExistsError:
+        pass
+
+
+def find_program(name, path):
+    """The first executable file of that name (str) in a list like $PATH (bytes); None where there is none."""
+    for directory in path.decode("utf-8", "surrogateescape").split(":"):
+        if directory[:1] == "/" and posix.access(f"{directory}/{name}", posix.X_OK):
+            return f"{directory}/{name}"
+    return None

@@ -50,7 +50,7 @@ def _write(path, value, where):
 def _by_tool(tool, pid, mappings, where):
     """Has newuidmap(1) or newgidmap(1) write a map. Raises ConfigError."""
     numbers = [str(one[key]) for one in mappings for key in ("containerID", "hostID", "size")]
-    path = _find(tool.encode())
+    path = files.find_program(tool, posix.environ.get(b"PATH") or DEFAULT_PATH)
     if path is None:
         raise ConfigError(
             where,
@@ -69,15 +69,6 @@ def _by_tool(tool, pid, mappings, where):
 
 def _own(tool):
     return posix.geteuid() if tool == "newuidmap" else posix.getegid()
-
-
-def _find(name):
-    """The first executable file of that name (bytes) in $PATH, None where there is none."""
-    for directory in (posix.environ.get(b"PATH") or DEFAULT_PATH).split(b":"):
-        path = directory + b"/" + name
-        if directory[:1] == b"/" and posix.access(path, posix.X_OK):
-            return path
-    return None
 
 
 def _run(path, argv):

@@ -8,7 +8,7 @@ import fcntl
 import posix
 import time
 
-from pyrun import SPEC_VERSION, cgroup, jsonio
+from pyrun import SPEC_VERSION, cgroup, files, jsonio
 from pyrun._native import lib
 from pyrun.errors import Error, words
 from pyrun.files import read_line
@@ -257,27 +257,9 @@ def owner(uid):
 def make_directories(path):
     """mkdir -p, mode 0711: the start socket inside must stay unreachable by other users. Raises Error."""
     try:
-        _make_tree(path)
+        files.make_tree(path, 0o711)
     except OSError as error:
         raise Error(f"--root {path}: mkdir: {words(error.errno)}; choose a directory you can write with --root") from None
-
-
-def _make_tree(path):
-    try:
-        _make_directory(path)
-    except FileNotFoundError:
-        parent = path.rpartition("/")[0]
-        if not parent:
-            raise
-        _make_tree(parent)
-        _make_directory(path)
-
-
-def _make_directory(path):
-    try:
-        posix.mkdir(path, 0o711)
-    except FileExistsError:
-        pass
 
 
 def _remove_tree(directory):
