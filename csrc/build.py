@@ -21,7 +21,7 @@ BUILD = ROOT / "build"
 CFLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-strict-aliasing", "-fvisibility=hidden",
           f"-ffile-prefix-map={ROOT}=."]
 # What Python calls: NAME.h goes to cffi, after plan.h, and NAME.c implements it.
-INTERFACES = ["native", "seccomp", "bpf"]
+INTERFACES = ["start", "native", "seccomp", "bpf"]
 HEADERS = [CSRC / f"{name}.h" for name in ("plan", *INTERFACES)]
 SOURCES = [CSRC / f"{name}.c" for name in INTERFACES]
 # The module pyrun._json.

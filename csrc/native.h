@@ -1,14 +1,6 @@
 /* What Python calls in the extension. csrc/build.py gives this file, after plan.h, to cffi.
  * Every function returns a value >= 0, or -errno. All fds made here are CLOEXEC. */
 
-/* Starts init from its sealed memfd, as a child of the caller. Its 0, 1, 2 are stdio[0..2] (-1: /dev/null); fds[i] becomes its fd 3 + i.
- * The first `keep` of them are the files of the user's program, the others are the plan's table: control socket, plan, ….
- * Signals: all unblocked, dispositions default. Empty environment. Returns the pid. */
-int native_spawn(const int *stdio, const int *fds, int count, int keep);
-
-/* A sealed memfd holding data. */
-int native_memfd(const char *name, const void *data, size_t size);
-
 /* A pair of SOCK_SEQPACKET sockets; fds[0] receives credentials. */
 int native_socketpair(int fds[2]);
 
