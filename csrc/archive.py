@@ -10,20 +10,20 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
-# What nothing carried here needs at run time, though some module would import it in one of its functions.
+# Left out of the archive: modules that some carried module imports inside a function that is never called here.
 EXCLUDED = """
     asyncio concurrent ctypes.test curses distutils doctest ensurepip idlelib lib2to3 multiprocessing pdb pydoc pydoc_data readline
     sqlite3 test tkinter turtledemo unittest venv xmlrpc _aix_support _osx_support _bootsubprocess
     jsonschema.tests jsonschema.benchmarks jsonschema.cli click.testing pvectorc attr._typing_compat
 """.split()
-# Encodings that are asked for by name.
+# Encodings are looked up by name at run time, so modulefinder does not see them.
 ENCODINGS = "aliases ascii idna latin_1 punycode raw_unicode_escape unicode_escape utf_8 utf_8_sig utf_16 utf_32".split()
 # Extension modules that are shared objects in Debian's Python. Others (_ssl, _bz2 …) need libraries that are not carried;
 # those of csrc/modules.c are built in.
 EXTENSIONS = ["_ctypes", "_json", "_queue", "mmap", "resource", "termios"]
 # What is carried whether or not a cold module imports it by name.
 PACKAGES = ["jsonschema", "ptrace.debugger", "ptrace.syscall", "traceback"]
-# What may come from the environment's site-packages. It holds more, and that must not change what is built.
+# The packages that may be taken from site-packages. Whatever else is installed there must not change what is built.
 SITE = {"attr", "attrs", "click", "jsonschema", "ptrace", "pyrsistent", "_pyrsistent_version"}
 # Data files of packages: jsonschema reads its metaschemas.
 DATA = ["jsonschema/schemas/**/*"]
@@ -79,11 +79,11 @@ def find(root, site, dynload, cold):
 
 
 def needed(path):
-    """The libraries (Path) that a shared object needs and that not every system has."""
+    """The libraries (Path) that a shared object needs, without libc's own, which every system has."""
     found = []
     for line in subprocess.run(["ldd", path], check=True, capture_output=True, text=True).stdout.splitlines():
         name, arrow, rest = line.strip().partition(" => ")
         if arrow and not SYSTEM_LIBRARIES.fullmatch(name):
-            # Under the name that the dynamic linker looks for.
+            # Kept under its soname: the dynamic linker looks for that.
             found.append(Path(rest.rpartition(" (")[0]))
     return found

@@ -12,9 +12,9 @@ import image
 
 from build import BUILD, CFLAGS, CSRC, JSON, ROOT, SOURCES, build_init, init_source, native_source, run, stale
 
-# Modules of pyrun that import more than a hot one may: they go to the archive.
+# Modules of pyrun that import slow parts of the standard library or other packages: they go to the archive.
 COLD = ["cli", "schemas", "validate", "trace", "features"]
-# Frozen beside the hot modules: UTF-8 is wanted before the rest of Python is there.
+# Frozen beside the hot modules: Python's core needs UTF-8 before the archive is opened.
 CODECS = ["encodings", "encodings.aliases", "encodings.utf_8"]
 # No PIE: the image (csrc/image.h) lies at fixed addresses.
 LDFLAGS = ["-no-pie", "-Wl,-z,lazy,-z,relro,-z,noexecstack,-O1,--gc-sections,--build-id=none,--hash-style=gnu",
@@ -40,7 +40,7 @@ def build_binary():
 
 
 def library():
-    """libpython as an archive. Debian compiles it for executables that are no PIE, as its own python3 is none."""
+    """libpython.a. Debian compiles it without -fPIE, so only an executable that is no PIE can link it."""
     path = Path(sysconfig.get_config_var("LIBPL")) / sysconfig.get_config_var("LIBRARY")
     if not path.exists():
         sys.exit(f"build: {path} is missing: apt-get install libpython3-dev")
@@ -73,7 +73,8 @@ def incbin(name, path):
             '.section .note.GNU-stack,"",@progbits\n')
 
 
-# .lrodata is a segment of its own: what the awake process never reads is not mapped along with what it reads.
+# The marshalled code is read only when the image is made. In a section of its own (.lrodata), its pages do not lie between those
+# that every start reads.
 FROZEN_HEAD = """#include <Python.h>
 #define FROZEN static const unsigned char __attribute__((section(".lrodata")))
 """

@@ -60,7 +60,7 @@ static int open_program(uint32_t id) {
     return bpf(BPF_PROG_GET_FD_BY_ID, &attr);
 }
 
-/* replaced: the program that makes room, or -1. */
+/* replaced: fd of the program that is replaced, or -1: the new one is added. */
 static int attach(int cgroup_fd, int program, int replaced) {
     union bpf_attr attr;
     memset(&attr, 0, sizeof attr);
@@ -99,8 +99,8 @@ int native_bpf_device_attach(int cgroup_fd, const void *insns, size_t count) {
     int result = -EINVAL;
     if (old_count == 1 && old[0] >= 0)
         result = attach(cgroup_fd, program, old[0]);
-    /* Before 5.6, or with more than one: the new one first. Until the old ones are gone, what all of them allow is allowed.
-     * One that a security module keeps from us can only forbid more. */
+    /* Before 5.6, or with several attached: the new program is added, then the old ones are detached. Meanwhile all of them
+     * must allow an access. An old one that a security module does not let us open stays: it can only forbid more. */
     if (result == -EINVAL) {
         result = attach(cgroup_fd, program, -1);
         for (int i = 0; i < old_count && result >= 0; i++)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 BUILD = ROOT / "build"
 
-# The last: assert() names a file, and what is built shall not depend on where.
+# -ffile-prefix-map: assert() writes __FILE__ into the binary, which must not depend on the directory it was built in.
 CFLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-strict-aliasing", "-fvisibility=hidden",
           f"-ffile-prefix-map={ROOT}=."]
 # What Python calls: NAME.h goes to cffi, after plan.h, and NAME.c implements it.
@@ -109,7 +109,7 @@ def build_extension(name, sources, *libraries, directory=ROOT / "pyrun"):
     target = Path(directory) / (name + sysconfig.get_config_var("EXT_SUFFIX"))
     if stale(target, [*sources, *CSRC.glob("*.h")]):
         # -iquote: csrc/seccomp.h must not hide libseccomp's <seccomp.h>.
-        # Written under another name first: a process may have the old file mapped.
+        # Written under another name and then renamed: overwriting a file that a process has mapped would crash it.
         fresh = BUILD / target.name
         run("gcc", *CFLAGS, "-fPIC", "-shared", "-I", sysconfig.get_path("include"), "-iquote", CSRC, "-o", fresh, *sources, *libraries)
         shutil.move(fresh, target)
@@ -157,7 +157,8 @@ def main(what):
     build_generated()
     write_build_info()
     if what == "binary":
-        # In a process that has done nothing else, so that what it makes is always the same: marshal and sets show the history.
+        # In a new process with a fixed hash seed: marshal's output depends on reference counts and the order of sets, and the
+        # same sources must give the same bytes.
         os.set_inheritable(lock, True)
         os.execve(sys.executable, [sys.executable, CSRC / "binary.py"], os.environ | {"PYTHONHASHSEED": "0"})
 

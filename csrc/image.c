@@ -15,7 +15,7 @@ int image_awake;
 #define MEMORY_SIZE (8UL << 20)
 #define PAGE 4096UL
 
-/* .lbss lies behind all other data: what is left of this memory is no part of the image. */
+/* .lbss is the last of the data sections, so the image ends where the used part of this memory does. */
 static _Alignas(PAGE) char memory[MEMORY_SIZE] __attribute__((section(".lbss")));
 static size_t memory_used;
 
@@ -30,12 +30,12 @@ static int in_image(const void *address) {
     return (const char *)address >= memory && (const char *)address < memory + MEMORY_SIZE;
 }
 
-/* Blocks come in sizes that are 4 to 8 times a power of two, so that a freed one serves the next request of its size. */
+/* Sizes are rounded up to 4 to 8 times a power of two, so that a freed block fits later requests of about its size. */
 struct block {
     size_t size;        /* with the header */
     struct block *next; /* while it is free */
 };
-#define HEADER 16 /* the caller's memory behind it is aligned so */
+#define HEADER 16 /* 16, so that the memory behind it has malloc's alignment */
 #define CLASSES 256
 static struct block *free_blocks[CLASSES];
 
@@ -48,7 +48,7 @@ static struct block *block_of(void *address) {
     return (struct block *)((char *)address - HEADER);
 }
 
-/* The list of free blocks for *size, which becomes the size of those blocks. */
+/* The list of free blocks that *size belongs to; rounds *size up to their size. */
 static struct block **class_of(size_t *size) {
     size_t step = HEADER, row = 0;
     while (step * 8 < *size)
@@ -68,8 +68,8 @@ static void *take(size_t size) {
     return (char *)block + HEADER;
 }
 
-/* The four names that the linker gives to every call of malloc and so on in the executable (--wrap). libc's own calls stay
- * with libc, and so does everything once the image is awake, but for blocks of the image that are given back. */
+/* The linker (--wrap) sends every call of malloc, calloc, realloc and free in the executable here; calls inside libc are not
+ * affected. In a process that began with an image all goes on to libc, but for blocks of the image: libc must not free those. */
 
 void *__wrap_malloc(size_t size) {
     return image_awake ? __real_malloc(size) : take(size);
@@ -104,7 +104,7 @@ void *__wrap_realloc(void *address, size_t size) {
     return fresh;
 }
 
-/* What is left of the memory serves as arenas for the awake process, before it asks the kernel for more. */
+/* Python's arenas: the memory of the image first, also in the process that began with it; then mmap. */
 
 static void *arena_take(void *context, size_t size) {
     memory_used = (memory_used + PAGE - 1) & -PAGE;
@@ -128,7 +128,7 @@ void image_prepare(void) {
 
 extern char __data_start[];
 
-/* What CPython keeps about the thread it runs in. After fork() it does the same with the same three. */
+/* The three places where CPython keeps the id of its thread. It sets the same ones after fork(). */
 static void set_thread(unsigned long ident, unsigned long native) {
     PyThreadState *thread = _PyThreadState_UncheckedGet();
     _PyRuntime.main_thread = ident;
@@ -153,7 +153,7 @@ void image_write(void) {
 void image_wake(void) {
     struct _gilstate_runtime_state *gilstate = &_PyRuntime.gilstate;
     set_thread(PyThread_get_thread_ident(), PyThread_get_thread_native_id());
-    /* The key of thread-specific storage was one of the seed's process. */
+    /* The image holds a key that pthread_key_create gave to the seed's process; this process needs its own. */
     gilstate->autoTSSkey = (Py_tss_t)Py_tss_NEEDS_INIT;
     if (PyThread_tss_create(&gilstate->autoTSSkey) != 0 || PyThread_tss_set(&gilstate->autoTSSkey, _PyThreadState_UncheckedGet()) != 0)
         Py_FatalError("no thread-specific storage");

@@ -5,11 +5,11 @@
  * everything is there already, at the same addresses (it is no PIE for that reason), and each page is read from the page
  * cache when it is touched: a process start costs about what it costs for a C program.
  *
- * For this to be sound, nothing in the data segment may point out of it. While the seed runs, malloc and Python's arenas
+ * This works only if nothing in the data segment points out of it. While the seed runs, malloc and Python's arenas
  * take their memory from it (image.c); csrc/image.py looks at every word written and refuses one that looks like
  * an address of libc's data, the heap or the stack. What differs from process to process is set anew by image_wake(). */
 
 extern int image_awake;   /* whether this process began with an image */
-void image_prepare(void); /* before Python starts: its memory shall come from the data segment */
+void image_prepare(void); /* before Python starts: makes its memory come from the data segment */
 void image_write(void);   /* writes the data segment to stdout, waits for the end of stdin, exits */
 void image_wake(void);    /* the first thing to do in a process that began with an image */

@@ -8,7 +8,7 @@ from pathlib import Path
 
 PT_LOAD, PF_W = 1, 2
 PAGE = 4096
-# The seed is no PIE and lies below this address; libc and the stack above it.
+# The seed is no PIE: the kernel loads it below this address. libc, the heap and the stack are above.
 LOWEST_FOREIGN = 0x10000000
 
 
@@ -23,12 +23,12 @@ def make(seed, target):
     clear_copies(seed, image, start)
     refuse_foreign(seed, image, start, maps)
 
-    # The segment with its image goes to the end of the file. What comes before the data proper (.got, .dynamic) stays as it was.
+    # The whole segment is written to the end of the file. What precedes __data_start (.got, .dynamic) is kept from the seed.
     segment = elf[offset:offset + start - address] + image
     fresh_offset = (len(elf) + PAGE - 1 & -PAGE) + address % PAGE
     elf += bytes(fresh_offset - len(elf)) + segment
     struct.pack_into("<Q", elf, header + 8, fresh_offset)
-    struct.pack_into("<Q", elf, header + 32, len(segment))    # p_filesz; p_memsz stays, what follows is zero
+    struct.pack_into("<Q", elf, header + 32, len(segment))    # p_filesz; p_memsz is unchanged, the kernel zeroes the rest
     fresh = target.with_name(target.name + ".new")
     fresh.write_bytes(elf)
     fresh.chmod(0o755)
@@ -37,11 +37,12 @@ def make(seed, target):
 
 def run(seed):
     """What the seed writes (bytearray), and its memory map (text)."""
-    # Without ASLR it is always the same. Some build machines do not allow that; the image is sound all the same.
+    # ASLR is switched off to make the image reproducible. Where that is not allowed, the image differs but is correct.
     fixed = ["setarch", "-R"]
     if subprocess.run([*fixed, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
         fixed = []
-    # libc's own memory shall lie where no small number can be taken for its address. The machine's time zone has no say.
+    # mmap_threshold=0: libc's own blocks get high addresses, which refuse_foreign() cannot confuse with ordinary numbers.
+    # TZ: the image must not depend on the time zone of the build machine.
     environment = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=0", "TZ": "UTC0"}
     process = subprocess.Popen([*fixed, seed], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0)
     image = bytearray()
@@ -55,13 +56,13 @@ def run(seed):
 
 
 def data_start(seed):
-    """Where the data begins that the program itself writes to."""
+    """The address at which the variables of the program begin."""
     lines = subprocess.run(["nm", seed], check=True, capture_output=True, text=True).stdout.splitlines()
     return next(int(line.split()[0], 16) for line in lines if line.endswith(" __data_start"))
 
 
 def data_segment(elf):
-    """The program header of the writable segment: its own place in the file, p_offset, p_vaddr, p_filesz, p_memsz."""
+    """The program header of the writable segment: (offset of the header in the file, p_offset, p_vaddr, p_filesz, p_memsz)."""
     place, = struct.unpack_from("<Q", elf, 32)
     size, count = struct.unpack_from("<HH", elf, 54)
     for header in range(place, place + size * count, size):
@@ -72,7 +73,7 @@ def data_segment(elf):
 
 
 def clear_copies(seed, image, start):
-    """Zeroes the variables of libc that the executable holds (stderr, environ …): the dynamic linker fills them at each start."""
+    """Zeroes the copies of libc's variables (stderr, environ …; R_X86_64_COPY): the dynamic linker fills them at each start."""
     for line in subprocess.run(["readelf", "-rW", seed], check=True, capture_output=True, text=True).stdout.splitlines():
         words = line.split()
         if len(words) > 2 and words[2] == "R_X86_64_COPY":
@@ -81,7 +82,7 @@ def clear_copies(seed, image, start):
 
 
 def refuse_foreign(seed, image, start, maps):
-    """Stops the build if a word of the image could be an address of memory that the next process will not have."""
+    """Stops the build if a word of the image could be an address outside it (libc, heap, stack), wrong in the next process."""
     ranges = []
     for line in maps.splitlines():
         low, high = (int(bound, 16) for bound in line.split()[0].split("-"))

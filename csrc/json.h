@@ -1,7 +1,7 @@
-/* pyrun._json: JSON to Python objects and back. Strict RFC 8259 on the way in, Go's encoding/json on the way out.
+/* pyrun._json: JSON to Python objects and back. It reads strict RFC 8259 and writes what Go's encoding/json writes.
  *
- * It stands in for the standard library's json, whose pure Python parts cost milliseconds to import and which names
- * neither line nor column without them. */
+ * It replaces the standard library's json, whose Python modules take milliseconds to import; its C part alone gives no
+ * line and column of an error. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

@@ -5,14 +5,14 @@
 #define KEY_CACHE 128
 
 struct decoder {
-    const char *start, *at, *end; /* *end is '\0', so that looking at one byte is always allowed */
+    const char *start, *at, *end; /* *end is '\0': reading the byte at `at` is always safe */
     int depth;
     PyObject *keys[KEY_CACHE]; /* the same few keys occur hundreds of times in a config */
 };
 
 static PyObject *decode_value(struct decoder *d);
 
-/* Raises ValueError "line L column C: WHAT". Columns count characters, from 1. `found` adds what stands there instead. */
+/* Raises ValueError "line L column C: WHAT". Columns count characters, from 1. found: adds ", found CHARACTER". */
 static PyObject *fault(struct decoder *d, const char *at, int found, const char *what) {
     int line = 1, column = 1;
     for (const char *p = d->start; p < at; p++) {
@@ -51,7 +51,7 @@ static int hex4(const char *p) {
         else if (lower >= 'a' && lower <= 'f')
             value = value << 4 | (lower - 'a' + 10);
         else
-            return -1; /* '\0' at the end too: nothing beyond it is read */
+            return -1; /* also at the '\0' that ends the text, so nothing behind it is read */
     }
     return value;
 }
@@ -75,13 +75,14 @@ char *json_put_utf8(char *out, unsigned c) {
     return out;
 }
 
-/* U+DC80 .. U+DCFF alone is how Python writes a byte of a file name that is not UTF-8; state.json has to give it back. */
+/* Python holds a byte of a file name that is not UTF-8 as one of U+DC80 .. U+DCFF (surrogateescape). state.json has such names,
+ * and reading it must give the same byte. */
 static int is_raw_byte(int code) {
     return code >= 0xdc80 && code < 0xdd00;
 }
 
-/* The code point of the \uXXXX at d->at (just behind the u), with its second half if it is a pair; -1 with an error set.
- * Half a pair means U+FFFD, as in Go, unless it is a raw byte. */
+/* The code point of the \uXXXX at d->at (just behind the u), or of the surrogate pair that begins there; -1 with an error set.
+ * A surrogate without its other half becomes U+FFFD, as in Go, unless it is a raw byte. */
 static int unicode_escape(struct decoder *d) {
     int c = hex4(d->at);
     if (c < 0) {
@@ -177,7 +178,7 @@ static PyObject *escaped_string(struct decoder *d, const char *from) {
         }
     }
     d->at++;
-    if (raw) { /* "surrogateescape" would let bad bytes of the input itself pass */
+    if (raw) { /* "surrogateescape" accepts any byte, so the input itself is checked first */
         text = text_of(d, from, from, close - from, NULL);
         if (!text)
             goto out;
@@ -221,7 +222,7 @@ static PyObject *decode_string(struct decoder *d) {
     return text_of(d, from, from, p - from, NULL);
 }
 
-/* As decode_string, but the same short key is the same interned object: looking it up compares pointers. */
+/* As decode_string, but equal short keys are one interned object: a look-up in a dict then compares pointers. */
 static PyObject *decode_key(struct decoder *d) {
     const char *from = d->at + 1, *p = plain_end(from);
     Py_ssize_t size = p - from;
@@ -301,7 +302,7 @@ static PyObject *decode_number(struct decoder *d) {
     return number;
 }
 
-/* Behind a value in a list or an object: 1 if another follows, 0 at `close`, -1 with an error set. */
+/* Reads what follows a value in a list or an object: 1 for a comma, 0 for `close`, -1 with an error set. */
 static int more(struct decoder *d, char close, const char *expected) {
     skip_space(d);
     char c = *d->at;

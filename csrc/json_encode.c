@@ -46,7 +46,8 @@ static int put_newline(struct encoder *e) {
     return 0;
 }
 
-/* Go escapes what HTML and JavaScript would stumble over. A lone surrogate is written as its escape, see is_raw_byte. */
+/* Go escapes what is special in HTML and JavaScript. A surrogate is a raw byte (is_raw_byte in json_decode.c): UTF-8 cannot
+ * hold it, so it is escaped. */
 static int is_escaped(Py_UCS4 c) {
     return c < 0x20 || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' || c == 0x2028 || c == 0x2029 ||
            (c >= 0xd800 && c < 0xe000);
@@ -85,7 +86,7 @@ static int encode_string(struct encoder *e, PyObject *text) {
     return 0;
 }
 
-/* str() of an int and repr() of a float are JSON, but for inf and nan. */
+/* str() of an int and repr() of a float are valid JSON, except inf and nan. */
 static int encode_number(struct encoder *e, PyObject *number) {
     if (PyFloat_Check(number) && !Py_IS_FINITE(PyFloat_AS_DOUBLE(number))) {
         PyErr_SetString(PyExc_ValueError, "a number that JSON does not have");

@@ -1,7 +1,7 @@
 /* The standalone binary: Python, the hot modules and the C parts in one executable.
  *
  * Only Python's core is started (PyConfig._init_main = 0): built-in and frozen modules, no codecs but UTF-8, no io, no path.
- * That suffices for the hot commands. pyrun.cold starts the rest, which lies in the archive, when a command wants it. */
+ * That suffices for the hot commands. For the others pyrun.cold starts the rest of Python, out of the archive. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -27,8 +27,9 @@ static void check(PyStatus status) {
         Py_ExitStatusException(status);
 }
 
-/* Python interns all names of its deep-frozen standard library when it starts. pyrun's names would become the same objects
- * as theirs, strewn over a megabyte of data, and each one used costs a page. It is done when the rest is started. */
+/* When Python starts, it interns all names of its deep-frozen standard library. Equal names in pyrun's code would then be those
+ * objects, which lie scattered over a megabyte, and each page that is touched costs time. So this is put off until the rest
+ * of Python is started. */
 int __real__Py_Deepfreeze_Init(void);
 int __wrap__Py_Deepfreeze_Init(void) {
     return 0;
@@ -75,7 +76,7 @@ static PyObject *init_standalone(void) {
 
 /* --- starting ----------------------------------------------------------------------------------------------------- */
 
-/* Modules inside a package cannot be Python's built-in ones; so they are made here. */
+/* Python's table of built-in modules has no place for modules inside a package, so they are made here. */
 static void add_module(PyObject *package, const char *name, PyObject *(*init)(void)) {
     PyObject *module = init();
     PyObject *full_name = PyUnicode_FromFormat("pyrun.%s", name);
@@ -114,11 +115,12 @@ static void start_python(void) {
     config.site_import = 0;
     config.install_signal_handlers = 0;
     config.pathconfig_warnings = 0;
-    config.module_search_paths_set = 1; /* and empty: everything comes from the executable */
-    config.use_hash_seed = 1;           /* the image is the same with every build */
+    config.module_search_paths_set = 1; /* sys.path is empty: everything comes from the executable */
+    config.use_hash_seed = 1;           /* so that each build makes the same image */
     config.hash_seed = 0;
     check(PyConfig_SetString(&config, &config.program_name, L"pyrun"));
-    /* Python looks for a pyvenv.cfg beside the executable: not in the current directory, which may be anybody's. */
+    /* Python looks for a pyvenv.cfg beside the executable. By default that could be the current directory, in which anybody may
+     * have put one. */
     check(PyConfig_SetString(&config, &config.executable, L"/proc/self/exe"));
     wchar_t **paths[] = {&config.base_executable, &config.prefix,           &config.base_prefix,
                          &config.exec_prefix,     &config.base_exec_prefix, &config.stdlib_dir};
@@ -148,7 +150,7 @@ static void import_all(void) {
     for (const struct _frozen *module = frozen_modules; module->name; module++)
         import(module->name);
 
-    /* A command is too short for garbage to pile up: it shall not be looked for each time a config is read. */
+    /* A command ends before garbage piles up, and reading a config would set off many collections: they are made rare. */
     PyObject *gc = import("gc");
     Py_XDECREF(PyObject_CallMethod(gc, "collect", NULL));
     Py_XDECREF(PyObject_CallMethod(gc, "freeze", NULL));
@@ -177,9 +179,10 @@ static void find_all(void) {
     }
 }
 
-/* _signal noted when it was imported which signals the process ignored, and made SIGINT a KeyboardInterrupt. */
+/* What importing _signal does, done again for this process (it was imported when the image was made): signals that the caller
+ * ignores are marked as ignored, SIGINT becomes KeyboardInterrupt. */
 static void set_signals(void) {
-    signal(SIGPIPE, SIG_IGN); /* as Python does: a reader that has gone is an error to handle, not the end */
+    signal(SIGPIPE, SIG_IGN); /* as Python does: writing to a closed pipe gives EPIPE instead of ending the process */
     for (int number = 1; number <= SIGSYS; number++) {
         PyObject *handler = PyOS_getsig(number) == SIG_IGN ? found.ignore : number == SIGINT ? found.interrupt : NULL;
         if (handler)
@@ -187,7 +190,7 @@ static void set_signals(void) {
     }
 }
 
-/* posix.environ was filled when the module was imported. */
+/* posix.environ holds the environment of the process that made the image: filled anew. */
 static void set_environment(void) {
     PyDict_Clear(found.environ);
     for (char **entry = environ; entry && *entry; entry++) {
@@ -196,7 +199,7 @@ static void set_environment(void) {
             continue;
         PyObject *name = PyBytes_FromStringAndSize(*entry, equals - *entry), *value = PyBytes_FromString(equals + 1);
         if (name && value)
-            PyDict_SetDefault(found.environ, name, value); /* of duplicates the first holds, as for getenv */
+            PyDict_SetDefault(found.environ, name, value); /* of equal names the first counts, as for getenv */
         Py_XDECREF(name);
         Py_XDECREF(value);
     }

@@ -107,7 +107,7 @@ static void read_control(struct msghdr *packet, int *fds, int *count, int *pid) 
     *count = taken;
 }
 
-/* Until there is something to read. */
+/* Waits until there is something to read: 0, or -errno. */
 static int await_input(int sock, int timeout) {
     struct pollfd one = {.fd = sock, .events = POLLIN};
     int n;
@@ -137,8 +137,8 @@ int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pi
     return (int)n;
 }
 
-/* A name in a directory, however long the directory's own path is; or, without a directory, an abstract one: @name (unix(7)).
- * Returns the address's length. */
+/* The address of a socket NAME in a directory, through /proc/self/fd since sun_path takes 108 bytes only; or, with AT_FDCWD, of an
+ * abstract socket: @NAME (unix(7)). Returns its length. */
 static int socket_address(int dirfd, const char *name, struct sockaddr_un *address) {
     int size;
 
@@ -190,7 +190,8 @@ int native_connect(int dirfd, const char *name, int type) {
 
 /* --- system calls -------------------------------------------------------------------------------------------------- */
 
-/* A socket stays in the network namespace it was made in. The caller is back in its own before this returns, or ends. */
+/* A socket belongs to the network namespace it was made in, so this enters the other one for a moment. If the way back fails,
+ * the process ends: it must not go on in a container's namespace. */
 static int netlink_in(int netns, int own) {
     int sock;
 
@@ -242,7 +243,7 @@ unsigned long long native_file_system(int fd) {
 }
 
 unsigned long long native_process_start(int pid) {
-    enum { STATE = 3, START = 22 }; /* counted from 1, as in the man page; the name, 2, may hold spaces and parentheses */
+    enum { STATE = 3, START = 22 }; /* fields, counted from 1 as in proc_pid_stat(5); field 2, the name, may hold spaces and parentheses */
     char text[1024];
     ssize_t size = 0;
     int fd;
@@ -295,7 +296,7 @@ int native_tty_raw(int fd, void *saved) {
         return -errno;
     memcpy(saved, &settings, sizeof settings);
     cfmakeraw(&settings);
-    /* What comes out still gets its carriage returns here: the container's terminal has ONLCR off. */
+    /* Output processing stays on: the container's terminal has ONLCR off, so this one must turn \n into \r\n. */
     settings.c_oflag |= OPOST;
     return result(tcsetattr(fd, TCSANOW, &settings));
 }

@@ -1,4 +1,4 @@
-"""What is given away: the tarball of the binary, and the wheel and source archive that pip asks for (PEP 517).
+"""Makes what is published: the tarball of the binary, and the wheel and source archive that pip asks for (PEP 517).
 
     python csrc/package.py        dist/pyrun-VERSION-linux-ARCH.tar.gz and its checksum
 
@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv/bin/python"
 SOURCES = ["pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "LICENSE", "pyproject.toml"]
-# The first moment that a zip file can name.
+# All files get one date, so that archives are reproducible: the earliest that a zip file can store.
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 EPOCH = 315532800
 
@@ -32,7 +32,7 @@ def version():
 
 
 def make(*targets):
-    """Runs make, whose output goes where pip shows it. pip hides the packages of the environment from its children by PYTHONPATH."""
+    """Runs make with its output on stderr, which pip shows. pip sets PYTHONPATH for its build isolation; make's Python must not get it."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run(["make", "-C", ROOT, *targets], check=True, stdout=sys.stderr, env=environment)
 
@@ -41,7 +41,7 @@ def make(*targets):
 
 
 def write_tar(target, files):
-    """A .tar.gz of files ({name in it: Path}), without what differs from build to build."""
+    """A .tar.gz of files ({name in it: Path}), with fixed dates and owners, so that the same files give the same bytes."""
     with target.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
         for name, path in sorted(files.items()):
             entry = tarfile.TarInfo(name)
@@ -68,7 +68,7 @@ def tarball(directory=ROOT / "dist"):
 
 
 def tracked():
-    """The source files ({name: Path}): those that git knows or, where there is no git, what is no product of a build."""
+    """The source files ({name: Path}): those that git tracks; without git, all files that are not made by a build."""
     listed = subprocess.run(["git", "ls-files", "-z", *SOURCES], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0 and listed.stdout:
         names = listed.stdout.rstrip("\0").split("\0")

@@ -13,7 +13,7 @@
 #include "seccomp.h"
 
 int native_seccomp_numbers(uint32_t arch, const char *names, size_t count, int32_t *numbers) {
-    /* Every architecture has read(2). */
+    /* Every architecture has read(2): if this one has not, libseccomp does not know the architecture. */
     if (seccomp_syscall_resolve_name_arch(arch, "read") == __NR_SCMP_ERROR)
         return -EINVAL;
     for (size_t i = 0; i < count; i++, names += strlen(names) + 1)
@@ -42,7 +42,7 @@ int native_seccomp_version(void) {
 }
 
 int native_seccomp_flags(unsigned flags) {
-    /* The kernel looks at the flags before the program: without one, EFAULT means that they are fine. */
+    /* The kernel checks the flags first, then reads the program. With NULL for it, EFAULT means that the flags are supported. */
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, NULL) < 0 && errno == EFAULT;
 }
 

@@ -40,7 +40,7 @@ static int write_all(int fd, const char *data, size_t size) {
     return 0;
 }
 
-/* vm.memfd_noexec may make memfds not executable unless they are asked to be; kernels before 6.3 do not know how to ask. */
+/* With the sysctl vm.memfd_noexec=1 a memfd is executable only with MFD_EXEC, a flag that kernels before 6.3 refuse. */
 static int make_memfd(const char *name, unsigned flags) {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
 
@@ -78,7 +78,7 @@ struct kernel_dirent {
     char name[];
 };
 
-/* For kernels without close_range, or (before 5.11) without its CLOEXEC flag. */
+/* For kernels without close_range, or without its flag CLOSE_RANGE_CLOEXEC (before 5.11). */
 static int cloexec_listed(int first) {
     _Alignas(struct kernel_dirent) char entries[2048];
     int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -100,7 +100,7 @@ static int cloexec_listed(int first) {
     return 0;
 }
 
-/* What the caller of the runtime left open never reaches a program. */
+/* Files that the runtime's caller left open are closed when init is executed: no container gets them. */
 static int cloexec_from(int first) {
     if (syscall(NR_CLOSE_RANGE, first, ~0U, CLOEXEC_RANGE) == 0)
         return 0;
@@ -115,7 +115,7 @@ struct start {
     volatile int error;
 };
 
-/* Moves what a later dup2 would overwrite out of the way: no source is below `count` afterwards. */
+/* Moves *fd to a number >= count if it is below: dup2 to 0 .. count-1 would overwrite it before it is used. */
 static int move_up(int *fd, int count) {
     if (*fd >= count)
         return 0;
@@ -135,7 +135,8 @@ static int place_files(struct start *start) {
     return error < 0 ? error : cloexec_from(start->count);
 }
 
-/* By the system call: glibc's sigaction() refuses 32 and 33, which its own posix_spawn (make's, say) leaves ignored. */
+/* By the system call: glibc's sigaction() refuses the signals 32 and 33, and a caller that was started by glibc's posix_spawn (by
+ * make, say) has them ignored. */
 static void reset_signals(void) {
     const unsigned long action[4] = {(unsigned long)SIG_DFL}; /* the kernel's struct sigaction: handler, flags, restorer, mask */
     sigset_t none;
@@ -146,7 +147,7 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* The child, in the memory of the parent, which sleeps until execve or _exit (CLONE_VFORK). */
+/* Runs in the child. It shares the parent's memory (CLONE_VM); the parent sleeps until execve or _exit (CLONE_VFORK). */
 static int start_init(void *arg) {
     struct start *start = arg;
     char *argv[] = {"pyrun:init", start->first, NULL};
@@ -170,7 +171,7 @@ static int spawn(struct start *start) {
     int pid;
 
     sigfillset(&all);
-    sigprocmask(SIG_BLOCK, &all, &kept); /* no handler of ours shall run in the child */
+    sigprocmask(SIG_BLOCK, &all, &kept); /* a handler in the child would run in the parent's memory */
     pid = clone(start_init, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, start);
     if (pid < 0)
         pid = -errno;

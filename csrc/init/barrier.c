@@ -23,7 +23,8 @@ static int procfs_needed(void) {
     return self.proc_kept;
 }
 
-/* From here on the runtime may end. What init holds open would be seen in /proc/PID/fd, and hold what it names. */
+/* The runtime may end after this, and init waits, maybe for days. Files left open would show in /proc/PID/fd and keep what they
+ * name (a mount, say) in use. */
 int op_ready(const struct plan_op *op) {
     if (send_message(MSG_READY, self.index, 0, -1) < 0)
         _exit(1);
@@ -42,7 +43,7 @@ int op_ready(const struct plan_op *op) {
     return 0;
 }
 
-/* A connection that says nothing was not a start. */
+/* A connection that is closed without a byte does not count: its `start` was killed, or somebody only looked. */
 static int is_start(int connection) {
     char byte;
     ssize_t n;

@@ -5,7 +5,8 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
-/* What a missing target shall be. fstat may fail on a FUSE mount that is not ours to look at. */
+/* The type that a missing target is made with. fstat can fail, since a FUSE mount may refuse every user but its own, root included;
+ * then it is a directory, unless the runtime has set BIND_TARGET_FILE. */
 static mode_t target_type(const struct plan_op *op, int tree) {
     struct stat st;
     int result = tree >= 0 ? fstat(tree, &st) : stat(op_text(op, 0), &st);
@@ -15,7 +16,8 @@ static mode_t target_type(const struct plan_op *op, int tree) {
     return result == 0 && !S_ISDIR(st.st_mode) ? S_IFREG : S_IFDIR;
 }
 
-/* A directory can't cover a file, nor a file a directory; mount(2) says so with ENOTDIR, move_mount with EINVAL only. */
+/* A directory cannot be mounted on a file, nor a file on a directory. mount(2) gives ENOTDIR for it, move_mount only EINVAL, so
+ * it is checked here. */
 static int bind_target(const struct plan_op *op, int tree) {
     const mode_t type = target_type(op, tree);
     int target = -1;
@@ -40,7 +42,7 @@ static int ask_idmap(int tree) {
     return await_go(self.index);
 }
 
-/* The kernel's EINVAL does not say that it is the file system that has no idmapped mounts; its type is told instead. */
+/* For a file system without idmapped mounts the kernel gives a plain EINVAL. The type of the file system is reported with it. */
 static int idmap(const struct plan_op *op, int tree) {
     struct k_mount_attr attr = {.set = K_ATTR_IDMAP, .userns_fd = (uint64_t)op_fd(op->fd2)};
     unsigned flags = AT_EMPTY_PATH | ((op->flags & BIND_IDMAP_RECURSIVE) != 0 ? K_AT_RECURSIVE : 0);
@@ -59,7 +61,8 @@ static int idmap(const struct plan_op *op, int tree) {
     return fail_errno(STEP_MOUNT_SETATTR, error);
 }
 
-/* Is it a locked flag that was asked for, rather than a call that cannot be had? */
+/* EPERM of mount_setattr has two causes: a flag to clear is locked by a user namespace, or a seccomp filter refuses the call. It is
+ * the first if the same call without flags succeeds. */
 static int is_locked(const struct plan_op *op, int tree) {
     struct k_mount_attr nothing = {.set = 0}, named = {.set = op->n[0], .clear = op->n[5]};
 
@@ -67,7 +70,8 @@ static int is_locked(const struct plan_op *op, int tree) {
            sys_mount_setattr(tree, AT_EMPTY_PATH, &nothing) == 0;
 }
 
-/* A tree that was given has been cloned outside the user namespace. */
+/* A tree that comes as an fd was cloned by the runtime, outside the user namespace, so the kernel has not locked its flags:
+ * tree_restrictions() takes the place of that. */
 static int bind_new(const struct plan_op *op, int tree) {
     const int given = op_fd(op->fd) >= 0;
     const int times = (op->n[5] & K_ATTR_ATIME) != 0;
@@ -88,7 +92,7 @@ static int bind_new(const struct plan_op *op, int tree) {
     if (tree_setattr(tree, op->n[0], clear, 0) < 0) {
         if (!unavailable(errno))
             return fail(STEP_MOUNT_SETATTR);
-        late = 1; /* mount(2) can do it, once the mount has a place */
+        late = 1; /* mount(2) can set them, but only on an attached mount */
     }
     if (!late && tree_propagation(tree, op->n[4]) < 0)
         return fail(STEP_MOUNT_SETATTR);
@@ -100,7 +104,7 @@ static int bind_new(const struct plan_op *op, int tree) {
     return tree;
 }
 
-/* By mount(2): what is on top at the target afterwards must be looked up again. */
+/* By mount(2), which returns no fd: the new mount is found by looking the target up again. */
 static int bind_old(const struct plan_op *op) {
     unsigned long recursive = (op->flags & BIND_RECURSIVE) != 0 ? K_MS_REC : 0;
     int target = bind_target(op, -1);
@@ -110,7 +114,7 @@ static int bind_old(const struct plan_op *op) {
         return -1;
     if (op_fd(op->fd2) >= 0 || (op->n[2] | op->n[3]) != 0 ||
         (op->flags & (BIND_SOURCE_NOFOLLOW | BIND_TARGET_NOFOLLOW | BIND_IDMAP_ASKED)) != 0)
-        return fail_errno(STEP_MOUNT_SETATTR, ENOSYS); /* mount(2) can't: better no container than a writable mount */
+        return fail_errno(STEP_MOUNT_SETATTR, ENOSYS); /* mount(2) cannot do these. To leave them out would mean, say, a writable mount */
     if (old_mount(op_text(op, 0), target, NULL, K_MS_BIND | recursive, NULL) < 0)
         return fail(STEP_MOUNT);
     close(target);
@@ -122,7 +126,7 @@ static int bind_old(const struct plan_op *op) {
     return top;
 }
 
-/* On /proc nothing but a procfs: init and the user's program believe what they find there (CVE-2019-16884). */
+/* Only a procfs may be mounted on /proc: programs write to files there (attr/exec, say) and must reach the kernel (CVE-2019-16884). */
 static int is_proc(int mount) {
     struct statfs fs;
 
@@ -151,7 +155,7 @@ int op_bind(const struct plan_op *op) {
         return -1;
     if (strcmp(op_text(op, 1), "/proc") == 0 && !is_proc(mount))
         return fail_errno(STEP_INSIDE_PROC, EPERM);
-    /* Again, for what lands on a shared mount becomes shared. */
+    /* Once more: attaching a mount to a shared one makes it shared. */
     if (tree_propagation(mount, op->n[4]) < 0)
         return fail(STEP_MOUNT_SETATTR);
     if (view_keep(op_text(op, 1), mount) < 0)
@@ -172,7 +176,7 @@ int op_setattr(const struct plan_op *op) {
     return 0;
 }
 
-/* Puts a copy of what `source` names over `target`, by fd. */
+/* Bind-mounts what the fd `source` names on what `target` names. */
 static int cover(int source, int target, int recursive) {
     char name[32];
     int tree = tree_clone(source, "", recursive);
@@ -185,7 +189,7 @@ static int cover(int source, int target, int recursive) {
     return 0;
 }
 
-/* The container's own /dev/null, unless something else lies there (CVE-2025-31133). */
+/* By the container's /dev/null, after a check that it is one: an image may have put anything there (CVE-2025-31133). */
 static int mask_with_null(int target) {
     struct stat st;
 
@@ -220,7 +224,7 @@ static int mount_empty(const char *path, int target) {
     return tree_attach(self.mask_dir, target) < 0 ? fail(STEP_MOVE_MOUNT) : 0;
 }
 
-/* A superblock is the dear part of a mount: all masked directories share one. */
+/* Making a file system costs much more time than a bind mount, so all masked directories share one empty tmpfs. */
 static int mask_with_empty(const char *path, int target) {
     if (self.mask_dir < 0)
         return mount_empty(path, target);
@@ -261,7 +265,7 @@ static int readonly_old(const char *path, int target) {
     return 0;
 }
 
-/* The mounts below come along, or what they hide would show. They keep their flags. */
+/* Bound with all mounts below it: without them, what they cover would be visible. Their own flags stay. */
 int op_readonly(const struct plan_op *op) {
     int target = view_path_open(op_text(op, 0));
     int tree, result;

@@ -18,7 +18,7 @@ static int is_ptmx(int fd, int on_devpts) {
     return !on_devpts || fs.f_type == K_DEVPTS_SUPER_MAGIC;
 }
 
-/* Looked at before it is opened for use: an image may have put anything there. */
+/* An image may have put anything in this place, and opening a device can have effects: it is checked by an O_PATH fd first. */
 static int open_master(const char *in_root) {
     int on_devpts = *in_root != '\0';
     int node = on_devpts ? path_open(in_root, 0) : open("/dev/ptmx", O_PATH | O_CLOEXEC);
@@ -45,7 +45,7 @@ static int open_slave(int master) {
     return slave < 0 ? fail(STEP_IOCTL) : slave;
 }
 
-/* ONLCR off: the terminal at the far end adds carriage returns itself. */
+/* ONLCR (\n becomes \r\n) is off: the user's terminal, or the engine that has the master, does that. */
 static int set_up(const struct plan_op *op, int slave) {
     const struct winsize size = {.ws_row = (unsigned short)op->n[1], .ws_col = (unsigned short)op->n[2]};
     struct termios settings;
@@ -66,7 +66,8 @@ static int set_up(const struct plan_op *op, int slave) {
     return 0;
 }
 
-/* The place for /dev/console. A symlink there goes: it would be the image's choice what gets covered (CVE-2026-88264). */
+/* The file that the console is mounted on. A symlink in its place is removed: following it would let the image choose what the
+ * mount covers (CVE-2026-88264). */
 static int open_place(const char *path) {
     char name[256];
     struct stat st;

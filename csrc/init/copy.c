@@ -15,7 +15,7 @@ static char *scratch; /* XATTR_NAMES + XATTR_VALUE bytes */
 
 static int copy_directory(int from, int to, int depth);
 
-/* What the new file system, or a user namespace, does not take is left out. */
+/* Attributes that the tmpfs does not support, or that a user namespace may not set, are left out. */
 static void copy_xattrs(int from, int to) {
     char *value = scratch + XATTR_NAMES;
     ssize_t size = flistxattr(from, scratch, XATTR_NAMES);
@@ -27,7 +27,7 @@ static void copy_xattrs(int from, int to) {
     }
 }
 
-/* An owner that the user namespace cannot name becomes init's; a file must not be setuid for another than before. */
+/* If the owner has no id in the user namespace, the copy belongs to init's user; then it must not be setuid or setgid. */
 static int set_owner(int to, const char *name, const struct stat *st) {
     mode_t mode = st->st_mode & 07777;
 
@@ -36,7 +36,7 @@ static int set_owner(int to, const char *name, const struct stat *st) {
             return fail_path(STEP_CHOWN, name);
         mode &= ~(mode_t)(S_ISUID | S_ISGID);
     }
-    if (!S_ISLNK(st->st_mode) && fchmodat(to, name, mode, 0) < 0) /* the new file, which is no symlink */
+    if (!S_ISLNK(st->st_mode) && fchmodat(to, name, mode, 0) < 0) /* a file made just now, so no symlink */
         return fail_path(STEP_CHMOD, name);
     return 0;
 }

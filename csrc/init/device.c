@@ -20,7 +20,7 @@ static int matches(const struct stat *st, const struct plan_op *op) {
     return S_ISFIFO(type) || st->st_rdev == (dev_t)op->n[1];
 }
 
-/* The node that is there now, new or old, is held and looked at before its mode and owner are set. */
+/* Whether it was made just now or was there before: the node is opened, checked, and changed by that fd. */
 static int adopt(const struct plan_op *op, int parent, const char *name) {
     const mode_t mode = (mode_t)op->n[0] & 07777;
     struct stat st;
@@ -49,7 +49,7 @@ static int bind_node(const struct plan_op *op) {
 
     if (tree < 0 && !old)
         return fail(STEP_OPEN_SOURCE);
-    /* Nothing is executed from a device; only the new calls can set this on a mount before it is seen. */
+    /* Nothing needs to be executed from a device. Only mount_setattr can set flags before the mount is attached. */
     if (!old && tree_setattr(tree, K_ATTR_NOSUID | K_ATTR_NOEXEC, 0, 0) < 0 && !unavailable(errno))
         return fail(STEP_MOUNT_SETATTR);
     target = path_target(op_text(op, 0), S_IFREG, 0644, NULL);

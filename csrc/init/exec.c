@@ -1,5 +1,5 @@
-/* The last steps: seccomp and execve. Once a filter is on, every system call of init's is one that the filter may
- * refuse, so what can be done before it is. */
+/* The last steps: seccomp and execve. Once the filter is on, it may refuse any system call of init, so everything possible is
+ * done before that. */
 #include "init.h"
 
 #include <string.h>
@@ -17,8 +17,8 @@ static char **point_at(char **list, const char *text, uint64_t count) {
     return list;
 }
 
-/* The pointers to the plan's strings, and close-on-exec for whatever is not the user's program's. verify.c saw to it that
- * OP_EXEC comes last and that its counts are no larger than the string area. */
+/* Makes argv and env, and sets close-on-exec on all files that the user's program does not get. verify.c has checked that OP_EXEC
+ * is the last op and that its counts fit the string area. */
 int exec_prepare(void) {
     const struct plan_op *op = &self.ops[self.plan->op_count - 1];
     size_t room;
@@ -34,13 +34,13 @@ int exec_prepare(void) {
     return cloexec_from((int)op->n[2]) < 0 ? fail(STEP_EXECVE) : 0;
 }
 
-/* Those that say no more than "not here": the next candidate may do. */
+/* Errors of execve after which the next directory of PATH is tried, as execvp does. */
 static int try_next(int error) {
     return error == ENOENT || error == ENOTDIR || error == EACCES || error == ESTALE || error == ENODEV || error == ETIMEDOUT;
 }
 
-/* As execvp: a candidate that may not be executed is remembered and the search goes on. Signal handlers become default
- * by execve itself; the mask is empty and nothing is ignored since init started. */
+/* As execvp: after EACCES the search goes on, and EACCES is reported if nothing is found. Signals need no reset: execve makes
+ * handlers default, and init was started with an empty mask and nothing ignored. */
 int op_exec(const struct plan_op *op) {
     int denied = 0;
 
@@ -55,8 +55,8 @@ int op_exec(const struct plan_op *op) {
     return fail_errno(STEP_EXECVE, denied ? EACCES : errno);
 }
 
-/* Whether a start could succeed, told while the container is created. Who may execute it is for execve to say, later
- * and as the user; a file that nobody may execute is none. */
+/* So that a missing program fails `create` and not only `start`. Whether this user may execute it is left to execve; a file
+ * without any x bit can be executed by nobody. */
 int op_exec_check(const struct plan_op *op) {
     int denied = 0;
 
@@ -80,8 +80,8 @@ int op_no_new_privs(const struct plan_op *op) {
     return prctl(K_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fail(STEP_PRCTL) : 0;
 }
 
-/* The runtime takes the listener out of this process (pidfd_getfd) as soon as it hears its number. Only write and read
- * are made meanwhile; execve closes it. */
+/* The listener's number goes to the runtime, which copies the fd out of this process (pidfd_getfd). After the filter is on only
+ * write and read are called here. execve closes the listener. */
 int op_seccomp(const struct plan_op *op) {
     const struct k_sock_fprog program = {(unsigned short)(op->len / 8), op_text(op, 0)};
     const int notify = (op->flags & SECCOMP_NOTIFY) != 0;

@@ -1,4 +1,4 @@
-/* fsopen and its kin. A file system's own words about what it did not like are read from the context's log. */
+/* fsopen, fsconfig, fsmount. When one fails, the message of the file system is read from the context's log. */
 #include "init.h"
 
 #include <string.h>

@@ -21,7 +21,7 @@ struct entry {
     size_t size; /* of the home collected */
 };
 
-/* Does the line that `byte` ends name `uid` and a home that fits? Otherwise takes the byte in. */
+/* Takes one byte of the file. At the end of a line: 1 if the line is the entry of `uid` and its home fits the buffer. */
 static int take_byte(struct entry *entry, char byte, uint64_t uid) {
     if (byte == '\n') {
         int found =
@@ -43,7 +43,7 @@ static int take_byte(struct entry *entry, char byte, uint64_t uid) {
     return 0;
 }
 
-/* A FIFO or a device in its place shall not hold init up. */
+/* Only a regular file is opened: reading a FIFO or a device could block init for ever. */
 static int open_passwd(void) {
     struct stat st;
     int node = path_open("/etc/passwd", 0);
@@ -66,7 +66,7 @@ static int find_home(int passwd, uint64_t uid) {
                 home[PREFIX + entry.size] = '\0';
                 return 1;
             }
-    if (!take_byte(&entry, '\n', uid)) /* a last line without its end */
+    if (!take_byte(&entry, '\n', uid)) /* the last line may have no newline */
         return 0;
     home[PREFIX + entry.size] = '\0';
     return 1;

@@ -1,7 +1,7 @@
 /* init: the static program that carries out a plan (csrc/plan.h). One process, one thread, no heap.
  *
- * Conventions: an op returns 0, or -1 by way of fail(), which remembers errno and the step for MSG_ERROR. Init ends
- * after the first error, so nothing is cleaned up on the way out; on success every op closes what it opened. */
+ * Conventions: an op returns 0, or -1 after fail(), which keeps errno and the step for MSG_ERROR. Init ends after the first
+ * error, so an op that fails cleans nothing up; an op that succeeds closes what it opened. */
 #ifndef INIT_H
 #define INIT_H
 
@@ -17,19 +17,19 @@ struct init {
     const struct plan_header *plan;
     const struct plan_op *ops;
     const char *strings;
-    uint32_t index;          /* of the op that runs */
+    uint32_t index;          /* of the current op */
     int timed;               /* MSG_TIMING is wanted */
     int table[PLAN_MAX_FDS]; /* slot -> fd, -1 once closed */
     int out;                 /* where messages go: the control socket, later the accepted start connection */
     int proc;                /* O_PATH fd of the host's /proc, -1 if there is none */
-    int proc_kept;           /* it is needed until the user's program runs */
+    int proc_kept;           /* proc stays open until execve (cloexec_from needs it) */
     int root;                /* O_PATH fd of what is "/" for paths in the root, -1: not opened yet */
     int views[2];            /* what is mounted on /proc and on /sys, -1: nothing yet */
     int mask_file, mask_dir; /* mounts that later masks are clones of, -1: none yet */
-    int born_in_cgroup;      /* OP_CLONE has put this process where CGROUP_JOIN_BORN would */
+    int born_in_cgroup;      /* OP_CLONE has made this process in its cgroup: CGROUP_JOIN_BORN has nothing to do */
     uint64_t setns_pending;  /* kinds (CLONE_NEW*) whose setns waits for SETNS_RETRY */
     int chdir_pending;       /* OP_CHDIR met EACCES */
-    enum plan_step step;     /* of the failure, with its errno and what there is to add */
+    enum plan_step step;     /* of MSG_ERROR, as error and detail */
     int error;
     char detail[PLAN_DETAIL];
 };
@@ -66,7 +66,7 @@ void send_timing(uint64_t begin);
 uint64_t now(void);
 void report_and_exit(uint32_t index) __attribute__((noreturn));
 
-/* text.c: what snprintf would be for */
+/* text.c: in place of snprintf */
 char *put_text(char *at, const char *end, const char *text);
 char *put_number(char *at, const char *end, unsigned long number, unsigned base);
 int get_number(const char *text);
@@ -96,7 +96,7 @@ int view_path_open(const char *path);
 void views_close(void);
 int unavailable(int error);
 
-/* tree.c: mounts by fd */
+/* tree.c: mounts as fds */
 int tree_clone(int dir, const char *path, int recursive);
 int tree_clone_symlink(const char *path, int recursive);
 int tree_attach(int tree, int target);
@@ -124,7 +124,7 @@ int unmount_kernel_views(void);
 /* home.c: "HOME=…" for the environment, NULL if OP_HOME was not in the plan */
 const char *home_text(void);
 
-/* exec.c: everything that OP_EXEC can have done before a seccomp filter is on */
+/* exec.c: the part of OP_EXEC that is done before a seccomp filter is on */
 int exec_prepare(void);
 
 /* signals.c */

@@ -1,5 +1,5 @@
-/* What init needs of the kernel's interface and no libc header declares alike in musl and in glibc (musl has no
- * <linux/…> at all). Numbers of system calls from 424 on are the same on every architecture. */
+/* The kernel's constants and structs that init uses and that musl's and glibc's headers do not both declare (musl comes without
+ * <linux/…>). System calls from number 424 on have the same number on every architecture. */
 #ifndef INIT_KERNEL_H
 #define INIT_KERNEL_H
 

@@ -1,4 +1,4 @@
-/* Messages to the runtime, and the one way an op fails. */
+/* Messages to the runtime, and fail(): how every op reports an error. */
 #include "init.h"
 
 #include <string.h>
@@ -23,14 +23,14 @@ int fail_path(enum plan_step step, const char *path) {
     return fail_errno(step, error);
 }
 
-/* Keeps the first reason: the one nearest to the cause. */
+/* The first call counts: it is nearest to the cause. */
 void add_detail(const char *text) {
     if (self.detail[0] == '\0')
         put_text(self.detail, self.detail + sizeof self.detail, text);
 }
 
-/* write, and not send: under a seccomp profile write is the one call that is sure to be allowed (plan.h, OP_SECCOMP).
- * SIGPIPE has a handler that does nothing. */
+/* By write(2), not send(2): after OP_SECCOMP the container's filter applies here too, and hardly any profile refuses write.
+ * SIGPIPE is harmless: signals.c catches it. */
 static int send_whole(const void *data, size_t size) {
     const char *at = data;
 
@@ -75,7 +75,7 @@ int send_message(uint32_t type, uint32_t number, int32_t value, int passed_fd) {
     return passed_fd < 0 ? send_whole(&msg, sizeof msg) : send_with_fd(&msg, passed_fd);
 }
 
-/* The real time: it is the same in every time namespace. */
+/* CLOCK_REALTIME is the same in every time namespace; CLOCK_MONOTONIC is not. */
 uint64_t now(void) {
     struct timespec time;
 
@@ -92,7 +92,7 @@ void send_timing(uint64_t begin) {
     send_whole(&msg, sizeof msg);
 }
 
-/* Waits for MSG_GO with this very number. A runtime that is gone ends init without a word: nobody would hear it. */
+/* Waits for MSG_GO with this number. If the runtime has gone, init just ends: there is nobody to send an error to. */
 int await_go(uint32_t number) {
     struct plan_msg msg;
     size_t got = 0;

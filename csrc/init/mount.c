@@ -1,9 +1,9 @@
-/* OP_MOUNT: a new file system, complete before anybody can see it. */
+/* OP_MOUNT: a new file system. With fsopen its options and flags are all set before it is attached and can be seen. */
 #include "init.h"
 
 #include <string.h>
 
-#define DATA_MAX 4096 /* the kernel reads one page of mount(2)'s data */
+#define DATA_MAX 4096 /* mount(2) takes at most one page of data */
 
 static const char *next_text(const char *text) {
     return text + strlen(text) + 1;
@@ -41,7 +41,7 @@ static int open_target(const struct plan_op *op, int *made) {
     return hides_proc(op_text(op, 1), fd) ? fail_errno(STEP_INSIDE_PROC, EPERM) : fd;
 }
 
-/* The text of "mode=" for a tmpfs that takes over the target's mode; empty when the target was not there before. */
+/* The value of the option "mode" for a tmpfs that gets the mode of its target; empty if the target was made just now. */
 static int target_mode(const struct plan_op *op, int target, int made, char text[16]) {
     struct stat st;
 
@@ -54,7 +54,7 @@ static int target_mode(const struct plan_op *op, int target, int made, char text
     return 0;
 }
 
-/* A copy of the target's files, and its owner unless the options name one. */
+/* Copies the files of the target into the new tmpfs; the target's owner too, unless the options have uid= or gid=. */
 static int copy_up(const struct plan_op *op, int target, int mount) {
     struct stat st;
     int owner_given = 0;
@@ -96,7 +96,7 @@ static int join_options(const struct plan_op *op, const char *mode, char data[DA
     return at + 1 < data + DATA_MAX ? 0 : fail_errno(STEP_MOUNT, E2BIG);
 }
 
-/* By mount(2). It mounts on what `target` names; what is on top there afterwards must be looked up again. */
+/* By mount(2), which returns no fd: the new mount is found by looking the target up again. */
 static int mount_old(const struct plan_op *op, int target, const char *mode) {
     const int copies = (op->flags & MOUNT_TMPCOPYUP) != 0;
     unsigned long flags = op->n[2] & ~(copies ? K_MS_RDONLY : 0);

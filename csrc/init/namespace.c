@@ -1,4 +1,4 @@
-/* Namespaces: joined, made, named; and the process that is the container's first. */
+/* Namespaces are joined, made and given names; the container's first process is cloned. */
 #include "init.h"
 
 #include <net/if.h>
@@ -13,8 +13,9 @@
 #define NAMESPACES                                                                                                                         \
     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | (int)K_CLONE_NEWTIME)
 
-/* A namespace that the joined user namespace does not own can be entered before that one only, another only after it:
- * SETNS_TRY and SETNS_RETRY stand on either side. */
+/* setns needs CAP_SYS_ADMIN in the user namespace that owns the target. If that is the user namespace to be joined, it must be
+ * joined first; if it is the host's, the target must be entered before. Which it is, is not known, so the plan tries before
+ * (SETNS_TRY) and again after it (SETNS_RETRY). */
 int op_setns(const struct plan_op *op) {
     if ((op->flags & SETNS_RETRY) != 0 && (self.setns_pending & op->n[0]) == 0)
         return 0;
@@ -24,7 +25,7 @@ int op_setns(const struct plan_op *op) {
             return fail(STEP_SETNS);
         self.setns_pending |= op->n[0];
     }
-    root_reset(); /* a mount namespace brings its own "/" */
+    root_reset(); /* another mount namespace has another "/" */
     return 0;
 }
 
@@ -32,7 +33,8 @@ int op_unshare(const struct plan_op *op) {
     return unshare((int)op->n[0]) < 0 ? fail(STEP_UNSHARE) : 0;
 }
 
-/* A time namespace takes its offsets as long as nobody is in it; its maker's children are, its maker is not yet. */
+/* Offsets can be set only while no process is in a time namespace. unshare puts only later children into it, so this process sets
+ * the offsets first and enters it then. */
 int op_timens(const struct plan_op *op) {
     struct statfs fs;
     int fd;
@@ -52,15 +54,15 @@ int op_timens(const struct plan_op *op) {
     return 0;
 }
 
-/* clone(2) has no room for CLONE_NEWTIME: the bit belongs to the exit signal there. */
+/* In clone(2) the bit of CLONE_NEWTIME is part of the exit signal, so the time namespace is made by unshare. */
 static long clone_old(unsigned long flags) {
     if ((flags & K_CLONE_NEWTIME) != 0 && unshare((int)K_CLONE_NEWTIME) < 0)
         return -1;
     return syscall(SYS_clone, (flags & ~K_CLONE_NEWTIME) | SIGCHLD, 0, 0, 0, 0);
 }
 
-/* Born in its cgroup, a process need not be moved there, for which the kernel would stop all forks of the machine. Where
- * that fails for whatever reason, OP_CGROUP_JOIN has its turn, and its own error. */
+/* Makes the child in its cgroup (CLONE_INTO_CGROUP). Moving a process into one takes a lock that waits for all forks and exits of
+ * the machine. If this fails for any reason, OP_CGROUP_JOIN moves the child and reports its own error. */
 static long clone_into(const struct plan_op *op, unsigned long flags) {
     struct k_clone_args args = {.flags = flags | K_CLONE_INTO_CGROUP, .cgroup = (uint64_t)op_fd(op->fd)};
     long pid = op->fd < 0 ? -1 : syscall(NR_CLONE3, &args, sizeof args);
@@ -76,7 +78,7 @@ static long clone_plain(unsigned long flags) {
     return pid < 0 && unavailable(errno) ? clone_old(flags) : pid;
 }
 
-/* The child is the runtime's, not ours (CLONE_PARENT), and inherits the exit signal with that. */
+/* CLONE_PARENT: the child's parent is the runtime, not this process; the kernel then takes over this process's exit signal. */
 int op_clone(const struct plan_op *op) {
     const unsigned long flags = (unsigned long)op->n[0] | K_CLONE_PARENT;
     long pid;
@@ -115,7 +117,7 @@ int op_setsid(const struct plan_op *op) {
     return setsid() < 0 ? fail(STEP_SETSID) : 0;
 }
 
-/* No keyrings in the kernel, or none to be had: the container does without a new one. */
+/* Without keyrings in the kernel, or without the right or the quota for one, the container keeps the caller's. */
 int op_keyring(const struct plan_op *op) {
     if (syscall(SYS_keyctl, K_KEYCTL_JOIN_SESSION_KEYRING, op->s[0] != 0 ? op_text(op, 0) : NULL, 0, 0, 0) >= 0)
         return 0;

@@ -1,5 +1,6 @@
-/* Without pivot_root the host's mounts stay below the container's root, out of sight but not gone. A nested user
- * namespace may mount a proc or sysfs only where a full one is visible in its mount namespace: none may stay. */
+/* Without pivot_root the host's mounts stay in the container's mount namespace, covered by its root. The kernel lets a user namespace
+ * mount a new proc or sysfs only if its mount namespace has one that is not covered anywhere. The host's would count, and
+ * the container could get a proc without masks. So every proc and sysfs of the host is unmounted. */
 #include "init.h"
 
 #include <string.h>
@@ -10,8 +11,8 @@ struct line {
     size_t used; /* of it, the current line with its end */
 };
 
-/* The next line of a file, NUL in place of its newline; NULL at the end. A longer line comes cut off: its mount point
- * lies in front. */
+/* The next line of a file, NUL in place of its newline; NULL at the end. A line longer than the buffer is cut off, which does no
+ * harm: the mount point is one of its first fields. */
 static char *next_line(int fd, struct line *line) {
     char *end;
 
@@ -46,7 +47,7 @@ static void unescape(char *text) {
     *to = '\0';
 }
 
-/* The n-th field, ended by a NUL where the space was. */
+/* The n-th field (from 0), with a NUL in place of the space behind it. */
 static char *field(char *line, int n) {
     while (n-- > 0) {
         line = strchr(line, ' ');
@@ -78,7 +79,8 @@ static int below(const char *path, const char *root) {
     return strncmp(path, root, size) == 0 && (path[size] == '/' || path[size] == '\0');
 }
 
-/* One that a user namespace inherited cannot be unmounted (EINVAL, EPERM); an empty tmpfs over it hides it as well. */
+/* A mount that a user namespace inherited cannot be unmounted (EINVAL, EPERM). An empty tmpfs over it is as good: a proc that is
+ * covered does not count. */
 static int unmount_view(const char *path) {
     if (sys_mount(NULL, path, NULL, K_MS_SLAVE | K_MS_REC, NULL) < 0 && errno != EINVAL && errno != ENOENT)
         return fail_path(STEP_MOUNT, path);

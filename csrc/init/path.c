@@ -1,17 +1,17 @@
-/* Paths in the root. Everything here ends in an O_PATH fd, found below the root fd and nowhere else whatever symlinks
- * and ".." say and whoever renames things meanwhile; the caller uses the fd, never the path again (CVE-2021-30465).
+/* Paths in the root. Each function gives an O_PATH fd of something below the root fd; no symlink, no ".." and no rename by somebody
+ * else meanwhile leads out of it. The caller uses the fd and never the path a second time (CVE-2021-30465).
  *
- * The kernel does it with openat2(RESOLVE_IN_ROOT). walk() does it by hand, one component after the other and never
- * following a symlink but by splicing its text in: for kernels without openat2, and to make what is missing. */
+ * The kernel does this with openat2(RESOLVE_IN_ROOT). walk() does it component by component, for kernels without openat2 and to
+ * make what is missing. It reads a symlink's text and walks that too, in place of letting the kernel follow it. */
 #include "init.h"
 
 #include <limits.h>
 #include <string.h>
 
 #define MAX_SYMLINKS 40  /* as many as the kernel follows */
-#define MAX_ATTEMPTS 128 /* while others rename or make things on the way */
+#define MAX_ATTEMPTS 128 /* when somebody else changes the path at the same time */
 
-/* Is the system call not to be had: an old kernel, or an outer seccomp filter (some answer EPERM)? */
+/* Does the error mean that the system call is missing (old kernel) or refused by a seccomp filter around the runtime? */
 int unavailable(int error) {
     return error == ENOSYS || error == EPERM;
 }
@@ -34,9 +34,9 @@ static int fail_with(int error) {
 }
 
 struct walk {
-    int fd;            /* where the walk has come to */
+    int fd;            /* of the component reached so far */
     mode_t make, mode; /* S_IFDIR, S_IFREG: the last component is made if missing, its parents too; 0: nothing is */
-    int made;          /* was the last component? */
+    int made;          /* whether the last component was missing and has been made */
     int symlinks;
     char done[PATH_MAX]; /* the path from the root to fd, free of symlinks and ".." */
     char rest[PATH_MAX]; /* what is left to walk */
@@ -56,8 +56,8 @@ static int restart(struct walk *w) {
     return 0;
 }
 
-/* ".." is the path so far without its last component, walked anew: a directory that was moved out of the root has its
- * ".." out there as well. */
+/* For "..": walks from the root again, to the path so far without its last component. openat("..") would not be safe: if somebody
+ * has moved the directory out of the root meanwhile, its ".." is outside too. */
 static int step_up(struct walk *w) {
     char *slash = strrchr(w->done, '/');
 
@@ -80,7 +80,7 @@ static int step_up(struct walk *w) {
     return 0;
 }
 
-/* The symlink's text goes before the rest of the path. */
+/* Puts the symlink's text before the rest of the path. */
 static int follow(struct walk *w, int link) {
     size_t rest = strlen(w->rest);
     char text[PATH_MAX];
@@ -110,7 +110,7 @@ static int make_missing(struct walk *w, const char *name, int last) {
     else
         result = mkdirat(w->fd, name, last ? w->mode : 0755);
     if (result < 0)
-        return errno == EEXIST ? 0 : -1; /* somebody was quicker; it is looked at like anything that was there */
+        return errno == EEXIST ? 0 : -1; /* made by somebody else meanwhile: the caller opens and checks it */
     w->made = last;
     return 0;
 }
@@ -148,7 +148,7 @@ static int step(struct walk *w, const char *name, int last) {
     return 0;
 }
 
-/* Takes the next component off the rest. Is there one? */
+/* Moves the next component from the rest to `name`: 1, or 0 if there is none, or -1 and errno. */
 static int next_name(struct walk *w, char name[NAME_MAX + 1]) {
     char *from = w->rest + strspn(w->rest, "/");
     size_t size = strcspn(from, "/");
@@ -206,7 +206,7 @@ static int open_in_root(const char *path, int flags, uint64_t resolve) {
 
     for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         fd = (int)syscall(NR_OPENAT2, root_fd(), path, &how, sizeof how);
-        if (fd >= 0 || errno != EAGAIN) /* EAGAIN: something was renamed during the look-up of a ".." */
+        if (fd >= 0 || errno != EAGAIN) /* EAGAIN: a rename happened during the look-up of a ".." */
             break;
     }
     return fd;

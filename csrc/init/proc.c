@@ -1,6 +1,6 @@
-/* The host's procfs, held from the start, so that no file of the container is ever taken for one of the kernel's
- * (CVE-2019-16884, CVE-2025-52881). It also gives every fd a name that mount(2) and open(2) accept, after pivot_root
- * and in a container without /proc too: "self/fd/N" relative to it. */
+/* The host's procfs, opened when init starts. What init writes there cannot go to a file of the container that pretends to be one
+ * of /proc (CVE-2019-16884, CVE-2025-52881). Relative to it, "self/fd/N" is a path of an fd for mount(2) and open(2), even
+ * after pivot_root and in a container without /proc. */
 #include "init.h"
 
 #include <string.h>
@@ -20,7 +20,7 @@ const char *fd_path(int fd, char buffer[32]) {
     return buffer;
 }
 
-/* For kernels without openat2: the file must be of this very procfs. */
+/* For kernels without openat2: the file must have the same st_dev as procfs, else something is mounted over it. */
 static int open_checked(const char *path, int flags) {
     struct stat proc, file;
     int fd = openat(self.proc, path, flags | O_NOFOLLOW | O_CLOEXEC);
@@ -34,7 +34,7 @@ static int open_checked(const char *path, int flags) {
     return fd;
 }
 
-/* A file of procfs, never one that is mounted over it. */
+/* Opens a file of procfs; fails (EXDEV) if something is mounted over it. */
 int proc_open(const char *path, int flags) {
     struct k_open_how how = {
         .flags = (uint64_t)(flags | O_CLOEXEC),
@@ -63,7 +63,7 @@ int proc_write(const char *path, const char *value) {
     return 0;
 }
 
-/* Opens for use what `fd` (O_PATH) names. */
+/* An fd to read or write what the O_PATH `fd` names. */
 int proc_open_fd(int fd, int flags) {
     char name[32];
 
@@ -88,8 +88,8 @@ static int cloexec_listed(int first) {
     return (int)size;
 }
 
-/* Every open fd from `first` on is closed by execve. Without close_range (and before 5.11, which does not know the flag)
- * they are looked up in procfs, which must stay open for that then. */
+/* Sets close-on-exec on every open fd from `first` on. Kernels without close_range, or without its flag CLOEXEC (before 5.11), need
+ * the list in procfs, which must stay open for it. */
 int cloexec_from(int first) {
     if (syscall(NR_CLOSE_RANGE, first, ~0U, K_CLOSE_RANGE_CLOEXEC) == 0)
         return 0;
@@ -97,7 +97,7 @@ int cloexec_from(int first) {
     return cloexec_listed(first);
 }
 
-/* The files of a process that is not dumpable belong to the host's root, so one that is not root there must be dumpable
+/* While init is not dumpable, its files in /proc/self belong to the host's root. An init that is not root there has to be dumpable
  * for the moment of opening them. */
 int proc_write_own(const char *path, const char *value) {
     int written = proc_write(path, value);
@@ -118,7 +118,7 @@ int op_sysctl(const struct plan_op *op) {
     char path[512];
     const char *end = path + sizeof path;
 
-    if (strstr(op_text(op, 0), "..") != NULL) /* no sysctl is named so; the rest of procfs shall stay out of reach */
+    if (strstr(op_text(op, 0), "..") != NULL) /* no sysctl has such a name; the rest of procfs must not be reached */
         return fail_errno(STEP_OPEN, EINVAL);
     if (put_text(put_text(path, end, "sys/"), end, op_text(op, 0)) + 1 == end)
         return fail_errno(STEP_OPEN, ENAMETOOLONG);

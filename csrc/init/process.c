@@ -49,7 +49,7 @@ int op_umask(const struct plan_op *op) {
     return 0;
 }
 
-/* The kernel writes "(unreachable)" before a directory that does not lie below the root: one that an open fd led to
+/* getcwd(2) gives "(unreachable)…" for a directory outside the root, which a path like /proc/self/fd/7 can lead to
  * (CVE-2024-21626). */
 static int check_inside(void) {
     char path[4096];
@@ -59,7 +59,8 @@ static int check_inside(void) {
     return path[0] == '/' ? 0 : fail_errno(STEP_OUTSIDE_ROOT, ENOENT);
 }
 
-/* Root may be refused what the user is allowed, and the other way round: who fails first leaves it to the second. */
+/* A directory may be closed to root (NFS with root_squash, FUSE) and open to the user, or the other way round. This is tried as
+ * root; after EACCES, OP_CHDIR_CHECK tries again as the user. */
 int op_chdir(const struct plan_op *op) {
     if (chdir(op_text(op, 0)) == 0)
         return check_inside();
@@ -75,20 +76,22 @@ int op_chdir_check(const struct plan_op *op) {
     return check_inside();
 }
 
-/* Pipes that the runtime made for the container belong to its user. Devices and files are the host's and stay so. */
+/* Pipes as stdio are given to the container's user, so that it can open /dev/stdout again. Devices and files are the host's:
+ * their owner stays. */
 int op_fix_stdio(const struct plan_op *op) {
     struct stat st;
 
     for (int fd = 0; fd < 3; fd++) {
         if (fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode) || st.st_uid == op->n[0])
             continue;
+        /* No errors: somebody else's pipe (EPERM), a uid without mapping (EINVAL), a FIFO on a read-only mount (EROFS). */
         if (fchown(fd, (uid_t)op->n[0], (gid_t)-1) < 0 && errno != EPERM && errno != EINVAL && errno != EROFS)
-            return fail(STEP_CHOWN); /* those: somebody else's pipe, an owner without mapping, a read-only named one */
+            return fail(STEP_CHOWN);
     }
     return 0;
 }
 
-/* Until EINVAL: as many capabilities as the kernel knows. */
+/* Up to the last capability that the kernel knows: PR_CAPBSET_READ of the next one fails (EINVAL). */
 int op_bounding(const struct plan_op *op) {
     for (unsigned long cap = 0; cap < 64; cap++) {
         int present = prctl(PR_CAPBSET_READ, cap, 0, 0, 0);
@@ -112,15 +115,16 @@ static int set_caps(const struct k_cap_data data[2]) {
     return (int)syscall(SYS_capset, &header, data);
 }
 
-/* A user namespace may have given setgroups up for good (user_namespaces(7)); with no groups to set that is no error. */
+/* In a user namespace setgroups may be denied for ever (/proc/PID/setgroups, user_namespaces(7)). That is an error only if the
+ * config has groups to set. */
 static int set_groups(const struct plan_op *op) {
     if (syscall(SYS_setgroups, op->len / 4, op_blob(op)) == 0)
         return 0;
     return errno == EPERM && op->len == 0 ? 0 : fail(STEP_SETGROUPS);
 }
 
-/* Leaving uid 0 takes the effective set away even under PR_SET_KEEPCAPS; it is put back for the ops that follow. execve
- * resets PR_SET_KEEPCAPS. */
+/* With PR_SET_KEEPCAPS a change from uid 0 to another keeps the permitted capabilities but clears the effective ones; they are set
+ * again for the ops that follow. execve clears PR_SET_KEEPCAPS. */
 int op_ids(const struct plan_op *op) {
     struct k_cap_data caps[2];
 
@@ -137,7 +141,7 @@ int op_ids(const struct plan_op *op) {
     return set_caps(caps) < 0 ? fail(STEP_CAPSET) : 0;
 }
 
-/* An ambient capability that cannot be raised is left out: whoever made the plan knows which and has warned. */
+/* An ambient capability that cannot be raised is left out; the runtime has warned of it when it made the plan. */
 int op_caps(const struct plan_op *op) {
     const struct k_cap_data caps[2] = {
         {(uint32_t)op->n[0], (uint32_t)op->n[1], (uint32_t)op->n[2]},

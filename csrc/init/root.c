@@ -1,4 +1,4 @@
-/* The root file system: bound, entered, the old one gone. */
+/* The root file system: it is bound, entered, and the host's is unmounted. */
 #include "init.h"
 
 #include <string.h>
@@ -13,7 +13,8 @@ static int same_file(int a, int b) {
     return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-/* Propagation can be set at the root of a mount alone (EINVAL elsewhere), so go up until it can. */
+/* Makes the mount private that `dir` lies on. Propagation can be set only at the root of a mount (EINVAL elsewhere), so this goes
+ * up until it succeeds. */
 static int make_mount_private(int dir) {
     int at = fcntl(dir, F_DUPFD_CLOEXEC, 0);
 
@@ -33,8 +34,8 @@ static int make_mount_private(int dir) {
     return fail(STEP_OPEN);
 }
 
-/* pivot_root wants a mount: the tree is bound onto itself. The path is the host's and is used once more only where
- * mount(2) must do it. */
+/* pivot_root needs a mount point, so the root file system is bound onto itself. Only with mount(2) the path is used twice; it is
+ * the host's, not the container's. */
 int op_root(const struct plan_op *op) {
     const char *path = op_text(op, 0);
     int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -69,7 +70,7 @@ int op_root(const struct plan_op *op) {
     return 0;
 }
 
-/* chroot to where we are. Paths in the root start at "/" from now on. */
+/* chroot to the working directory; root_fd() is "/" afterwards. */
 static int enter_here(void) {
     if (chroot(".") < 0)
         return fail(STEP_CHROOT);
@@ -89,8 +90,8 @@ static int move_root(void) {
     return enter_here();
 }
 
-/* pivot_root(".", ".") stacks the old root on the new one at "/", so that no directory for it is needed. It is made a
- * slave before it goes: its unmounting shall not reach the host. */
+/* pivot_root(".", ".") mounts the old root on top of the new one (pivot_root(2)), so it needs no directory for it. The old root is
+ * made a slave first: otherwise unmounting it would propagate to the host. */
 int op_pivot(const struct plan_op *op) {
     int old;
 

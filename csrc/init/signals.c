@@ -1,17 +1,18 @@
-/* Init ends on a signal as any program would. As pid 1 of its namespace it would not: there the kernel drops signals
- * whose action is the default one. Handlers need no reset before the user's program: execve makes them default. */
+/* A signal ends init as it ends other programs. Handlers are needed for that: for pid 1 of a pid namespace the kernel ignores
+ * signals that have the default action. execve makes handlers default for the user's program. */
 #include "init.h"
 
 #include <signal.h>
 
-/* Not ended by: what cannot be caught, what faults raise (the kernel ends even pid 1 with those), what stops or is
- * ignored by default. */
+/* Signals without the handler: those that cannot be caught, those of a fault (they end even pid 1), and those that by default
+ * stop a process or are ignored. */
 #define BIT(n) (1ULL << (n))
 static const uint64_t spared = BIT(SIGKILL) | BIT(SIGSTOP) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGSEGV) |
                                BIT(SIGSYS) | BIT(SIGCHLD) | BIT(SIGCONT) | BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU) | BIT(SIGURG) |
                                BIT(SIGWINCH);
 
-/* The handler is one-shot and does not block its signal: kill() ends an ordinary process here, with the right status. */
+/* SA_RESETHAND has made the action default and SA_NODEFER keeps the signal unblocked, so kill() ends a process that is not pid 1,
+ * with the status of the signal. pid 1 goes on to _exit. */
 static void end(int number) {
     kill(getpid(), number);
     _exit(128 + number);
@@ -29,5 +30,5 @@ void signals_init(void) {
             sigaction(number, &action, NULL);
     action.sa_handler = nothing;
     action.sa_flags = SA_RESTART;
-    sigaction(SIGPIPE, &action, NULL); /* a write to a runtime that is gone shall be an error */
+    sigaction(SIGPIPE, &action, NULL); /* a write to a runtime that has gone fails with EPIPE and does not end init */
 }

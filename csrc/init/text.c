@@ -1,4 +1,4 @@
-/* Text without stdio. put_… cut off at the end of the buffer, always leave a NUL and return where it is. */
+/* Text without stdio. The put_ functions cut off at the end of the buffer, always write a NUL and return its place. */
 #include "init.h"
 
 char *put_text(char *at, const char *end, const char *text) {
@@ -19,7 +19,7 @@ char *put_number(char *at, const char *end, unsigned long number, unsigned base)
     return put_text(at, end, first);
 }
 
-/* The number at the start of a text, 0 if there is none or it is no int. */
+/* The decimal number at the start of a text; 0 if there is none or it does not fit an int. */
 int get_number(const char *text) {
     long number = 0;
 

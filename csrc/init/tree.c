@@ -1,4 +1,4 @@
-/* Mounts by fd: the new mount API, and what mount(2) can do in its place. */
+/* Mounts as fds, by open_tree, mount_setattr and move_mount; or by mount(2) where those are missing. */
 #include "init.h"
 
 #include <sys/vfs.h>
@@ -17,7 +17,7 @@ static const struct {
 };
 #define FLAGS (sizeof flags_table / sizeof flags_table[0])
 
-/* The attributes that the mount has, access times apart. */
+/* The MOUNT_ATTR_* that the mount has, without those of access times. */
 static uint64_t present_attr(int fd) {
     struct statfs fs;
     uint64_t attr = 0;
@@ -51,13 +51,13 @@ static unsigned long atime_to_ms(uint64_t attr) {
     }
 }
 
-/* What a user namespace must leave as the host has it. The kernel locks it on trees that are cloned inside; on one that was
- * cloned outside, and handed in, it is for us to keep. */
+/* The restrictions of the host's mount that a container in a user namespace must not lift. The kernel locks them on a tree that is
+ * cloned inside the namespace; on one that the runtime cloned outside, init has to keep them. */
 uint64_t tree_restrictions(int tree) {
     return present_attr(tree) & (K_ATTR_RDONLY | K_ATTR_NOSUID | K_ATTR_NODEV | K_ATTR_NOEXEC);
 }
 
-/* Would it lift one of these, or change the access times? set: theirs, if `times`. */
+/* Would clearing `clear` lift one of them, or, if `times`, would the access times of `set` differ from the present ones? */
 int tree_restricts(int tree, uint64_t set, uint64_t clear, int times) {
     if ((tree_restrictions(tree) & clear) != 0)
         return 1;
@@ -73,8 +73,8 @@ static unsigned long attr_to_ms(uint64_t attr) {
     return ms;
 }
 
-/* mount(2) on the place that `target` names; procfs gives it a path even where the container has no /proc. The working
- * directory means nothing until OP_CHDIR. */
+/* mount(2) on what the fd `target` names, by its path relative to the host's procfs (the container may have no /proc). The working
+ * directory may be changed for it: nothing depends on it before OP_CHDIR. */
 int old_mount(const char *source, int target, const char *type, unsigned long flags, const char *data) {
     char name[32];
     int result;
@@ -93,7 +93,7 @@ static int clone(int dir, const char *path, int recursive, unsigned flags) {
     return sys_open_tree(dir, path, K_OPEN_TREE_CLONE | K_OPEN_TREE_CLOEXEC | flags | (recursive ? K_AT_RECURSIVE : 0));
 }
 
-/* A detached copy of what is mounted at a path. dir and "" for the mount that an fd names. */
+/* A detached copy of the mount at a path; with "" as path, of the one that the fd `dir` names. */
 int tree_clone(int dir, const char *path, int recursive) {
     return clone(dir, path, recursive, AT_EMPTY_PATH);
 }
@@ -106,8 +106,8 @@ int tree_attach(int tree, int target) {
     return (int)syscall(NR_MOVE_MOUNT, tree, "", target, "", K_MOVE_MOUNT_F_EMPTY_PATH | K_MOVE_MOUNT_T_EMPTY_PATH);
 }
 
-/* Flags that a user namespace inherited are locked, and to clear one is EPERM for the whole call. They stay then: the
- * mount is more restricted than asked for, never less. */
+/* Flags that a user namespace inherited are locked: clearing one fails the whole call with EPERM. The call is then repeated without
+ * those, so the mount is more restricted than asked for, never less. */
 int tree_setattr(int tree, uint64_t set, uint64_t clear, int recursive) {
     unsigned flags = AT_EMPTY_PATH | (recursive ? K_AT_RECURSIVE : 0);
     struct k_mount_attr attr = {.set = set, .clear = clear};
@@ -121,7 +121,7 @@ int tree_setattr(int tree, uint64_t set, uint64_t clear, int recursive) {
     return sys_mount_setattr(tree, flags, &attr);
 }
 
-/* An attached mount's flags by mount(2), which sets all of them at once: those it has must be said again. */
+/* Flags of an attached mount, by mount(2). That replaces all flags, so those that the mount has are passed again. */
 int tree_remount(int tree, uint64_t set, uint64_t clear) {
     uint64_t present = present_attr(tree);
     unsigned long atime = (clear & K_ATTR_ATIME) != 0 ? atime_to_ms(set) : present_atime(tree);
@@ -134,7 +134,7 @@ int tree_remount(int tree, uint64_t set, uint64_t clear) {
     return old_mount(NULL, tree, NULL, flags | attr_to_ms(present | set) | present_atime(tree), NULL);
 }
 
-/* For a mount that is attached already: one call or the other. */
+/* Flags of an attached mount, by mount_setattr or, without it, mount(2). */
 int tree_set_attached(int tree, uint64_t set, uint64_t clear) {
     if (tree_setattr(tree, set, clear, 0) == 0)
         return 0;

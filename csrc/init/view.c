@@ -1,6 +1,6 @@
-/* /proc and /sys of the container. What protects them is put on what was mounted there, by fd: whoever shares the root file
- * system may exchange the directory that carries the mount for a symlink meanwhile, and a path would lead past it
- * (CVE-2019-19921). */
+/* /proc and /sys of the container. Masks and read-only mounts in them are put there through fds of these two mounts, not by path:
+ * a container that shares the root file system could meanwhile replace the directory /proc by a symlink, and the path would
+ * lead elsewhere (CVE-2019-19921). */
 #include "init.h"
 
 #include <string.h>
@@ -9,7 +9,7 @@
 static const char *const places[] = {"/proc", "/sys"};
 #define PLACES (sizeof places / sizeof places[0])
 
-/* Remembers a mount if it lies on one of the places; of several the last one is on top. */
+/* Keeps an fd of a mount on /proc or /sys. The last one counts: it covers earlier ones. */
 int view_keep(const char *path, int mount) {
     for (size_t i = 0; i < PLACES; i++) {
         if (strcmp(path, places[i]) != 0)
@@ -22,7 +22,7 @@ int view_keep(const char *path, int mount) {
     return 0;
 }
 
-/* path_open(), but what lies below /proc and /sys is looked up in the mount that is there. */
+/* path_open(), but paths below /proc and /sys are looked up in the kept mount. */
 int view_path_open(const char *path) {
     for (size_t i = 0; i < PLACES; i++) {
         size_t size = strlen(places[i]);
@@ -45,8 +45,8 @@ void views_close(void) {
     }
 }
 
-/* Is `target`, found at `path`, a file of procfs without being named so? Then a symlink of the image has led there, and
- * what is mounted would pass for the kernel's (CVE-2019-16884). */
+/* Is `target` in procfs although its `path` is not below /proc? Then a symlink of the image led there, and a mount on it would
+ * replace a file of the kernel's (CVE-2019-16884). */
 int hides_proc(const char *path, int target) {
     struct statfs fs;
 
