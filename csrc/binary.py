@@ -9,7 +9,6 @@ from pathlib import Path
 
 import archive
 import image
-
 from build import BUILD, CFLAGS, CSRC, JSON, ROOT, SOURCES, build_init, init_source, native_source, run, stale
 
 # Modules of pyrun that import slow parts of the standard library or other packages: they go to the archive.
