@@ -10,6 +10,8 @@ from pyrun import argv, errors, log, timeline
 FAILURES = {"create": ("pyrun create failed: ", 1), "run": ("pyrun run failed: ", 1), "exec": ("exec failed: ", 255)}
 # Commands whose names Python keeps for itself.
 FUNCTIONS = {"list": "list_", "exec": "exec_"}
+# Commands that no container's state concerns: they work wherever no directory for it can be.
+STATELESS = {"features", "plan", "spec", "validate", "version"}
 INTERRUPTED = 130
 
 
@@ -23,6 +25,8 @@ def main(words):
         glob, name, values = argv.parse(words) or parse_cold(words)
         log.start(glob.log, glob.log_format, glob.debug)
         glob.check()
+        if name not in STATELESS:
+            glob.own_root()
         command = name
         timeline.start(glob.timeline, glob.debug)
         try:

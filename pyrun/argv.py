@@ -4,8 +4,11 @@
 follow the command. `--` ends the options.
 """
 
+import errno
 import posix
 
+from pyrun.config import FILE as CONFIG
+from pyrun.config import no_config
 from pyrun.errors import Error, words
 from pyrun.glob import Glob
 
@@ -117,32 +120,36 @@ def arguments(command, wanted, found):
 def bundle_and_id(bundle, word):
     """What `create` and `run` work on: (the bundle's absolute path, without symbolic links; the container's id).
 
-    bundle: what --bundle said, or None. word: the argument, an id. Where there is no --bundle and the argument is itself a
-    directory with a config.json, it is the bundle, and its base name the id. Raises Error for a missing directory.
+    bundle: what --bundle said, or None. word: the argument, an id. Where there is no --bundle, a path is the bundle's and
+    its base name the id; so is the name of a directory with a config.json. Raises Error for a missing directory.
     """
-    identity = word
-    named = not bundle and _is_bundle(word)
-    if named:
-        bundle, identity = word, word.rstrip("/").rpartition("/")[2]
-    path = _real_directory(bundle or ".")
-    if named and identity in (".", ".."):
-        identity = path.rpartition("/")[2]
-    return path, identity
+    if bundle:
+        return _real_directory(bundle), word
+    if "/" not in word and not _holds_config(word):
+        if word and not _holds_config("."):
+            raise Error(f"{word}/{CONFIG}: {words(errno.ENOENT)}, nor is there one in the working directory: `pyrun spec` makes one")
+        return _real_directory("."), word
+    path = _real_directory(word)
+    name = word.rstrip("/").rpartition("/")[2]
+    return path, path.rpartition("/")[2] if name in ("", ".", "..") else name
 
 
-def _is_bundle(word):
+def _holds_config(directory):
+    """Whether there is a config.json; one that may not be looked at is one."""
     try:
-        posix.stat(f"{word}/config.json")
-    except (OSError, ValueError):  # ValueError: a zero byte in the name
+        posix.stat(f"{directory}/{CONFIG}")
+    except OSError as fault:
+        return fault.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+    except ValueError:  # a zero byte in the name
         return False
-    return word != ""
+    return directory != ""
 
 
 def _real_directory(path):
     try:
         fd = posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as fault:
-        raise Error(f"bundle {path}: {words(fault.errno)}") from None
+        raise no_config(path.rstrip("/"), fault.errno) from None
     try:
         return posix.readlink(f"/proc/self/fd/{fd}")
     finally:

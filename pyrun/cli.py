@@ -219,8 +219,8 @@ Help on a command: pyrun COMMAND --help"""
 
 BUNDLE_TEXT = """\
 CONTAINER-ID is a name of your choice, one that no other container under the same --root has.
-Where --bundle is not given and the argument is a directory with a config.json, that directory is the bundle, and its
-base name the container's id."""
+Where --bundle is not given and the argument is a path, or the name of a directory with a config.json, that directory is
+the bundle, and its base name the container's id."""
 
 GLOBALS = [
     flag("--debug", help="log debug messages too"),

@@ -24,14 +24,18 @@ def load(bundle):
     """The config (dict) of the bundle, a directory (str). Raises Error, ConfigError."""
     try:
         return _decode(jsonio.read_bytes(f"{bundle}/{FILE}"), FILE)
-    except FileNotFoundError:
-        if _is_directory(bundle):
-            raise Error(f"JSON specification file config.json not found in {bundle}: `pyrun spec` makes one") from None
-        raise Error(f"bundle {bundle}: {words(errno.ENOENT)}: give the directory that holds config.json") from None
-    except NotADirectoryError:
-        raise Error(f"bundle {bundle}: {words(errno.ENOTDIR)}: give the directory that holds config.json") from None
     except OSError as error:
-        raise Error(f"{bundle}/{FILE}: {words(error.errno)}") from None
+        raise no_config(bundle, error.errno) from None
+
+
+def no_config(bundle, number):
+    """The Error that the config of a bundle (directory, str) cannot be opened for, by its errno."""
+    cure = ""
+    if number == errno.ENOTDIR:
+        cure = f": give the directory that holds {FILE}"
+    elif number == errno.ENOENT and _is_directory(bundle):
+        cure = ": `pyrun spec` makes one"
+    return Error(f"{bundle}/{FILE}: {words(number)}{cure}")
 
 
 def load_process(path):

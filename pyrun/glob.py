@@ -1,5 +1,6 @@
 """The global options, as every command gets them."""
 
+import errno
 import posix
 
 from pyrun.errors import Error, words
@@ -27,7 +28,7 @@ class Glob:
         self.timeline = timeline
 
     def check(self):
-        """Raises Error for values that no command can work with, and makes the default root of an unprivileged user."""
+        """Raises Error for values that no command can work with."""
         if not self.root:
             raise Error("--root: an empty name")
         if self.root == "/":
@@ -35,8 +36,15 @@ class Glob:
         if self.rootless.lower() not in ROOTLESS:
             raise Error(f"--rootless: {self.rootless}: neither true, false nor auto")
         self.rootless = ROOTLESS[self.rootless.lower()]
-        if not self.root_given and self.root == _runtime_root():
+
+    def own_root(self):
+        """Makes the default root of an unprivileged user. Raises Error where it cannot be that user's."""
+        if self.root_given:
+            return
+        if self.root == _runtime_root():
             _make_private(self.root)
+        elif (uid := posix.geteuid()) and not posix.access(self.root, posix.W_OK | posix.X_OK):
+            raise Error(f"{self.root}: {words(errno.EACCES)}: set $XDG_RUNTIME_DIR to a directory of yours, as /run/user/{uid}, or give --root")
 
 
 def default_root():

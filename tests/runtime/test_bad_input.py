@@ -92,7 +92,7 @@ def linked_proc(made):
 ARGS = "process.args"
 CASES = {
     # the file
-    "no config": (no_config, "config.json not found in ", "`pyrun spec`"),
+    "no config": (no_config, "/config.json: no such file or directory", "`pyrun spec`"),
     "syntax error": (text('{\n "a": 1,\n "b" 2}'), "config.json: ", "syntax error", "line 3 column 6"),
     "unfinished": (text('{"a": '), "config.json: ", "line 1 column 7"),
     "empty file": (text(""), "config.json: ", "line 1 column 1"),
@@ -183,7 +183,7 @@ def test_exec_without_container(run):
 
 
 def test_bundle_that_is_missing(run, tmp_path):
-    one_line(run("create", "--bundle", tmp_path / "none", "x", code=1), SIGN, f"bundle {tmp_path}/none: no such file or directory")
+    one_line(run("create", "--bundle", tmp_path / "none", "x", code=1), SIGN, f"{tmp_path}/none/config.json: no such file or directory")
 
 
 def test_options(refuse, tmp_path):

@@ -92,6 +92,7 @@ def test_the_state_lies_in_xdg_runtime_dir(bundle, run):
 def test_an_xdg_runtime_dir_of_somebody_else(run):
     run.around = ["env", "XDG_RUNTIME_DIR=/proc"]
     assert "$XDG_RUNTIME_DIR must be a directory of yours" in one_line(run("list", root=False, code=1))
+    run("spec", "--bundle", run.directory, root=False)  # keeps no state
 
 
 def test_without_an_xdg_runtime_dir(bundle, run):
@@ -100,7 +101,8 @@ def test_without_an_xdg_runtime_dir(bundle, run):
     b = bundle()
     b.write()
     line = one_line(run("run", "--bundle", b.directory, run.new_id(), root=False, code=1))
-    assert "/run/pyrun" in line and "permission denied" in line
+    assert "/run/pyrun: permission denied: set $XDG_RUNTIME_DIR to a directory of yours, as /run/user/" in line
+    assert one_line(run("list", root=False, code=1)) in line.replace("pyrun run failed", "pyrun")
 
 
 # --- who is mapped

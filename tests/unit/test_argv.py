@@ -169,13 +169,31 @@ def test_an_argument_that_is_a_bundle(tmp_path, monkeypatch):
     assert argv.bundle_and_id(None, "./hello//") == (path, "hello")
     assert argv.bundle_and_id(None, path) == (path, "hello")
     assert argv.bundle_and_id(None, "link") == (path, "link")
-    assert argv.bundle_and_id(None, "empty") == (str(tmp_path), "empty")
     assert argv.bundle_and_id("empty", "hello") == (str(tmp_path / "empty"), "hello")
     assert argv.bundle_and_id(None, "") == (str(tmp_path), "")
+    (bundle / "empty").mkdir()
     monkeypatch.chdir(bundle)
+    assert argv.bundle_and_id(None, "empty") == (path, "empty")
     assert argv.bundle_and_id(None, ".") == (path, "hello")
     assert argv.bundle_and_id(None, "name") == (path, "name")
-    with pytest.raises(Error, match="bundle /nowhere/b: no such file or directory"):
-        argv.bundle_and_id("/nowhere/b", "name")
-    with pytest.raises(Error, match="not a directory"):
-        argv.bundle_and_id("config.json", "name")
+
+
+@pytest.mark.parametrize(
+    ("bundle", "word", "message"),
+    [
+        (None, "./none", "./none/config.json: no such file or directory"),
+        (None, "none/", "none/config.json: no such file or directory"),
+        ("none", "id", "none/config.json: no such file or directory"),
+        (None, "none", "none/config.json: no such file or directory, nor is there one in the working directory: `pyrun spec` makes one"),
+        (None, "empty", "empty/config.json: no such file or directory, nor is there one in the working directory: `pyrun spec` makes one"),
+        (None, "./file", "./file/config.json: not a directory: give the directory that holds config.json"),
+        ("file", "id", "file/config.json: not a directory: give the directory that holds config.json"),
+    ],
+)
+def test_a_bundle_that_is_not_there(tmp_path, monkeypatch, bundle, word, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Error) as caught:
+        argv.bundle_and_id(bundle, word)
+    assert str(caught.value) == message

@@ -182,8 +182,9 @@ def test_closed_standard_files():
         ("delete nobody", 1, "pyrun: container does not exist"),
         ("delete --force nobody", 0, ""),
         ("exec nobody true", 255, "pyrun: exec failed: container does not exist"),
-        ("run -b /nowhere nobody", 1, "pyrun run failed: bundle /nowhere: no such file or directory"),
-        ("create -b /nowhere nobody", 1, "pyrun create failed: bundle /nowhere: no such file or directory"),
+        ("run -b /nowhere nobody", 1, "pyrun run failed: /nowhere/config.json: no such file or directory"),
+        ("run /nowhere/bundle", 1, "pyrun run failed: /nowhere/bundle/config.json: no such file or directory"),
+        ("create -b /nowhere nobody", 1, "pyrun create failed: /nowhere/config.json: no such file or directory"),
     ],
 )
 def test_how_a_command_fails(tmp_path, line, code, message):

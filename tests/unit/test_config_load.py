@@ -65,15 +65,15 @@ def test_broken_file(load, content, words):
 
 
 def test_no_bundle(tmp_path):
-    with pytest.raises(Error, match="bundle .*/nowhere: no such file or directory"):
+    with pytest.raises(Error, match="/nowhere/config.json: no such file or directory"):
         config.load(str(tmp_path / "nowhere"))
     (tmp_path / "file").touch()
-    with pytest.raises(Error, match="bundle .*/file: not a directory"):
+    with pytest.raises(Error, match="/file/config.json: not a directory"):
         config.load(str(tmp_path / "file"))
 
 
 def test_no_config(tmp_path):
-    with pytest.raises(Error, match="JSON specification file config.json not found"):
+    with pytest.raises(Error, match="config.json: no such file or directory: `pyrun spec` makes one"):
         config.load(str(tmp_path))
 
 
