@@ -1,32 +1,44 @@
+# `make help` lists the targets, by the comments that begin with ##.
+
 # --- building ---------------------------------------------------------------------------------------------------
 
 PYTHON ?= /usr/bin/python3
 VENV   := .venv
 BUILD  := $(VENV)/bin/python csrc/build.py
 
-.PHONY: all ext build venv dist clean
+# Where there is no network pip would try for minutes.
+pip_install = $(VENV)/bin/python -m pip install --quiet --retries 1 --timeout 15 -r $(1) || \
+    { echo 'make: the packages of $(1) are missing; without a network see "Without a network" in README.md' >&2; exit 1; }
+
+.PHONY: all help ext build venv dist clean
 
 all: build
 
-# Python's packages, at the versions of csrc/requirements.txt.
+## this list
+help:
+	@awk '/^## / { text = substr($$0, 4); next } \
+	    /^[a-z0-9-]+:/ && text { printf "make %-12s %s\n", substr($$1, 1, index($$1, ":") - 1), text } { text = "" }' $(MAKEFILE_LIST)
+
+## Python's packages that the build takes, in .venv, at the versions of csrc/requirements.txt
 venv: $(VENV)/.installed
 $(VENV)/.installed: csrc/requirements.txt | needs
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet -r csrc/requirements.txt
+	$(call pip_install,csrc/requirements.txt)
 	touch $@
 
-# pyrun/_native*.so beside the sources: `.venv/bin/python -m pyrun` then runs from the checkout.
-ext: venv
-	$(BUILD) ext
-
-# build/pyrun: the whole runtime in one executable.
+## build/pyrun, the whole runtime in one executable (what `make` alone does)
 build: venv
 	$(BUILD) binary
 
-# dist/pyrun-VERSION-linux-ARCH.tar.gz and its checksum.
+## the extension modules beside the sources, for `.venv/bin/python -m pyrun` from the checkout
+ext: venv
+	$(BUILD) ext
+
+## dist/pyrun-VERSION-linux-ARCH.tar.gz and its checksum
 dist: build
 	$(VENV)/bin/python csrc/package.py
 
+## remove what was built; .venv stays
 clean:
 	rm -rf build dist pyrun/_argv_table.py pyrun/_checks.py pyrun/_build_info.py pyrun/*.so *.egg-info
 	rm -rf bundles/*/rootfs
@@ -36,11 +48,9 @@ clean:
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-# Debian packages. `needs` installs those that are missing; where none is, it does nothing and needs no root.
+# Debian packages; csrc/needs.sh installs those that are missing.
 PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static
 TEST_PACKAGES := criu debootstrap iproute2 iptables procps shellcheck uidmap util-linux runc golang-github-opencontainers-specs-dev
-APT_GET       := DEBIAN_FRONTEND=noninteractive apt-get -q -y
-apt = dpkg -s $(1) >/dev/null 2>&1 || { $(APT_GET) update && $(APT_GET) install --no-install-recommends $(1); }
 
 # The engines of tests/e2e, and what is no Debian package: the kubelet's client and containerd 2 are built where there is Go.
 E2E_PACKAGES := containerd containernetworking-plugins curl debootstrap dnsmasq-base docker-compose docker.io iptables \
@@ -51,44 +61,47 @@ CONTAINERD2  := build/e2e/containerd2
 # The machine of tests/vm. Its root file system is the host's, so what runs in it is installed here.
 VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-x86 systemd uidmap
 
-.PHONY: run test test-vm lint format bench conformance install needs test-needs e2e e2e-needs vm-needs
+.PHONY: run test test-vm lint format bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
 
+## install the Debian packages that the build takes, where they are missing
 needs:
-	@$(call apt,$(PACKAGES))
+	@csrc/needs.sh $(PACKAGES)
 
+## install what the tests take
 test-needs: needs
-	@$(call apt,$(TEST_PACKAGES))
+	@csrc/needs.sh $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory $(VENV)/.tested
 
 $(VENV)/.tested: tests/requirements.txt $(VENV)/.installed
-	$(VENV)/bin/pip install --quiet -r tests/requirements.txt
+	$(call pip_install,tests/requirements.txt)
 	touch $@
 
-# A container that shows that it is one.
+## build, and run the bundle `hello`: a container that shows that it is one
 run: build
 	bundles/rootfs.sh hello
 	build/pyrun run bundles/hello
 
-# All tests, as root. TESTS="tests/unit -k plan" runs some of them.
 TESTS ?= tests
+## all tests, as root; TESTS="tests/unit -k plan" runs some of them
 test: test-needs ext build
 	$(VENV)/bin/python -m pytest $(TESTS)
 
-# The same tests with each kind of cgroups, on this host and in a virtual machine, and as an ordinary user; prints a table.
-# WORLDS="v2 systemd" runs some of them.
 WORLDS ?=
+## the tests with each kind of cgroups, here and in a virtual machine, and as an ordinary user; WORLDS="v2 systemd" runs some
 test-vm: vm-needs test-needs ext build
 	$(VENV)/bin/python tests/vm/worlds.py $(WORLDS)
 
+## install what the virtual machine of test-vm takes
 vm-needs:
-	@$(call apt,$(VM_PACKAGES)) || echo "without qemu the worlds of the virtual machine are not run"
+	@csrc/needs.sh $(VM_PACKAGES) || echo "without qemu the worlds of the virtual machine are not run"
 
-# Real engines on the runtime. `make test` runs them too where they are installed.
+## real engines on the runtime; `make test` runs them too where they are installed
 e2e: e2e-needs test-needs build
 	$(VENV)/bin/python -m pytest tests/e2e
 
+## install the engines
 e2e-needs:
-	@$(call apt,$(E2E_PACKAGES))
+	@csrc/needs.sh $(E2E_PACKAGES)
 	@command -v crictl >/dev/null || ! command -v go >/dev/null || $(MAKE) --no-print-directory $(CRICTL) \
 	    || echo "no crictl: the tests that need it are skipped"
 	@[ -x $(CONTAINERD2)/ctr ] || ! command -v go >/dev/null || $(MAKE) --no-print-directory $(CONTAINERD2)/ctr \
@@ -104,27 +117,33 @@ $(CRICTL):
 	cd build/e2e/module && { [ -f go.mod ] || go mod init crictl; } && go get sigs.k8s.io/cri-tools@v1.37.0 && \
 	    go get sigs.k8s.io/cri-tools/cmd/crictl && go build -o ../crictl sigs.k8s.io/cri-tools/cmd/crictl
 
+## the linters alone
 lint: test-needs
 	$(VENV)/bin/python -m pytest tests/unit/test_lint.py
 
-# What the linters can mend by themselves.
+## mend what the linters can mend by themselves
 format: test-needs
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/clang-format -i $(wildcard csrc/*.[ch] csrc/*/*.[ch] bundles/*/*.c tests/*/*.c)
 
-# Times and memory beside runc and crun, as far as they are on PATH. RUNS=50 RUNTIMES="build/pyrun runc crun"
+## measure times and memory beside runc and crun, as far as they are on PATH; RUNS=50 RUNTIMES="build/pyrun runc crun"
 bench: build $(VENV)/.bench
 	$(VENV)/bin/python tests/bench/bench.py
 	$(VENV)/bin/python tests/bench/report.py
 
 # The plotting library is for the chart alone.
 $(VENV)/.bench: tests/bench/requirements.txt $(VENV)/.installed
-	$(VENV)/bin/pip install --quiet -r tests/bench/requirements.txt
+	$(call pip_install,tests/bench/requirements.txt)
 	touch $@
 
-# The OCI's conformance suite (needs Go). RUNTIME=runc PROGRAMS="start kill"
+## the OCI's conformance suite (needs Go); RUNTIME=runc PROGRAMS="start kill"
 conformance: test-needs build
 	PYTHONPATH=tests $(VENV)/bin/python tests/conformance/suite.py
 
+## copy the executable to $(DESTDIR)$(PREFIX)/bin; PREFIX is /usr/local where it is not given
 install: build
 	install -D -m 755 build/pyrun $(DESTDIR)$(PREFIX)/bin/pyrun
+
+## remove it from there
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/pyrun

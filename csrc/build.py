@@ -142,11 +142,19 @@ def build_generated():
 
 def write_build_info():
     """pyrun/_build_info.py, for `pyrun --version`."""
+    write_if_changed(ROOT / "pyrun/_build_info.py", f'COMMIT = "{commit()}"\n')
+
+
+def commit():
+    """The commit that the sources are of, with `-dirty` where files that it has were changed; `unknown` where this is no clone."""
+    if not (ROOT / ".git").exists():
+        return "unknown"  # git would find a repository that this lies in
+    # `sudo make install` in the clone of another user is no danger here, and git shall not write in it.
+    command = ["git", "-c", f"safe.directory={ROOT}", "--no-optional-locks", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # no git, or not a clone
-        commit = "unknown"
-    write_if_changed(ROOT / "pyrun/_build_info.py", f'COMMIT = "{commit}"\n')
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git here
+        return "unknown"
 
 
 def main(what):
