@@ -51,9 +51,8 @@ def cffi_source():
     requirement = next(line for line in (CSRC / "requirements.txt").read_text().split() if line.startswith("cffi=="))
     name = requirement.replace("==", "-")
     if not (BUILD / name).exists():
-        # The environment has the setuptools that pip reads its metadata with.
-        run(sys.executable, "-m", "pip", "download", "--quiet", "--retries", "1", "--timeout", "15", "--no-build-isolation", "--no-deps",
-            "--no-binary", "cffi", "-d", BUILD, requirement)
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--retries", "1", "--timeout", "15"]
+        run(*download, "--no-deps", "--no-binary", "cffi", "-d", BUILD, requirement)
         shutil.unpack_archive(BUILD / f"{name}.tar.gz", BUILD)
     return BUILD / name / "src/c/_cffi_backend.c"
 

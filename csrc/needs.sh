@@ -20,7 +20,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 # shellcheck disable=SC2086 # words
-apt-get -q -y update && apt-get -q -y install --no-install-recommends $missing || {
+if ! { apt-get -q -y update && apt-get -q -y install --no-install-recommends $missing; }; then
     echo "make: Debian packages are missing, and could not be installed:$missing" >&2
     exit 1
-}
+fi

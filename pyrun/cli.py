@@ -271,7 +271,9 @@ COMMANDS = [
         "spec", "", "write a config.json to begin with",
         text("--bundle", "-b", metavar="DIR", help="write it there (default: the working directory)"),
         flag("--rootless", help="make it one that needs no privileges, with a user namespace"),
-        text="Its program is `sh` on a terminal, in the root file system `rootfs` beside it. A file that exists is kept.",
+        text="Its program is `sh` on a terminal, in the root file system `rootfs` beside it, which you fill. For create and\n"
+             "run --detach set process.terminal to false, and process.args to a program that needs no terminal.\n"
+             "A file that exists is kept.",
     ),
     Command(
         "exec", "CONTAINER-ID COMMAND [ARGUMENT]...  |  -p FILE CONTAINER-ID", "run another process in a running container",

@@ -24,7 +24,8 @@ def check(process, console_socket, detached):
     """Refuses what cannot work: a terminal needs someone to hold its master. Raises Error in runc's words."""
     terminal = bool(process.get("terminal"))
     if detached and terminal and not console_socket:
-        raise Error("cannot allocate tty if runc will detach without setting console socket (process.terminal is true: give --console-socket)")
+        cure = "process.terminal is true: give --console-socket, or set it to false"
+        raise Error(f"cannot allocate tty if runc will detach without setting console socket ({cure})")
     if console_socket and not (detached and terminal):
         raise Error("cannot use console socket if runc will not detach or allocate tty (--console-socket, process.terminal)")
 

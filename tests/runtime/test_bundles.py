@@ -121,6 +121,24 @@ def test_httpd_is_reached_through_its_veth_pair(checkout):
     assert not (checkout.directory / "httpd.pid").exists()
 
 
+def test_httpd_takes_addresses_that_the_host_has_not(checkout):
+    """Neither those of a route that covers a subnet, nor those of one that leads to a part of it."""
+    script = """
+    unshare --net sleep 100 & pid=$!
+    trap "kill $pid" EXIT
+    ip link set lo up
+    ip route add default dev lo
+    ip addr add 10.213.0.1/23 dev lo
+    ip route add 10.213.2.3/32 dev lo
+    until [ "$(readlink /proc/$pid/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do :; done
+    address=$(bundles/httpd/network.sh $pid)
+    busybox ping -c 1 -W 5 $address >/dev/null
+    ip link del veth-httpd
+    echo $address
+    """
+    assert checkout.sh(script, "unshare", "--net") == "10.213.3.2\n"
+
+
 def test_limits_hold(checkout):
     out = checkout.readme("limits").splitlines()
     assert [line.split(":")[:2] for line in out] == [

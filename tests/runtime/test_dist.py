@@ -66,6 +66,64 @@ def test_the_wheels_script_is_the_binary(tmp_path):
         assert "pyrun/specs/config.schema.json" in archive.namelist()
 
 
+def test_pip_installs_the_executable_alone(tmp_path):
+    """What it is made of it carries: no package is brought that it would not use."""
+    call(sys.executable, "-m", "venv", tmp_path)
+    before = call(tmp_path / "bin/pip", "list", "--format=freeze").splitlines()
+    call(tmp_path / "bin/pip", "install", "--no-index", PROJECT, env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
+    after = call(tmp_path / "bin/pip", "list", "--format=freeze").splitlines()
+    assert [line.partition("==")[0] for line in after if line not in before] == ["pyrun"]
+    assert call(tmp_path / "bin/pyrun", "--version") == call(PROJECT / "build/pyrun", "--version")
+
+
+def test_the_version_names_the_commit_and_whether_it_was_changed(copy):
+    root = copy("repository")
+    info = root / "pyrun/_build_info.py"
+
+    def built():
+        call(PROJECT / ".venv/bin/python", "-c", "import build; build.write_build_info()", cwd=root / "csrc")
+        return info.read_text()
+
+    git = ["git", "-C", root, "-c", "user.name=a", "-c", "user.email=a@b"]
+    assert built() == 'COMMIT = "unknown"\n'
+    call(*git, "init", "--quiet")
+    call(*git, "add", "README.md")
+    call(*git, "commit", "--quiet", "--message=one")
+    commit = call(*git, "rev-parse", "HEAD").strip()
+    assert built() == f'COMMIT = "{commit}"\n'
+    call("chown", "-R", "nobody:", root)  # `sudo make install` in a user's clone
+    assert built() == f'COMMIT = "{commit}"\n'
+    (root / "README.md").write_text("changed")
+    assert built() == f'COMMIT = "{commit}-dirty"\n'
+
+
+def test_a_build_without_a_network_says_what_it_lacks(copy):
+    root = copy("offline")
+    (root / ".venv").unlink()
+    names = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    done = subprocess.run(
+        ["unshare", "--net", "make"], cwd=root, env=names | {"PIP_CONFIG_FILE": "/dev/null"}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert 'make: the packages of csrc/requirements.txt are missing; without a network see "Without a network" in README.md\n' in done.stderr
+    assert "\n### Without a network\n" in (PROJECT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "code", "message"),
+    [
+        (["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], 1, "which root installs: apt-get install no-such-package\n"),
+        (["env", "PATH=/nowhere"], 0, "wanted are, by Debian's names: bash no-such-package\n"),
+    ],
+)
+def test_debians_packages_that_cannot_be_installed_are_named(prefix, code, message):
+    script = (PROJECT / "csrc/needs.sh").read_text()
+    command = [*prefix, "/bin/sh", "-s", "bash", "no-such-package"]
+    shown = subprocess.run(command, input=script, capture_output=True, text=True, timeout=60, check=False)
+    assert (shown.returncode, shown.stdout) == (code, "")
+    assert shown.stderr.endswith(message)
+
+
 def test_the_source_archive_has_all_that_a_build_needs(tmp_path):
     call(sys.executable, "-c", f"import package; package.build_sdist({str(tmp_path)!r})", cwd=PROJECT / "csrc")
     (path,) = tmp_path.glob("*.tar.gz")

@@ -13,7 +13,8 @@ C_SOURCES = [
 ]
 SHELL_SCRIPTS = [
     PROJECT / ".ci/run",
-    *sorted(PROJECT.glob("bundles/*.sh")),
+    *sorted(PROJECT.glob("csrc/*.sh")),
+    *sorted(PROJECT.glob("bundles/**/*.sh")),
     *sorted(PROJECT.glob("bundles/*/bin/*")),
     *sorted(PROJECT.glob("tests/**/*.sh")),
 ]
