@@ -13,6 +13,7 @@ FUNCTIONS = {"list": "list_", "exec": "exec_"}
 # Commands that no container's state concerns: they work wherever no directory for it can be.
 STATELESS = {"features", "plan", "spec", "validate", "version"}
 INTERRUPTED = 130
+OUT_OF_MEMORY = "out of memory: the limit of it (ulimit -v, or that of a cgroup) is too low"
 
 
 def main(words):
@@ -22,6 +23,9 @@ def main(words):
         hold_stdio()
         # A caller that ignores it, and execve hands that on, would take the exit status of our children from us.
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        # What the caller's limits (ulimit -f, -t) forbid is an error where it happens, and undone, not our death half-way.
+        _signal.signal(_signal.SIGXFSZ, _signal.SIG_IGN)
+        _signal.signal(_signal.SIGXCPU, _signal.SIG_IGN)
         glob, name, values = argv.parse(words) or parse_cold(words)
         log.start(glob.log, glob.log_format, glob.debug)
         glob.check()
@@ -42,6 +46,8 @@ def main(words):
     except OSError as fault:
         log_traceback()
         return fail(command, describe(fault))
+    except MemoryError:
+        return fail(command, OUT_OF_MEMORY)
     except Exception as fault:
         log_traceback()
         return fail(command, f"internal error: {place(fault)}: {type(fault).__name__}: {fault} (--debug shows more)")
@@ -68,7 +74,7 @@ def hold_stdio():
     for fd in range(3):
         try:
             posix.fstat(fd)
-        except OSError:
+        except OSError:  # EBADF is all that fstat can say of an fd
             posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
 
 
@@ -83,7 +89,7 @@ def describe(fault):
     """An OSError in one line: the path or paths, and the errno in words."""
     text = errors.words(fault.errno) if fault.errno else str(fault)
     names = [name for name in (fault.filename, fault.filename2) if name is not None]
-    return ": ".join([" -> ".join(map(str, names)), text]) if names else f"{text} ({place(fault)})"
+    return ": ".join([" -> ".join(map(str, names)), text]) if names else f"a system call failed: {text} (--debug shows which)"
 
 
 def place(fault):

@@ -5,16 +5,14 @@ say (rules.py). A member that is null counts as left out, as it does for callers
 """
 
 import errno
-import posix
 
-from pyrun import jsonio
+from pyrun import files, jsonio
 from pyrun.errors import ConfigError, Error, words
 from pyrun.shape import explain, show, walk
 
 FILE = "config.json"
 ID_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-."
 ID_LENGTH = 1024
-S_IFMT, S_IFDIR = 0o170000, 0o040000
 
 
 # --- reading -----------------------------------------------------------------------------------------------------------
@@ -23,7 +21,7 @@ S_IFMT, S_IFDIR = 0o170000, 0o040000
 def load(bundle):
     """The config (dict) of the bundle, a directory (str). Raises Error, ConfigError."""
     try:
-        return _decode(jsonio.read_bytes(f"{bundle}/{FILE}"), FILE)
+        return _decode(files.read_regular(f"{bundle}/{FILE}"), FILE)
     except OSError as error:
         raise no_config(bundle, error.errno) from None
 
@@ -33,7 +31,7 @@ def no_config(bundle, number):
     cure = ""
     if number == errno.ENOTDIR:
         cure = f": give the directory that holds {FILE}"
-    elif number == errno.ENOENT and _is_directory(bundle):
+    elif number == errno.ENOENT and files.is_directory(bundle):
         cure = ": `pyrun spec` makes one"
     return Error(f"{bundle}/{FILE}: {words(number)}{cure}")
 
@@ -41,7 +39,7 @@ def no_config(bundle, number):
 def load_process(path):
     """The process (dict) of a file as `exec --process` takes it; /dev/fd/N too. Raises Error, ConfigError."""
     try:
-        return _decode(jsonio.read_bytes(path), path)
+        return _decode(files.read(path), path)
     except OSError as error:
         raise Error(f"{path}: {words(error.errno)}") from None
 
@@ -51,7 +49,7 @@ def load_resources(path):
     from pyrun import _checks
 
     try:
-        data = jsonio.read_fd(0) if path == "-" else jsonio.read_bytes(path)
+        data = files.read_fd(0, "stdin") if path == "-" else files.read(path)
     except OSError as error:
         raise Error(f"{path}: {words(error.errno)}") from None
     resources = _decode(data, path)
@@ -72,13 +70,6 @@ def _decode(data, file):
     if b"null" in data:  # rare, and costly to look for in what was decoded
         _drop_nulls(value)
     return value
-
-
-def _is_directory(path):
-    try:
-        return posix.stat(path).st_mode & S_IFMT == S_IFDIR
-    except OSError:
-        return False
 
 
 def _drop_nulls(value):

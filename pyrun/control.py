@@ -133,7 +133,7 @@ class Init:
                 message, _, pid = receive(self.sock, 1000)
                 if message is None or message.type != lib.MSG_TIMING:
                     return pid
-        except OSError:
+        except OSError:  # ETIMEDOUT: it says nothing; nor can more be found out by what is broken
             return 0
 
 
@@ -149,7 +149,7 @@ def end(pid):
     try:
         posix.kill(pid, SIGKILL)
         posix.waitpid(pid, 0)
-    except OSError:
+    except (ProcessLookupError, ChildProcessError):
         pass
 
 
@@ -175,7 +175,7 @@ def receive(sock, timeout=-1, room=1):
     while (size := lib.native_recv(sock, message, ffi.sizeof("struct plan_msg"), fds, count, pid, timeout)) == -errno.EINTR:
         count[0] = room
     if size < 0:
-        raise OSError(-size, posix.strerror(-size))
+        raise OSError(-size, posix.strerror(-size), "the control socket of init")
     return (message if size else None), [fds[i] for i in range(count[0])], pid[0]
 
 

@@ -6,8 +6,7 @@ from pyrun import compile, log, protobuf
 from pyrun._native import ffi, lib
 from pyrun.control import Init, must, readable
 from pyrun.errors import Error, words
-from pyrun.files import find_program
-from pyrun.jsonio import read_bytes
+from pyrun.files import find_program, read
 from pyrun.mounts import MS_REC, MS_SLAVE
 from pyrun.namespaces import CLONE_NEWNS
 from pyrun.plan import Plan
@@ -222,8 +221,8 @@ def _notified(notify, message, fds):
 def last_errors(path):
     """The last lines of a log of criu's that are errors (str, in one line), without their times; '' if there is none."""
     try:
-        lines = read_bytes(path).decode("utf-8", "replace").splitlines()
-    except OSError:
+        lines = read(path).decode("utf-8", "replace").splitlines()
+    except OSError:  # there is an error to report already
         return ""
     errors = [line[line.index("Error (") :].strip() for line in lines if "Error (" in line and not line.endswith(" FAILED.")]
     return "; ".join(errors[-SHOWN_ERRORS:])

@@ -38,6 +38,27 @@ class ConfigError(Error):
         self.message = message
 
 
+def visible(text, also=None):
+    """The text in one line, with escapes for what a terminal would obey and not show: control characters, and those that turn the
+    direction of the line. Names that are not UTF-8 stay. also: further escapes (dict, as str.translate() takes it).
+    """
+    if also:
+        return "".join(also.get(ord(letter)) or visible(letter) for letter in text)
+    return text if text.isprintable() else "".join(map(_escape, text))
+
+
+def _escape(letter):
+    if letter.isprintable() or "\udca0" <= letter <= "\udcff":
+        return letter
+    code = ord(letter)
+    if 0xDC80 <= code < 0xDCA0:  # a byte that is a control character beyond UTF-8
+        code -= 0xDC00
+    return _NAMED.get(letter) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+
+
+_NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
 def words(number):
     """The words of an errno, lower-case as runc and Go print them: callers match `no such file or directory`."""
     text = posix.strerror(number)

@@ -7,7 +7,7 @@ runtimes use: a mount's is its destination.
 import errno
 import posix
 
-from pyrun import compile, devices, jsonio, mounts, notify
+from pyrun import compile, devices, files, jsonio, mounts, notify
 from pyrun.cgroup import layout
 from pyrun.cgroup.base import Hierarchy
 from pyrun.errors import ConfigError, Error, words
@@ -81,7 +81,9 @@ def resolve(root, path):
         here = clean(f"{done}/{name}")
         try:
             target = posix.readlink(root + here)
-        except OSError:  # no link, or nothing at all
+        except OSError as fault:
+            if fault.errno not in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):  # no link, or nothing at all
+                raise
             done = here
             continue
         links += 1
@@ -144,7 +146,7 @@ def saved_stdio(container, pids):
     """
     given = container.data.get("stdio") or []
     # The first column is the mount's id.
-    own = {line.split(b" ", 1)[0] for line in jsonio.read_bytes(f"/proc/{container.data['pid']}/mountinfo").splitlines()}
+    own = {line.split(b" ", 1)[0] for line in files.read(f"/proc/{container.data['pid']}/mountinfo").splitlines()}
     found = {}
     for pid in pids:
         for fd in _listed(f"/proc/{pid}/fd"):

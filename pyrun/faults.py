@@ -78,7 +78,7 @@ def _forbidden():
     for path, value in _SWITCHES:
         try:
             found = read_line(f"/proc/sys/{path}").decode().strip()
-        except OSError:
+        except OSError:  # only a hint is missed
             continue
         if found == value:
             return f"user namespaces are restricted: sysctl {path.replace('/', '.')} is {value}"

@@ -47,6 +47,13 @@ class Glob:
             raise Error(f"{self.root}: {words(errno.EACCES)}: set $XDG_RUNTIME_DIR to a directory of yours, as /run/user/{uid}, or give --root")
 
 
+def with_systemd(glob, config):
+    """The options as the container was made with, as far as its config (dict) tells: SLICE:PREFIX:NAME is for systemd alone."""
+    if glob.systemd_cgroup or ((config.get("linux") or {}).get("cgroupsPath") or "").count(":") != 2:
+        return glob
+    return Glob(glob.root, systemd_cgroup=True, rootless=glob.rootless)
+
+
 def default_root():
     """/run/pyrun, or $XDG_RUNTIME_DIR/pyrun where /run is not the caller's: without privileges, or as root of a user namespace."""
     return _runtime_root() if _unprivileged() and _runtime_root() else "/run/pyrun"
@@ -62,8 +69,8 @@ def absolute(path):
 def in_user_namespace():
     """Whether the caller is in a user namespace other than the initial one."""
     try:
-        fd = posix.open("/proc/self/uid_map", posix.O_RDONLY)
-    except OSError:
+        fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    except FileNotFoundError:  # a kernel without user namespaces
         return False
     try:
         return posix.read(fd, 4096).decode().split() != ALL_IDS

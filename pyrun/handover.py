@@ -3,7 +3,7 @@
 import errno
 import posix
 
-from pyrun import jsonio
+from pyrun import files, jsonio, log
 from pyrun._native import lib
 from pyrun.control import must
 from pyrun.errors import Error, words
@@ -66,25 +66,29 @@ def stdio():
 
 
 def write_pid_file(path, pid):
-    """The number without a newline, as callers parse it; complete or not there at all."""
-    directory, slash, name = path.rpartition("/")
-    temporary = f"{directory}{slash}.{name}"
+    """The number without a newline, as callers parse it; complete or not there at all. Raises Error."""
     try:
-        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o644)
-        try:
-            posix.write(fd, str(pid).encode())
-        finally:
-            posix.close(fd)
-        posix.rename(temporary, path)
+        _check_replaceable(path)
+        files.replace(path, str(pid).encode(), 0o644)
     except OSError as error:
         raise Error(f"--pid-file {path}: {words(error.errno)}") from None
 
 
+def _check_replaceable(path):
+    """A file takes the place of what is there: that must not be /dev/null."""
+    try:
+        kind = posix.lstat(path).st_mode & files.S_IFMT
+    except FileNotFoundError:
+        return
+    if kind not in (files.S_IFREG, files.S_IFLNK):
+        raise Error(f"--pid-file {path}: there is something else than a file")
+
+
 def remove_pid_file(path):
     try:
-        posix.unlink(path)
-    except OSError:  # whoever asked for it took it
-        pass
+        files.remove(path)
+    except OSError as error:
+        log.warning(f"--pid-file {path} is left: {words(error.errno)}")
 
 
 def listen_fds():
@@ -99,7 +103,7 @@ def preserved_fds(count, listen=0):
     for fd in range(3, 3 + listen + count):
         try:
             posix.fstat(fd)
-        except OSError:
+        except OSError:  # EBADF is all that fstat can say of an fd
             raise Error(f"LISTEN_FDS {listen}: fd {fd} is not open" if fd < 3 + listen else f"--preserve-fds {count}: fd {fd} is not open") from None
     return tuple(range(3, 3 + listen + count))
 

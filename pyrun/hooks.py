@@ -103,8 +103,11 @@ def _spawn(hook, stdin, stdout, bundle):
     here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
     try:
         posix.chdir(bundle)
-    except OSError:  # gone, before poststop
+    except (FileNotFoundError, NotADirectoryError):  # gone, before poststop
         pass
+    except OSError as error:
+        posix.close(here)
+        raise Error(f"chdir {bundle}: {words(error.errno)}") from None
     try:
         return posix.posix_spawn(
             hook["path"], hook.get("args") or [hook["path"]], env, file_actions=actions, setsigmask=(), setsigdef=_DEFAULTS
@@ -198,6 +201,8 @@ def _feed(fd, text):
     except OSError as error:
         if error.errno == errno.EAGAIN:
             return text
+        if error.errno != errno.EPIPE:
+            raise
         return b""
 
 
@@ -205,7 +210,7 @@ def _collect(fd, said):
     """Reads what is there; False at the end."""
     try:
         part = posix.read(fd, 65536)
-    except OSError:
+    except BlockingIOError:
         return True
     if len(said) < 65536:
         said += part

@@ -326,4 +326,4 @@ def move_net_devices(config, pid):
 
 def save_config(container, config):
     """What exec, the hooks and a later `start` need of the config; the bundle may change or go."""
-    jsonio.write_atomic(f"{container.directory}/{CONFIG}", config)
+    jsonio.write(f"{container.directory}/{CONFIG}", config)

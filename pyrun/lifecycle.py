@@ -6,7 +6,7 @@ import posix
 from pyrun import hooks, log
 from pyrun._native import ffi, lib
 from pyrun.control import SIGKILL, must, readable, receive, send_go
-from pyrun.errors import ConfigError, Error
+from pyrun.errors import ConfigError, Error, words
 from pyrun.faults import explain, failed_start
 from pyrun.handover import send_listener
 from pyrun.namespaces import first_ids
@@ -96,9 +96,16 @@ def _await_program(container, config, sock):
             send_listener(container, config, message.value, container.data["pid"])
             send_go(sock, message.number)
         elif message.type == lib.MSG_ERROR:
-            note = container.data["notes"].get(str(message.number)) or (0, "", "")
             _wait_gone(container.data["pid"])  # it has said its last word, and the next `state` shall say stopped
-            raise failed_start(explain(note, message))
+            raise failed_start(_explain(container.data, message))
+
+
+def _explain(data, message):
+    """The Error of an op that failed. What the numbers in the message of an init of another release mean is not known."""
+    if data["plan"] != lib.PLAN_VERSION:
+        return Error(f"init, which another release of pyrun made, failed: {words(message.value)}: create the container anew for the reason")
+    op, where, subject = data["notes"].get(str(message.number)) or ("", "", "")
+    return explain((getattr(lib, f"OP_{op}", 0) if op.__class__ is str else op, where, subject), message)
 
 
 def stop_and_destroy(container, config):

@@ -13,14 +13,12 @@ time and a level, stderr gets the lines that a file would get.
 import posix
 import time
 
-from pyrun.errors import Error, words
+from pyrun.errors import Error, visible, words
 
 FORMATS = ("text", "json")
 # What the caller passes on with --preserve-fds are the fds from 3 up: the log file keeps out of their way.
 LOWEST_FD = 64
-# One message is one line, and a config or a file name cannot send codes to the reader's terminal.
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {9: "\\t", 10: "\\n", 13: "\\r"}
-QUOTED = CONTROLS | {ord("\\"): "\\\\", ord('"'): '\\"'}
+QUOTED = {ord("\\"): "\\\\", ord('"'): '\\"'}
 PLAIN = {"info": "pyrun: ", "warning": "pyrun: warning: ", "error": "pyrun: "}
 
 _file = None
@@ -90,16 +88,19 @@ def _say(level, text, bare=False):
         _write(2, _plain(level, text, bare))
 
 
+# One message is one line, and a config or a file name cannot send codes to the reader's terminal (errors.visible).
+
+
 def _plain(level, text, bare):
     prefix = "" if bare or text.startswith("pyrun ") else PLAIN[level]
-    return f"{prefix}{text.translate(CONTROLS)}\n"
+    return f"{prefix}{visible(text)}\n"
 
 
 def _line(level, text):
     year, month, day, hour, minute, second = time.gmtime()[:6]
     now = f"{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
     if _format == "text":
-        return f'time="{now}" level={level} msg="{text.translate(QUOTED)}"\n'
+        return f'time="{now}" level={level} msg="{visible(text, QUOTED)}"\n'
     from pyrun import jsonio
 
     return jsonio.dumps({"level": level, "msg": text, "time": now}) + "\n"

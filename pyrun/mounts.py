@@ -380,7 +380,7 @@ def is_file(path, nofollow):
     """Whether a bind source is something else than a directory (a missing one is init's to report)."""
     try:
         return posix.stat(path, follow_symlinks=not nofollow).st_mode & 0o170000 != 0o040000
-    except OSError:
+    except OSError:  # init meets the same, and says of which mount
         return False
 
 
@@ -388,5 +388,7 @@ def read_symlink(path):
     """The text of a symlink of the host, None if it is none."""
     try:
         return posix.readlink(path)
-    except OSError:
+    except OSError as fault:
+        if fault.errno not in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):  # it is none, or nothing is there
+            raise
         return None

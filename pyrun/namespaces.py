@@ -87,7 +87,7 @@ def denies_setgroups(pid="self"):
     """Whether setgroups(2) is denied in a process's user namespace, and so in all below it."""
     try:
         return files.read_line(f"/proc/{pid}/setgroups") == b"deny\n"
-    except OSError:
+    except FileNotFoundError:  # a kernel without user namespaces
         return False
 
 

@@ -2,6 +2,8 @@
 
 import posix
 
+from pyrun.errors import Error, words
+
 
 def write(text):
     """Writes text (str) to stdout, all of it. A reader that has gone away ends the command with 141, as SIGPIPE would."""
@@ -11,3 +13,5 @@ def write(text):
             data = data[posix.write(1, data):]
     except BrokenPipeError:
         raise SystemExit(141) from None
+    except OSError as fault:
+        raise Error(f"write to stdout: {words(fault.errno)}") from None

@@ -118,10 +118,13 @@ class Plan:
         return self.notes[index] if index < len(self.notes) else (0, "", "")
 
     def later_notes(self, opcode):
-        """The notes of the ops after `opcode`, by index: what `start` needs to explain an error of init."""
+        """The notes of the ops after `opcode`, by index: what `start` needs to explain an error of init.
+
+        With an op's name instead of its number: a `start` of another release may have other numbers.
+        """
         indexes = [index for index, note in enumerate(self.notes) if note[0] == opcode]
         first = indexes[0] if indexes else len(self.notes)
-        return {str(index): self.notes[index] for index in range(first, len(self.notes))}
+        return {str(index): (OP_NAMES[op], where, subject) for index, (op, where, subject) in enumerate(self.notes[first:], first)}
 
     def describe(self):
         """One line per op, for `pyrun plan` and golden tests: OP FLAGS fd=SLOT:FILE strings n=NUMBERS # where."""

@@ -288,7 +288,7 @@ def selinux_enabled():
 def _read(path):
     try:
         return read_line(path).decode().strip()
-    except OSError:
+    except FileNotFoundError:
         return ""
 
 

@@ -7,7 +7,7 @@ or one of the container's own, with its id for a name, that goes with it. So doe
 import errno
 import posix
 
-from pyrun import files, jsonio, log
+from pyrun import files, log
 from pyrun.errors import ConfigError, words
 
 # The members that become lines of `schemata`, in the order the specification gives.
@@ -16,7 +16,7 @@ LINES = ("l3CacheSchema", "memBwSchema")
 
 def mount_point():
     """Where resctrl is mounted, in the runtime's mount namespace; None: nowhere."""
-    for line in jsonio.read_bytes("/proc/self/mountinfo").decode("utf-8", "surrogateescape").splitlines():
+    for line in files.read("/proc/self/mountinfo").decode("utf-8", "surrogateescape").splitlines():
         left, _, right = line.partition(" - ")
         if right.startswith("resctrl "):
             return left.split(" ")[4]
@@ -41,7 +41,7 @@ class Group:
     def create(self):
         """Makes the directories and writes the schemata. Raises ConfigError."""
         lines = schemata(self.rdt)
-        exists = _is_directory(self.path)
+        exists = files.is_directory(self.path)
         if self.named and not lines and not exists:
             raise ConfigError("linux.intelRdt.closID", f"{self.path} does not exist: make it, or give schemata")
         if self.named and lines and exists:
@@ -56,7 +56,7 @@ class Group:
 
     def _compare(self, lines):
         """A class that was there already must have what the config asks for: others live in it."""
-        present = _settings(jsonio.read_bytes(f"{self.path}/schemata").decode().splitlines())
+        present = _settings(files.read(f"{self.path}/schemata").decode().splitlines())
         for name, wanted in _settings(lines).items():
             if any(present.get(name, {}).get(domain) != value for domain, value in wanted.items()):
                 raise ConfigError("linux.intelRdt", f"{self.path}/schemata has other values for {name} than the config: {present.get(name)}")
@@ -80,7 +80,7 @@ def new_group(config, id):
     group = group_of(config, id)
     for path in group.own:
         # It would be removed with the container.
-        if _is_directory(path):
+        if files.is_directory(path):
             raise ConfigError("linux.intelRdt", f"{path} is there already, and is not the container's: remove it, or use another id")
     return group
 
@@ -114,13 +114,6 @@ def _settings(lines):
             domain, _, value = part.partition("=")
             found.setdefault(name, {})[domain.strip().lstrip("0") or "0"] = value.strip().lower().lstrip("0") or "0"
     return found
-
-
-def _is_directory(path):
-    try:
-        return posix.stat(path).st_mode & 0o170000 == 0o040000
-    except OSError:
-        return False
 
 
 def _mkdir(path, where):

@@ -314,7 +314,7 @@ def _is_callers_network(path):
     """Whether the path is that of the caller's network namespace. One that is missing is reported where it is joined."""
     try:
         return bool(path) and posix.stat(path)[1:3] == posix.stat("/proc/self/ns/net")[1:3]
-    except OSError:
+    except OSError:  # the same happens where it is joined, and is said there
         return False
 
 

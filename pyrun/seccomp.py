@@ -8,7 +8,7 @@ import errno
 import marshal
 import posix
 
-from pyrun import __version__, log
+from pyrun import __version__, files, log
 from pyrun._native import ffi, lib
 from pyrun.errors import ConfigError, words
 
@@ -288,7 +288,7 @@ def _load(path, key):
     """The Filter in a cached file, or None."""
     try:
         file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK)
-    except OSError:
+    except OSError:  # whatever it is, the filter can be made again
         return None
     try:
         status = posix.fstat(file)
@@ -298,7 +298,7 @@ def _load(path, key):
         if not 12 < status.st_size - len(key) <= 12 + PROGRAM_LIMIT:
             return None
         data = posix.read(file, status.st_size)
-    except OSError:
+    except OSError:  # as above
         return None
     finally:
         posix.close(file)
@@ -312,20 +312,12 @@ def _store(directory, path, key, result):
     """Keeps a filter. A failure is no error: the next container compiles it again."""
     content = result.flags.to_bytes(4, "little") + result.bpf
     data = key + _digest(content).to_bytes(8, "little") + content
-    temporary = f"{path}.{posix.getpid()}"
     try:
         _make_directory(directory)
-        file = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
-        try:
-            if posix.write(file, data) != len(data):
-                raise OSError(errno.ENOSPC, "short write")
-        finally:
-            posix.close(file)
-        posix.rename(temporary, path)
+        files.replace(path, data, 0o600)
         _shrink(directory)
     except OSError as error:
         log.debug(f"seccomp: the filter is not kept in {directory}: {words(error.errno)}")
-        _unlink(temporary)
 
 
 def _make_directory(path):
@@ -341,7 +333,7 @@ def _shrink(directory):
     if len(paths) > CACHE_LIMIT:
         paths.sort(key=_age)
         for path in paths[: len(paths) - CACHE_LIMIT]:
-            _unlink(path)
+            files.remove(path)
 
 
 def _age(path):
@@ -349,10 +341,3 @@ def _age(path):
         return posix.lstat(path).st_mtime_ns
     except FileNotFoundError:  # another process is at it
         return 0
-
-
-def _unlink(path):
-    try:
-        posix.unlink(path)
-    except OSError:
-        pass

@@ -11,10 +11,10 @@ import time
 from pyrun import SPEC_VERSION, cgroup, files, jsonio
 from pyrun._native import lib
 from pyrun.errors import Error, words
-from pyrun.files import read_line
-from pyrun.jsonio import read_bytes
 
 STATE, CONFIG, START_SOCKET = "state.json", "config.json", "start.sock"
+FORMAT = 2
+"""`version` of the state.json that is written. 1 had no such member, and numbers for the names of ops in `notes`."""
 _STREAM = 1  # SOCK_STREAM
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -23,9 +23,12 @@ _boot_id = ""
 
 
 def boot_id():
-    """The kernel's name for this boot (str), read once."""
+    """The kernel's name for this boot (str), read once; '' where /proc does not show it (mounted with subset=pid)."""
     global _boot_id
-    _boot_id = _boot_id or read_line(BOOT_ID).decode().strip()
+    try:
+        _boot_id = _boot_id or files.read_line(BOOT_ID).decode().strip()
+    except FileNotFoundError:
+        pass
     return _boot_id
 
 
@@ -38,12 +41,22 @@ def timestamp():
 
 
 def ids(root):
-    """Names of the state directories below root, sorted. Raises OSError."""
+    """Names of the state directories below root, sorted. Raises OSError, Error."""
+    check_root(root)
     return sorted(name for name in posix.listdir(root) if name[0] != ".")
 
 
 class Gone(Error):
-    """There is no such container, or none any more."""
+    """There is no such container, or none any more. Callers match the first words."""
+
+    def __init__(self, root, id):
+        Error.__init__(self, f'container does not exist: "{id}" (below --root {root})')
+
+
+class Unusable(Error):
+    """state.json is there, and is not what was written. data: what it holds (any value), None if that is no JSON."""
+
+    data = None
 
 
 class Container:
@@ -51,7 +64,7 @@ class Container:
 
     `data` is state.json: id, bundle, rootfs, created, annotations, pid, startTime, bootId, creating, cgroup
     (cgroup.Cgroup.to_state), rdt (paths in resctrl that go with it), mask (CLONE_NEW* of its namespaces), notes (of the
-    ops after `start`), stdio (what it was given: handover.stdio).
+    ops after `start`), stdio (what it was given: handover.stdio), version (FORMAT), plan (PLAN_VERSION of its init).
     """
 
     def __init__(self, root, data, uid=0):
@@ -70,30 +83,35 @@ class Container:
         """Makes and locks the directory of a new container. Raises Error: the id is taken, root is not writable."""
         container = cls(
             root,
-            {
+            BLANK
+            | {
+                "version": FORMAT,
+                "plan": lib.PLAN_VERSION,
                 "id": id,
                 "ociVersion": config["ociVersion"],
                 "bundle": bundle,
                 "rootfs": rootfs,
                 "annotations": config.get("annotations") or {},
                 "created": timestamp(),
-                "pid": 0,
-                "startTime": 0,
                 "bootId": boot_id(),
                 "creating": True,
-                "cgroup": None,
-                "mask": 0,
-                "notes": {},
             },
         )
         make_directories(root)
+        check_root(root)
         try:
             posix.mkdir(container.directory, 0o711)
         except OSError as error:
             if error.errno == errno.EEXIST:
                 raise Error("container with given ID already exists") from None
             raise Error(f"--root {root}: mkdir {container.directory}: {words(error.errno)}") from None
-        container._lock()
+        try:
+            container._lock()
+        except Gone:  # taken for what an aborted create left, before it was locked
+            return cls.make(root, id, bundle, rootfs, config)
+        except BaseException:
+            posix.rmdir(container.directory)
+            raise
         return container
 
     def lock(self):
@@ -109,8 +127,23 @@ class Container:
             same = posix.fstat(self.lock_fd).st_ino == posix.stat(self.directory).st_ino
         except FileNotFoundError:
             same = False
+        except OSError as error:
+            raise Error(f"lock {self.directory}: {words(error.errno)}") from None
         if not same:
-            raise Gone("container does not exist")
+            raise Gone(self.root, self.id)
+
+    def lock_now(self):
+        """Locks the directory, whatever is in it. Whether that could be done without a wait. Raises Gone."""
+        try:
+            self.lock_fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Gone(self.root, self.id) from None
+        try:
+            fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.unlock()
+            return False
+        return True
 
     def unlock(self):
         posix.close(self.lock_fd)
@@ -121,19 +154,23 @@ class Container:
         if self.lock_fd >= 0:
             return False
         try:
-            fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-        except FileNotFoundError:
+            if not self.lock_now():
+                return True
+        except Gone:
             return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            posix.close(fd)
+        self.unlock()
         return False
 
     def save(self):
-        jsonio.write_atomic(f"{self.directory}/{STATE}", self.data)
+        jsonio.write(f"{self.directory}/{STATE}", self.data)
+
+    def has(self, name):
+        """Whether there is a file of that name in the directory. OSError where that cannot be found out."""
+        try:
+            posix.lstat(f"{self.directory}/{name}")
+        except FileNotFoundError:
+            return False
+        return True
 
     def remove(self):
         """Removes the directory; what is missing already is no error."""
@@ -141,7 +178,13 @@ class Container:
 
     def config(self):
         """The config the container was made of."""
-        return jsonio.loads(read_bytes(f"{self.directory}/{CONFIG}"))
+        path = f"{self.directory}/{CONFIG}"
+        try:
+            return jsonio.loads(files.read_regular(path, posix.O_NOFOLLOW))
+        except files.Odd:
+            raise
+        except Error as error:
+            raise Error(f"{path}: {error}") from None
 
     # --- the process
 
@@ -152,7 +195,10 @@ class Container:
     def alive(self):
         """Whether init, or the program it became, still runs (and not another process with its pid)."""
         data = self.data
-        return bool(data["pid"]) and data["startTime"] == lib.native_process_start(data["pid"]) != 0 and data["bootId"] == boot_id()
+        if not data["pid"] or not data["startTime"] or data["startTime"] != lib.native_process_start(data["pid"]):
+            return False
+        # Where one of them is unknown the time of the start decides.
+        return data["bootId"] in (boot_id(), "") or not boot_id()
 
     def cgroup(self):
         return cgroup.from_state(self.data["cgroup"]) if self.data["cgroup"] else None
@@ -166,7 +212,7 @@ class Container:
             return False  # as of nearly every running container, and `list` asks a thousand
         try:
             fd = posix.open(self.directory, posix.O_PATH | posix.O_CLOEXEC)
-        except OSError:
+        except FileNotFoundError:
             return False
         try:
             sock = lib.native_connect(fd, START_SOCKET.encode(), _STREAM | posix.O_NONBLOCK)
@@ -219,27 +265,117 @@ class Container:
         return public
 
 
+# --- reading state.json
+
+
 def load(root, id):
-    """The container of this id. Raises Error: `container does not exist`."""
+    """The container of this id. Raises Gone: there is none; Unusable; Error: what is there cannot be read (now)."""
     from pyrun import config
 
     config.check_id(id)
     path = f"{root}/{id}/{STATE}"
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-        try:
-            about = posix.fstat(fd)
-            text = posix.read(fd, about.st_size)  # it is written whole, and never changed
-        finally:
-            posix.close(fd)
-    except (FileNotFoundError, NotADirectoryError):
-        raise Gone("container does not exist") from None
+        check_root(root)
+        text, uid = files.read_owned(path, posix.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise Gone(root, id) from None
+    except files.Odd as odd:
+        raise Unusable(str(odd)) from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Unusable(f"{path}: not a regular file") from None
         raise Error(f"--root {root}: open {path}: {words(error.errno)}") from None
-    data = jsonio.loads(text)
-    if data.__class__ is not dict or data.get("id") != id or "cgroup" not in data:
-        raise Error(f"{path} is not a container's state: was --root {root} written by another runtime?")
-    return Container(root, data, about.st_uid)
+    return Container(root, _decode(path, text, id), uid)
+
+
+def _decode(path, text, id):
+    """The data of a state.json, each member of its type. Raises Unusable."""
+    data = None
+    try:
+        data = jsonio.loads(text)
+        if data.__class__ is not dict or "cgroup" not in data:
+            raise Error(f"{path} is not a container's state: was --root written by another runtime?")
+        data = OLD | data
+        wrong = "id" if data.get("id") != id else _wrong_member(data)
+        if wrong:
+            raise Error(f"{path} is damaged: {wrong} is not what was written" if data["version"] in (1, FORMAT)
+                        else f"{path} is of another release of pyrun: version {data['version']}")  # fmt: skip
+    except Error as error:
+        fault = Unusable(str(error) if path in str(error) else f"{path} is damaged: {error}")
+        fault.data = data
+        raise fault from None
+    return data
+
+
+BLANK = {
+    "version": FORMAT, "plan": 0, "id": "", "ociVersion": "", "bundle": "", "rootfs": "", "annotations": {}, "created": "", "pid": 0,
+    "startTime": 0, "bootId": "", "creating": False, "mask": 0, "notes": {}, "rdt": [], "stdio": [], "cgroup": None,
+}  # fmt: skip
+"""The members of state.json, with values of their types."""
+OLD = {"version": 1, "plan": 1, "rdt": [], "stdio": []}
+"""Members that releases before FORMAT 2 left out."""
+_NAMES = [name for name in BLANK if name != "cgroup"]
+_KINDS = [type(BLANK[name]) for name in _NAMES]
+_STRING = {str}
+_NOTES = ([str, str, str], [int, str, str])
+_PID_LIMIT = 1 << 22  # the kernel's
+# What is true of a member of the right type. Most have nothing in them, and `list` reads a thousand.
+_RULES = {
+    "version": lambda version: version in (1, FORMAT),
+    "pid": lambda pid: 0 <= pid <= _PID_LIMIT,
+    "bundle": lambda path: "\0" not in path,
+    "rootfs": lambda path: "\0" not in path,
+    "annotations": lambda pairs: not pairs or set(map(type, pairs.values())) == _STRING,
+    "rdt": lambda paths: not paths or set(map(type, paths)) == _STRING,
+    "stdio": lambda names: not names or set(map(type, names)) == _STRING,
+    "notes": lambda notes: all(note.__class__ is list and list(map(type, note)) in _NOTES for note in notes.values()),
+    "cgroup": lambda state: state is None or cgroup.is_state(state),
+}
+
+
+def _wrong_member(data):
+    """Name of the first member that is not what is written there, '' if all are."""
+    if list(map(type, map(data.get, _NAMES))) != _KINDS:
+        return next(name for name, kind in zip(_NAMES, _KINDS) if type(data.get(name)) is not kind)
+    for name, rule in _RULES.items():
+        if not rule(data[name]):
+            return name
+    return ""
+
+
+def salvage(root, id, data):
+    """A Container of those members of a damaged state.json (any value) that are what they must be; the others are as in BLANK."""
+    whole = dict(BLANK)
+    for name, value in data.items() if data.__class__ is dict else ():
+        if name in BLANK and not _wrong_member(BLANK | {name: value}):
+            whole[name] = value
+    return Container(root, whole | {"id": id})
+
+
+_checked_root = ""
+
+
+def check_root(root):
+    """Refuses a --root in which somebody else could have forged a state. OSError, Error.
+
+    Once a command: what this user's own processes do to it meanwhile is not guarded against.
+    """
+    global _checked_root
+    if root == _checked_root:
+        return
+    about = posix.lstat(root)
+    owners = (0, posix.geteuid())
+    if about.st_mode & files.S_IFMT == files.S_IFLNK and about.st_uid in owners:
+        about = posix.stat(root)
+    if about.st_uid not in owners:
+        raise Error(f"--root {root} belongs to {owner(about.st_uid)}, who could forge containers in it: call pyrun as that user, "
+                    "or choose a directory of your own with --root")  # fmt: skip
+    if about.st_mode & files.S_IFMT != files.S_IFDIR:
+        raise Error(f"--root {root}: {words(errno.ENOTDIR)}")
+    if about.st_mode & 0o022:
+        raise Error(f"--root {root} may be written by others, who could forge containers in it: chmod go-w {root}, "
+                    "or choose another directory with --root")  # fmt: skip
+    _checked_root = root
 
 
 def owner(uid):

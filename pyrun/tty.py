@@ -236,7 +236,7 @@ class _Relay:
     def _read_input(self):
         try:
             data = posix.read(0, CHUNK)
-        except OSError:
+        except OSError:  # EIO of a terminal that hung up; whatever it is, no more comes of it
             data = b""
         if data:
             self.to_master += data

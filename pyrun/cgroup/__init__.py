@@ -17,6 +17,9 @@ them a unit of systemd.
 
 from pyrun.errors import ConfigError
 
+USUAL = "/sys/fs/cgroup/"
+FILE_SYSTEMS = (0x63677270, 0x27E0EB)
+"""CGROUP2_SUPER_MAGIC, CGROUP_SUPER_MAGIC (statfs(2))."""
 MANAGERS = {"v1": True, "v2": True, "systemd": True, "systemdUser": True}
 """Who may manage the cgroups, in the words of features.md."""
 
@@ -58,6 +61,31 @@ def open(config, id, glob):
     group = _kind(paths)({"paths": paths, "claimed": False}, mounts, config, glob.rootless)
     group.give_up()
     return group
+
+
+def is_state(state):
+    """Whether a value out of a state.json is what to_state() gives, and its paths are cgroups, if they are there.
+
+    A command removes what they name, and kills what is in it.
+    """
+    if state.__class__ is not dict or state.get("claimed").__class__ is not bool or state.get("paths").__class__ is not dict:
+        return False
+    if "systemd" in state and (state["systemd"].__class__ is not list or list(map(type, state["systemd"])) != [str, bool]):
+        return False
+    return all(map(_is_cgroup, state["paths"].values()))
+
+
+def _is_cgroup(path):
+    if path.__class__ is not str or path[:1] != "/":
+        return False
+    whole = path + "/"
+    if any(odd in whole for odd in ("\0", "//", "/./", "/../")):
+        return False
+    if path.startswith(USUAL):
+        return True
+    from pyrun import files
+
+    return files.file_system(path) in (None, *FILE_SYSTEMS)
 
 
 def from_state(state):

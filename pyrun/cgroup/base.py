@@ -324,12 +324,14 @@ class Cgroup:
                 posix.kill(pid, signal)
             except ProcessLookupError:
                 pass
+            except OSError as fault:
+                raise Error(f"kill process {pid}: {words(fault.errno)}") from None
 
     def _kill_at_once(self, path):
         """Whether the kernel killed all processes of a v2 cgroup and those below, frozen or about to fork (5.14)."""
         try:
             tree.write(path + "/cgroup.kill", "1")
-        except OSError:
+        except OSError:  # an older kernel, a threaded cgroup, a gone one: then they are killed one by one
             return False
         return True
 
@@ -400,8 +402,12 @@ def _is_busy(path):
     """Removes a directory; whether it is still in use."""
     try:
         posix.rmdir(path)
+    except FileNotFoundError:
+        return False
     except OSError as fault:
-        return fault.errno == errno.EBUSY
+        if fault.errno != errno.EBUSY:
+            raise
+        return True
     return False
 
 

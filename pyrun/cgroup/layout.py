@@ -29,7 +29,7 @@ def leads_to(point, device):
     """Whether the path really is the mount of that device (`MAJOR:MINOR`): another mount may cover it."""
     try:
         number = posix.stat(point).st_dev
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # covered by another mount, or out of the caller's reach
         return False
     return device == f"{posix.major(number)}:{posix.minor(number)}"
 

@@ -61,13 +61,17 @@ class V2:
     def gone(self):
         try:
             posix.pread(self.fd, 1, 0)
-        except OSError:
+        except OSError as fault:
+            if fault.errno not in tree.GONE:
+                raise
             return True
         return False
 
     def _count(self):
         try:
             text = posix.pread(self.fd, 4096, 0).decode()
-        except OSError:  # the cgroup is gone
+        except OSError as fault:
+            if fault.errno not in tree.GONE:
+                raise
             return 0
         return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)

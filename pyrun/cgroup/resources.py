@@ -326,7 +326,7 @@ class Write:
             controller = controller_of(file)
             try:
                 there = ["cgroup", *tree.read(f"{self.directory}/cgroup.controllers").split()]
-            except OSError:
+            except OSError:  # there is an error to report already
                 there = []
             if controller not in there:
                 reason = f'can\'t be set: controller "{controller}" not available: {reason}'

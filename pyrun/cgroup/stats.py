@@ -286,7 +286,7 @@ def page_sizes():
     """`1GB`, `2MB` …, sorted: in the words of hugetlb's files, of the kernel's `hugepages-2048kB`."""
     try:
         names = posix.listdir(HUGE_PAGES)
-    except OSError:
+    except FileNotFoundError:  # a kernel without huge pages
         return []
     return sorted(_size_name(int(name.removeprefix("hugepages-").removesuffix("kB"))) for name in names)
 

@@ -4,6 +4,7 @@ import errno
 import posix
 import time
 
+from pyrun.files import named
 from pyrun.files import write as write  # of control files
 
 GONE = (errno.ENOENT, errno.ENODEV)
@@ -18,6 +19,8 @@ def read(path):
         while piece := posix.read(fd, 65536):
             text += piece
         return text.decode(errors="surrogateescape")
+    except OSError as fault:
+        raise named(fault, path) from None
     finally:
         posix.close(fd)
 
@@ -91,7 +94,7 @@ def enable(path, wanted):
     """
     try:
         have = set(read(path + "/cgroup.controllers").split())
-    except OSError:  # above the mount point
+    except FileNotFoundError:  # above the mount point
         return set()
     above = parent(path)
     if (missing := wanted - have) and (grants := missing & enable(above, missing)):
@@ -103,7 +106,7 @@ def _switch_on(file, names):
     """Writes `+NAME …`, all at once or, since one may be refused, each alone. Returns the set of those it took."""
     try:
         write(file, " ".join("+" + name for name in names))
-    except OSError:
+    except OSError:  # for many reasons, which only matter to who asks for a limit of it
         return set().union(*(_switch_on(file, [name]) for name in names)) if len(names) > 1 else set()
     return set(names)
 

@@ -65,7 +65,7 @@ def _dump(container, config, options, directories, pre_dump, status_fd):
         stdio = external.saved_stdio(container, (group and group.pids()) or [pid])
         options["external"] += external.external_files(stdio)
         options["ext_mnt"] = external.saved_mounts(config, container)
-        jsonio.write_atomic(f"{directories.image_path}/{external.DESCRIPTORS}", stdio)
+        jsonio.write(f"{directories.image_path}/{external.DESCRIPTORS}", stdio)
 
     def notified(script, *_):
         # Pages may be asked for from now on: whoever waits to start the restore elsewhere may do so.

@@ -1,29 +1,26 @@
 """pyrun delete: what a stopped container still holds; with --force a live one too."""
 
-from pyrun import config as configs
-from pyrun import lifecycle, state
+from pyrun import cgroup, lifecycle, log, state
+from pyrun.cgroup import tree
 from pyrun.errors import Error
+from pyrun.glob import with_systemd
+from pyrun.namespaces import CLONE_NEWPID
 
 
 def delete(glob, *, id, force):
     """Returns the exit status (runtime.md#delete)."""
     try:
         container = state.load(glob.root, id)
-    except Error:
-        if not force:
-            raise
-        configs.check_id(id)
-        _remove_remains(glob.root, id)
-        return 0
-    if force:
-        # Not locked yet: whoever is creating it fails when init dies, cleans up and lets the lock go.
-        lifecycle.kill_init(container)
-    try:
+        if force:
+            # Not locked yet: whoever is creating it fails when init dies, cleans up and lets the lock go.
+            lifecycle.kill_init(container)
         container.lock()
-    except state.Gone:
+    except state.Gone as gone:
+        return remove_remains(glob, id, force, gone)
+    except state.Unusable as fault:
         if not force:
-            raise
-        return 0
+            raise Error(f"{fault}: `delete --force` ends what it finds of the container, and removes it") from None
+        return end_damaged(glob, state.salvage(glob.root, id, fault.data), fault)
     status = container.status()
     if status != "stopped":
         if not force:
@@ -37,11 +34,66 @@ def read_config(container):
     """The config for its poststop hooks; a container killed while it was made may not have got that far."""
     try:
         return container.config()
-    except (OSError, Error):
+    except FileNotFoundError:
+        return {}
+    except (OSError, Error) as fault:
+        log.warning(f"no poststop hooks are run: {fault}")
         return {}
 
 
-def _remove_remains(root, id):
-    """A directory without a readable state.json: the runtime was killed between mkdir and the first write."""
-    remains = state.Container(root, {"id": id})
-    remains.remove()
+def remove_remains(glob, id, force, gone):
+    """There is no state.json: it is nothing, or what a `create` left that was killed right after mkdir, or is at work there now."""
+    remains = state.salvage(glob.root, id, None)
+    try:
+        if not remains.lock_now():
+            raise Error(f"container {id} is being created: try again") if force else gone
+    except state.Gone:
+        pass
+    else:
+        if remains.has(state.STATE):  # it was written just now
+            remains.unlock()
+            return delete(glob, id=id, force=force)
+        if not remains.has(state.CONFIG):
+            remains.remove()
+        elif force:
+            return end_damaged(glob, remains, Error(f"{remains.directory}/{state.STATE} is gone"), locked=True)
+        else:
+            raise Error(f"{remains.directory}/{state.STATE} is gone: `delete --force` ends what it finds of the container, and removes it")
+    if not force:
+        raise gone
+    return 0
+
+
+# --- a container whose state.json cannot be used ----------------------------------------------------------------------
+
+
+def end_damaged(glob, container, fault, locked=False):
+    """Ends all that is found of a container by the good members of its state.json and by its config, and removes it.
+
+    Raises Error where something of it may live unseen: then its directory stays. fault: what is wrong (Error).
+    """
+    if not locked and not container.lock_now():
+        raise Error(f"container {container.id} is being created or changed: try again")
+    try:
+        config = container.config()
+        group = container.cgroup() or cgroup.open(config, container.id, with_systemd(glob, config))
+    except (Error, OSError, TypeError, AttributeError, KeyError) as reason:  # of a config.json that is damaged too
+        raise unseen(container, fault, reason) from None
+    found = any(map(tree.exists, group.paths.values()))
+    # The kernel kills a pid namespace when its first process ends.
+    all_by_init = container.data["pid"] and container.data["startTime"] and container.data["mask"] & CLONE_NEWPID
+    if not found and not all_by_init:
+        raise unseen(container, fault, f"there is no cgroup {next(iter(group.paths.values()), '')}")
+    log.warning(str(fault))
+    lifecycle.kill_init(container)
+    group.state["claimed"] = True  # config.json is written after that
+    if found:
+        group.kill(lifecycle.SIGKILL)
+    container.data["cgroup"] = group.to_state()
+    lifecycle.destroy(container, config)
+    return 0
+
+
+def unseen(container, fault, reason):
+    return Error(f"{fault}, and its processes cannot be found by {state.CONFIG} either ({reason}): "
+                 f"nothing was removed: end them, if there are any, then remove {container.directory}")  # fmt: skip

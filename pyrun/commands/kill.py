@@ -3,7 +3,7 @@
 import posix
 
 from pyrun import state
-from pyrun.errors import Error
+from pyrun.errors import Error, words
 from pyrun.namespaces import CLONE_NEWPID
 
 SIGKILL = 9
@@ -38,6 +38,8 @@ def kill(glob, *, id, signal, all):
             posix.kill(container.data["pid"], number)
         except ProcessLookupError:
             raise Error("container not running") from None
+        except OSError as fault:
+            raise Error(f"kill process {container.data['pid']}: {words(fault.errno)}") from None
     if number == SIGKILL and group:
         # A process frozen by a v1 freezer dies when it is thawed.
         group.thaw(recursive=True)

@@ -1,7 +1,7 @@
 """`pyrun list`."""
 
 from pyrun import jsonio, log, output, state
-from pyrun.errors import Error, words
+from pyrun.errors import Error, visible, words
 
 COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
 LEAST_WIDTH = 12
@@ -39,17 +39,18 @@ def containers(glob):
     for name in names:
         try:
             found.append(state.load(glob.root, name).public())
-        except KeyError as fault:
-            log.warning(f"load container {name}: state.json without {fault}")
-        except (Error, OSError) as fault:  # not made yet, or just deleted
+        except state.Gone:  # meanwhile, or it is not made yet
+            pass
+        except (Error, OSError) as fault:
             log.warning(f"load container {name}: {fault}")
     return found
 
 
 def table(found):
     """Rows of text, each column as wide as its widest cell and at least 12."""
-    rows = [tuple(column.upper() for column in COLUMNS), *(tuple(map(container.__getitem__, COLUMNS)) for container in found)]
+    rows = [tuple(column.upper() for column in COLUMNS)]
+    rows += [tuple(visible(str(container[column])) for column in COLUMNS) for container in found]
     *columns, _ = zip(*rows, strict=True)
-    widths = [max(LEAST_WIDTH, GAP + max(map(len, map(str, column)))) for column in columns]
+    widths = [max(LEAST_WIDTH, GAP + max(map(len, column))) for column in columns]
     row = "".join(f"%-{width}s" for width in widths) + "%s\n"
     return "".join(map(row.__mod__, rows))

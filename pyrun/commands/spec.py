@@ -2,7 +2,7 @@
 
 import posix
 
-from pyrun import SPEC_VERSION, jsonio
+from pyrun import SPEC_VERSION, files, jsonio
 from pyrun.errors import Error, words
 
 FILE = "config.json"
@@ -91,7 +91,7 @@ def unified():
     """Whether the host has cgroup v2 alone."""
     try:
         posix.stat("/sys/fs/cgroup/cgroup.controllers")
-    except OSError:
+    except FileNotFoundError:
         return False
     return True
 
@@ -104,17 +104,8 @@ def tabbed(text):
 
 def write_new(path, text):
     try:
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o666)
+        files.create(path, text.encode(), 0o666)
     except FileExistsError:
         raise Error(f"File {FILE} exists. Remove it first") from None
     except OSError as fault:
         raise Error(f"open {path}: {words(fault.errno)}") from None
-    try:
-        data = text.encode()
-        while data:
-            data = data[posix.write(fd, data):]
-    except OSError as fault:
-        posix.unlink(path)
-        raise Error(f"write {path}: {words(fault.errno)}") from None
-    finally:
-        posix.close(fd)

@@ -39,7 +39,7 @@ def update(glob, *, id, resources, l3_cache_schema, mem_bw_schema, **options):
     linux["resources"] = merge(old, named)
     if schemes:
         change_schemata(linux["intelRdt"], id, schemes)
-    jsonio.write_atomic(f"{container.directory}/{CONFIG}", config)
+    jsonio.write(f"{container.directory}/{CONFIG}", config)
     return 0
 
 
@@ -209,6 +209,6 @@ def change_schemata(entry, id, schemes):
 def _exists(path):
     try:
         posix.stat(path)
-    except OSError:
+    except FileNotFoundError:
         return False
     return True

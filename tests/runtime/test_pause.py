@@ -39,7 +39,7 @@ def test_the_wrong_state_in_runcs_words(bundle, run):
     assert run("pause", c.id, code=1).err == "pyrun: container not running\n"
     assert run("resume", c.id, code=1).err == "pyrun: container not paused\n"
     for command in ("pause", "resume"):
-        assert run(command, "nosuch", code=1).err == "pyrun: container does not exist\n"
+        assert run(command, "nosuch", code=1).err == f'pyrun: container does not exist: "nosuch" (below --root {run.root})\n'
 
 
 def test_a_paused_container_takes_no_process_and_can_be_deleted(bundle, run):
@@ -47,7 +47,7 @@ def test_a_paused_container_takes_no_process_and_can_be_deleted(bundle, run):
     run("pause", c.id)
     assert "cannot exec in a paused container" in c.exec("true", code=255).err
     c.delete("--force")
-    assert run("state", c.id, code=1).err == "pyrun: container does not exist\n"
+    assert run("state", c.id, code=1).err == f'pyrun: container does not exist: "{c.id}" (below --root {run.root})\n'
 
 
 def test_a_killed_container_does_not_stay_paused(bundle, run):

@@ -47,4 +47,4 @@ def test_what_is_wrong(bundle, run):
     assert run("ps", "-f", "yaml", c.id, code=1).err == "pyrun: invalid format option\n"
     assert run("ps", c.id, "-o", "comm", code=1).err == "pyrun: couldn't find PID field in ps output\n"
     assert "exit status 1" in run("ps", c.id, "--nosuch", code=1).err
-    assert run("ps", "nosuch", code=1).err == "pyrun: container does not exist\n"
+    assert run("ps", "nosuch", code=1).err == f'pyrun: container does not exist: "nosuch" (below --root {run.root})\n'

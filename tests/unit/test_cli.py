@@ -176,16 +176,16 @@ def test_closed_standard_files():
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [
-        ("state nobody", 1, "pyrun: container does not exist"),
-        ("start nobody", 1, "pyrun: container does not exist"),
-        ("kill nobody", 1, "pyrun: container does not exist"),
-        ("delete nobody", 1, "pyrun: container does not exist"),
+        ("state nobody", 1, 'pyrun: container does not exist: "nobody" (below --root %s)'),
+        ("start nobody", 1, 'pyrun: container does not exist: "nobody" (below --root %s)'),
+        ("kill nobody", 1, 'pyrun: container does not exist: "nobody" (below --root %s)'),
+        ("delete nobody", 1, 'pyrun: container does not exist: "nobody" (below --root %s)'),
         ("delete --force nobody", 0, ""),
-        ("exec nobody true", 255, "pyrun: exec failed: container does not exist"),
+        ("exec nobody true", 255, 'pyrun: exec failed: container does not exist: "nobody" (below --root %s)'),
         ("run -b /nowhere nobody", 1, "pyrun run failed: /nowhere/config.json: no such file or directory"),
         ("run /nowhere/bundle", 1, "pyrun run failed: /nowhere/bundle/config.json: no such file or directory"),
         ("create -b /nowhere nobody", 1, "pyrun create failed: /nowhere/config.json: no such file or directory"),
     ],
 )
 def test_how_a_command_fails(tmp_path, line, code, message):
-    assert pyrun("--root", tmp_path, *line.split()) == (code, "", f"{message}\n" if message else "")
+    assert pyrun("--root", tmp_path, *line.split()) == (code, "", f"{message}\n".replace("%s", str(tmp_path)) if message else "")

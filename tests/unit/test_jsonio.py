@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pyrun import jsonio
+from pyrun import files, jsonio
 from pyrun.errors import Error
 
 ALPHABET = [*map(chr, range(0x20, 0x7F)), "\n", "\t", "\0", "\x1f", "é", "\u2028", "\ufffd", "😀"]
@@ -153,11 +153,11 @@ def test_file_names_that_are_not_utf8_come_back():
 
 def test_a_written_file_is_whole_or_the_old_one(tmp_path):
     path = tmp_path / "state.json"
-    jsonio.write_atomic(str(path), {"a": [1, "x"]})
+    jsonio.write(str(path), {"a": [1, "x"]})
     assert path.read_text() == '{"a":[1,"x"]}'
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(TypeError):
-        jsonio.write_atomic(str(path), {"a": object()})
+        jsonio.write(str(path), {"a": object()})
     assert jsonio.read(str(path)) == {"a": [1, "x"]}
     assert os.listdir(tmp_path) == ["state.json"]
 
@@ -168,6 +168,21 @@ def test_any_kind_of_file_is_read(tmp_path):
     if os.fork() == 0:
         fifo.write_text(json.dumps(list(range(50000))))
         os._exit(0)
-    assert jsonio.read(str(fifo)) == list(range(50000))
+    assert jsonio.loads(files.read(str(fifo))) == list(range(50000))
     os.wait()
-    assert jsonio.read_bytes("/proc/self/status").startswith(b"Name:")
+    assert files.read("/proc/self/status").startswith(b"Name:")
+    with pytest.raises(Error, match="more than 64 MiB"):
+        files.read("/dev/zero")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
+def test_a_file_of_ours_is_a_regular_one(tmp_path, kind):
+    path = tmp_path / "state.json"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(files.Odd, match="state.json: (not a regular file|is a directory)"):
+        jsonio.read(str(path))

@@ -132,7 +132,7 @@ def test_what_start_needs_is_what_comes_after_the_wait():
     plan = Plan()
     for opcode in (lib.OP_SETSID, lib.OP_WAIT_START, lib.OP_CAPS):
         plan.add(opcode, "place", "subject")
-    assert plan.later_notes(lib.OP_WAIT_START) == {"1": (lib.OP_WAIT_START, "place", "subject"), "2": (lib.OP_CAPS, "place", "subject")}
+    assert plan.later_notes(lib.OP_WAIT_START) == {"1": ("WAIT_START", "place", "subject"), "2": ("CAPS", "place", "subject")}
 
 
 # --- errors
