@@ -180,11 +180,14 @@ class Container:
         """The config the container was made of."""
         path = f"{self.directory}/{CONFIG}"
         try:
-            return jsonio.loads(files.read_regular(path, posix.O_NOFOLLOW))
+            config = jsonio.loads(files.read_regular(path, posix.O_NOFOLLOW))
         except files.Odd:
             raise
         except Error as error:
-            raise Error(f"{path}: {error}") from None
+            raise Error(f"{path} is damaged: {error}") from None
+        if config.__class__ is not dict:
+            raise Error(f"{path} is damaged: not an object")
+        return config
 
     # --- the process
 
@@ -400,7 +403,8 @@ def make_directories(path):
 
 def _remove_tree(directory):
     try:
-        for name in posix.listdir(directory):
+        # state.json is the last to go: whatever kills us, `delete` finds a container, or nothing that could live.
+        for name in sorted(posix.listdir(directory), key=STATE.__eq__):
             _remove_entry(f"{directory}/{name}")
         posix.rmdir(directory)
     except FileNotFoundError:

@@ -1,5 +1,6 @@
 """`pyrun spec`."""
 
+import errno
 import posix
 
 from pyrun import SPEC_VERSION, files, jsonio
@@ -108,4 +109,5 @@ def write_new(path, text):
     except FileExistsError:
         raise Error(f"File {FILE} exists. Remove it first") from None
     except OSError as fault:
-        raise Error(f"open {path}: {words(fault.errno)}") from None
+        step = "write" if fault.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO) else "open"
+        raise Error(f"{step} {path}: {words(fault.errno)}") from None
