@@ -6,7 +6,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#define JSON_DEPTH_LIMIT 1000
+/* Far deeper than any file that has a meaning, and not too deep for what walks through the result recursively. */
+#define JSON_DEPTH_LIMIT 200
 
 PyObject *json_loads(PyObject *module, PyObject *text);
 PyObject *json_dumps(PyObject *module, PyObject *const *args, Py_ssize_t count);

@@ -400,7 +400,7 @@ static PyObject *decode_value(struct decoder *d) {
     case '{':
     case '[': {
         if (d->depth >= JSON_DEPTH_LIMIT)
-            return fault(d, d->at, 0, "nested too deeply");
+            return fault(d, d->at, 0, "nested too deeply: more than 200 lists and objects in one another");
         d->depth++;
         PyObject *value = *d->at == '{' ? decode_object(d) : decode_list(d);
         d->depth--;

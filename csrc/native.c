@@ -289,15 +289,17 @@ int native_prctl(int option, unsigned long arg) {
 
 _Static_assert(sizeof(struct termios) <= 64, "native.h promises that 64 bytes hold a terminal's settings");
 
-int native_tty_raw(int fd, void *saved) {
+/* keys: whether what is typed there is for the container, ^C too. Without OPOST in any case: the container's terminal has put in
+ * the carriage returns already. */
+int native_tty_raw(int fd, int keys, void *saved) {
     struct termios settings;
 
     if (tcgetattr(fd, &settings) < 0)
         return -errno;
     memcpy(saved, &settings, sizeof settings);
-    cfmakeraw(&settings);
-    /* Output processing stays on: the container's terminal has ONLCR off, so this one must turn \n into \r\n. */
-    settings.c_oflag |= OPOST;
+    if (keys)
+        cfmakeraw(&settings);
+    settings.c_oflag &= ~(tcflag_t)OPOST;
     return result(tcsetattr(fd, TCSANOW, &settings));
 }
 

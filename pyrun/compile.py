@@ -48,6 +48,9 @@ class Host:
         self.hierarchies = hierarchies
         self.own_capabilities = capabilities or own_capabilities()
         self.keep = keep
+        # What the container gets besides what its config says, which nobody changes: variables, and (where, entry of mounts).
+        self.env = []
+        self.mounts = []
         self.no_pivot = False
         self.new_keyring = True
         self.rootless = posix.geteuid() != 0
@@ -124,7 +127,7 @@ def create(plan, config, host, seccomp, waits):
     for name, value in (linux.get("sysctl") or {}).items():
         emit_sysctl(plan, name, value)
     if process:
-        program = emit_process_setup(plan, process, linux)
+        program = emit_process_setup(plan, process, linux, host.env)
     if waits:
         start = plan.given("start")
         plan.add(lib.OP_READY, fd=start)
@@ -162,7 +165,7 @@ def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
         plan.add(lib.OP_CHROOT, "root", root_file, fd=root)
     if process.get("terminal"):
         emit_console(plan, process, bind="")
-    program = emit_process_setup(plan, process, linux)
+    program = emit_process_setup(plan, process, linux, host.env)
     if affinity.get("final"):
         emit_affinity(plan, affinity["final"], "process.execCPUAffinity.final")
     emit_identity(plan, process, host, seccomp)
@@ -195,7 +198,7 @@ def hook(plan, entry, env, home_of, pidfd_mask, cgroup_files, inside, rootfs, se
     if seccomp:
         emit_seccomp(plan, seccomp)
     plan.add(
-        lib.OP_EXEC, "hook", entry["path"], s=(plan.strings([entry["path"]]), plan.strings(args), plan.strings(env)), n=(len(args), len(env), 3)
+        lib.OP_EXEC, "hook", entry["path"], s=(plan.strings([entry["path"]]), plan.strings(args), plan.environment(env)), n=(len(args), len(env), 3)
     )
 
 
@@ -290,7 +293,7 @@ def emit_root(plan, config, linux, spaces, host):
         warn_of_host_mounts(config)
     own_dev = False
     read_only_later = []
-    for mount in mounts.parse(config, path):
+    for mount in mounts.parse(config, path, host.mounts):
         if mount.destination == "/dev":
             own_dev = own_dev or mount.bind
             if mount.point.set & mounts.ATTR_RDONLY and mount.type == "tmpfs":
@@ -374,10 +377,10 @@ def emit_sysctl(plan, name, value):
         plan.add(lib.OP_SYSCTL, where, name, s=(path, value))
 
 
-def emit_process_setup(plan, process, linux):
+def emit_process_setup(plan, process, linux, env):
     emit_setup(plan, process, linux)
     cwd = process["cwd"]
     plan.add(lib.OP_CHDIR, "process.cwd", cwd, s=(cwd,))
-    program = Program(process)
+    program = Program(process, env)
     program.emit_check(plan, process)
     return program

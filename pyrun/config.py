@@ -8,7 +8,7 @@ import errno
 
 from pyrun import files, jsonio
 from pyrun.errors import ConfigError, Error, words
-from pyrun.shape import explain, show, walk
+from pyrun.shape import explain, known, show, walk
 
 FILE = "config.json"
 ID_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-."
@@ -45,7 +45,10 @@ def load_process(path):
 
 
 def load_resources(path):
-    """The resources (dict, as linux.resources) of a file as `update --resources` takes it; `-` is stdin. Raises Error, ConfigError."""
+    """The resources (dict, as linux.resources) of a file as `update --resources` takes it; `-` is stdin. Raises Error, ConfigError.
+
+    What the specification does not know is left out.
+    """
     from pyrun import _checks
 
     try:
@@ -53,11 +56,12 @@ def load_resources(path):
     except OSError as error:
         raise Error(f"{path}: {words(error.errno)}") from None
     resources = _decode(data, path)
-    fault = walk(_checks.CONFIG[1]["linux"][1]["resources"], resources)
+    node = _checks.CONFIG[1]["linux"][1]["resources"]
+    fault = walk(node, resources)
     if fault:
         where, message = explain(fault)
         raise ConfigError(where, message, path)
-    return resources
+    return known(node, resources)
 
 
 def _decode(data, file):

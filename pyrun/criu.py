@@ -203,7 +203,7 @@ def _plan(plan, path, cgroup_files, root, files):
     args = [path, "swrk", str(FIRST_FD)]
     env = [b"=".join(entry).decode("utf-8", "surrogateescape") for entry in posix.environ.items()]
     plan.add(
-        lib.OP_EXEC, "criu", path, s=(plan.strings([path]), plan.strings(args), plan.strings(env)), n=(len(args), len(env), files)
+        lib.OP_EXEC, "criu", path, s=(plan.strings([path]), plan.strings(args), plan.environment(env)), n=(len(args), len(env), files)
     )
 
 

@@ -1,6 +1,6 @@
 """What the runtime can do (features.md), told by the tables that it works with."""
 
-from pyrun import SPEC_VERSION, compile, criu_options, hooks, mounts, namespaces, process, seccomp
+from pyrun import SPEC_VERSION, compile, criu_options, mounts, namespaces, process, rules, seccomp
 from pyrun._native import lib
 from pyrun.cgroup import MANAGERS, resources, unit
 
@@ -14,7 +14,7 @@ def features(commands):
     return {
         "ociVersionMin": OCI_VERSION_MIN,
         "ociVersionMax": SPEC_VERSION,
-        "hooks": list(hooks.KINDS),
+        "hooks": list(rules.HOOKS),
         "mountOptions": sorted(mounts.WORDS),
         "linux": {
             "namespaces": sorted(namespaces.FLAGS),

@@ -108,12 +108,10 @@ def preserved_fds(count, listen=0):
     return tuple(range(3, 3 + listen + count))
 
 
-def pass_listen_fds(config, count):
-    """sd_listen_fds(3) for the program, which will be pid 1."""
-    process = config.get("process")
-    if count and process:
-        env = process["env"] = list(process.get("env") or ())
-        env += [f"LISTEN_FDS={count}", "LISTEN_PID=1"]
-        names = posix.environ.get(b"LISTEN_FDNAMES")
-        if names:
-            env.append(f"LISTEN_FDNAMES={names.decode()}")
+def listen_env(count):
+    """What the environment (list of NAME=VALUE) of the program, which will be pid 1, has besides for sd_listen_fds(3)."""
+    if not count:
+        return []
+    env = [f"LISTEN_FDS={count}", "LISTEN_PID=1"]
+    names = posix.environ.get(b"LISTEN_FDNAMES")
+    return [*env, f"LISTEN_FDNAMES={names.decode('utf-8', 'surrogateescape')}"] if names else env

@@ -18,7 +18,6 @@ from pyrun.errors import Error, words
 from pyrun.namespaces import CLONE_NEWNS
 from pyrun.plan import Plan
 
-KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 INSIDE = frozenset(("createContainer", "startContainer"))
 SIGKILL = 9
 

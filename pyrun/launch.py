@@ -9,7 +9,7 @@ from pyrun._native import lib
 from pyrun.control import Init, must, readable
 from pyrun.errors import ConfigError, Error
 from pyrun.faults import mount_fault, not_idmapped
-from pyrun.handover import listen_fds, pass_listen_fds, preserved_fds, remove_pid_file, send_listener, send_pidfd, stdio, write_pid_file
+from pyrun.handover import listen_env, listen_fds, preserved_fds, remove_pid_file, send_listener, send_pidfd, stdio, write_pid_file
 from pyrun.lifecycle import destroy, run_start_hooks
 from pyrun.mounts import AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, MS_REC, OPEN_TREE_CLONE
 from pyrun.namespaces import Namespaces, first_ids
@@ -85,14 +85,16 @@ def create(glob, request, waits, before_start=None):
     """Makes a container. waits: it stops for `start`; otherwise the program runs when this returns.
 
     before_start(): called when all is set up and the program is about to run (not with waits). Returns (Container, Init,
-    fd of the pty's master or -1, config). Whatever fails or is interrupted, nothing of it stays. Raises Error.
+    tty.Console, config). Whatever fails or is interrupted, nothing of it stays. Raises Error.
     """
     configs.check_id(request.id)
     timeline.phase("load config")
     bundle = request.bundle
     config = configs.load(bundle)
     configs.check(config, bundle=bundle)
-    tty.check(config.get("process") or {}, request.console_socket, request.detached)
+    if not waits and not config.get("process"):
+        raise ConfigError("process", "missing: there is no program to run (`create` makes a container without one)")
+    console = tty.Console(config.get("process") or {}, request.console_socket, request.detached)
     listen = listen_fds()
     keep = preserved_fds(request.preserve_fds, listen)
     timeline.phase("compile plan")
@@ -103,10 +105,11 @@ def create(glob, request, waits, before_start=None):
     host = compile.Host(bundle, group.procs_files(), group.hierarchies(), keep=len(keep), id=request.id)
     host.no_pivot = request.no_pivot
     host.new_keyring = not request.no_new_keyring
-    pass_listen_fds(config, listen)
+    host.env = listen_env(listen)
     notifies = bool(notify.host_socket() and config.get("process"))
     if notifies:
-        notify.add_to_config(config, f"{glob.root}/{request.id}")
+        host.env += notify.ENV
+        host.mounts = [("$NOTIFY_SOCKET", notify.mount(f"{glob.root}/{request.id}"))]
     compile.create(plan, config, host, filter, waits)
 
     interruptible()
@@ -114,19 +117,19 @@ def create(glob, request, waits, before_start=None):
     mask = hold_interrupts()
     timeline.phase("write state")
     container = Container.make(glob.root, request.id, bundle, compile.rootfs_path(config, bundle), config)
-    launch = _Creation(container, config, plan, host, request, group, shares, before_start, mask, notifies)
+    launch = _Creation(container, config, plan, host, request, group, shares, console, before_start, mask, notifies)
     try:
         launch.run(keep, waits)
     except BaseException:
         launch.undo()
         raise
-    return container, launch.init, launch.console.master, config
+    return container, launch.init, console, config
 
 
 class _Creation:
     """The steps of create that leave something behind, and their undoing."""
 
-    def __init__(self, container, config, plan, host, request, group, shares, before_start, mask, notifies):
+    def __init__(self, container, config, plan, host, request, group, shares, console, before_start, mask, notifies):
         self.container = container
         self.config = config
         self.plan = plan
@@ -139,7 +142,7 @@ class _Creation:
         self.notifies = notifies
         self.init = Init(plan)
         self.init.before_message = lambda: self.waiting(readable, self.init.sock)
-        self.console = None
+        self.console = console
         self.hooks_ran = False
         self.pid_written = False
         self.opened = {}
@@ -159,7 +162,7 @@ class _Creation:
         if self.shares:
             self.shares.create()
         timeline.phase("start init")
-        self.console = tty.Console(self.request.console_socket)
+        self.console.connect()
         if self.notifies:
             notify.make_directory(container.directory)
             container.notify = None if waits else notify.listen(container)
@@ -297,8 +300,7 @@ class _Creation:
 
     def undo(self):
         self._close_opened()
-        if self.console:
-            self.console.close()
+        self.console.close()
         self.init.kill()
         self.group.release()
         if self.pid_written:

@@ -120,8 +120,8 @@ class Attributes:
 class Mount:
     """One entry of config.mounts, its options taken apart."""
 
-    def __init__(self, entry, index):
-        self.where = f"mounts[{index}]"
+    def __init__(self, entry, where):
+        self.where = where
         self.entry = entry
         # Relative destinations are deprecated but legal: they are below "/".
         self.destination = clean(entry["destination"])
@@ -173,9 +173,13 @@ class Mount:
         return f'"{self.source or self.type}" to rootfs at "{self.destination}"'
 
 
-def parse(config, rootfs):
-    """The mounts (list of Mount). rootfs: its path on the host; runc takes destinations that begin with it as ones below it."""
-    found = [Mount(entry, index) for index, entry in enumerate(config.get("mounts") or ())]
+def parse(config, rootfs, more=()):
+    """The mounts (list of Mount). rootfs: its path on the host; runc takes destinations that begin with it as ones below it.
+
+    more: (where, entry) of those that the runtime adds.
+    """
+    found = [Mount(entry, f"mounts[{index}]") for index, entry in enumerate(config.get("mounts") or ())]
+    found += [Mount(entry, where) for where, entry in more]
     for mount in found:
         if is_below(mount.destination, rootfs):
             mount.destination = mount.destination[len(rootfs) :]

@@ -15,6 +15,8 @@ from pyrun.handover import connect_unix
 
 DIRECTORY, SOCKET = "notify", "notify.sock"
 INSIDE = "/run/notify"  # where runc has it
+ENV = (f"NOTIFY_SOCKET={INSIDE}/{SOCKET}",)
+"""What the program's environment has besides."""
 SOCK_DGRAM = 2
 # sd_notify_barrier(3): a service manager that does not answer in this time, in ms, never will. It is systemd-notify's time too.
 PATIENCE = 5000
@@ -26,16 +28,13 @@ def host_socket():
     return posix.environ.get(b"NOTIFY_SOCKET", b"").decode("utf-8", "surrogateescape")
 
 
-def add_to_config(config, container_directory):
-    """The mount of the socket's directory, and the variable that names the socket."""
-    process = config["process"]
-    process["env"] = [*(process.get("env") or ()), f"NOTIFY_SOCKET={INSIDE}/{SOCKET}"]
-    mount = {
+def mount(container_directory):
+    """The mount (as an entry of config.mounts) of the socket's directory."""
+    return {
         "destination": INSIDE,
         "source": f"{container_directory}/{DIRECTORY}",
         "options": ["bind", "nosuid", "noexec", "nodev", "ro"],
     }
-    config["mounts"] = [*(config.get("mounts") or ()), mount]
 
 
 def make_directory(container_directory):

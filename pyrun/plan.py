@@ -50,6 +50,12 @@ class Plan:
         self.area += b"\0"
         return offset
 
+    def environment(self, entries):
+        """strings() of NAME=VALUE; describe() shows the names alone, since values may be secrets."""
+        offset = self.strings(entries)
+        self.lists[offset] = [f"{entry.partition('=')[0]}=…" for entry in entries]
+        return offset
+
     def blob(self, data):
         """Binary data, aligned to 8."""
         self.area += bytes(-len(self.area) % 8)

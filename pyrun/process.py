@@ -97,10 +97,10 @@ def _mask(sets, name, grantable, reason=""):
     return mask
 
 
-def environment(process):
-    """env (list of NAME=VALUE) as the program gets it (dict): of several the last one wins, and it comes once."""
+def environment(entries):
+    """Entries NAME=VALUE as the program gets them (dict): of several the last one wins, and it comes once."""
     last = {}
-    for entry in process.get("env") or ():
+    for entry in entries:
         name, _, value = entry.partition("=")
         last.pop(name, None)
         last[name] = value
@@ -108,7 +108,9 @@ def environment(process):
 
 
 def candidates(name, path):
-    """What execvp would try for `name`, in order, inside the container."""
+    """What execvp would try for `name`, in order, inside the container. The empty name is nowhere."""
+    if not name:
+        return []
     if "/" in name:
         return [name]
     # An empty element is the current directory; runc's and Go's look-up refuse a program found that way.
@@ -293,11 +295,11 @@ def _read(path):
 
 
 class Program:
-    """The program's words: what is looked up, its arguments and its environment."""
+    """The program's words: what is looked up, its arguments and its environment. env: what the runtime adds to it (list)."""
 
-    def __init__(self, process):
+    def __init__(self, process, env):
         self.args = process["args"]
-        self.env = environment(process)
+        self.env = environment([*(process.get("env") or ()), *env])
         # runc: an empty HOME counts as none, and the container's passwd gives it.
         self.needs_home = not self.env.get("HOME")
         if self.needs_home:
@@ -319,6 +321,6 @@ class Program:
             lib.OP_EXEC,
             "process.args[0]",
             self.args[0],
-            s=(plan.strings(self.candidates), plan.strings(self.args), plan.strings(environ)),
+            s=(plan.strings(self.candidates), plan.strings(self.args), plan.environment(environ)),
             n=(len(self.args), len(environ), 3 + keep),
         )

@@ -28,6 +28,7 @@ CPUS, NODES = 8192, 1024
 ID_END = (1 << 32) - 1
 # user_namespaces(7), since Linux 4.15.
 MAPPINGS_MAX = 340
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 IPC_SYSCTLS = ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
 
 
@@ -72,10 +73,22 @@ def rootfs(root, bundle):
 
 
 def environment(process):
-    for index, entry in enumerate(process.get("env") or ()):
+    yield from _environment(process.get("env"), "process.env")
+
+
+def _environment(entries, where):
+    """What is there may be a secret, so it is not shown."""
+    for index, entry in enumerate(entries or ()):
         if entry.find("=") < 1:
             fault = "name cannot be empty" if entry[:1] == "=" else "missing '='"
-            yield f"process.env[{index}]", f"invalid environment variable: {fault}: {show(entry)}: write NAME=VALUE"
+            yield f"{where}[{index}]", f"invalid environment variable: {fault}: write NAME=VALUE"
+
+
+def hooks_environment(config, linux, namespaces):
+    hooks = config.get("hooks") or {}
+    for kind in HOOKS:
+        for index, entry in enumerate(hooks.get(kind) or ()):
+            yield from _environment(entry.get("env"), f"hooks.{kind}[{index}].env")
 
 
 def console(process):
@@ -395,6 +408,16 @@ def intel_rdt(config, linux, namespaces):
         yield "linux.intelRdt.closID", f"must be the name of one directory, or / alone: {show(name)}"
 
 
+def seccomp(config, linux, namespaces):
+    """Without a default action and rules there is no filter, as with runc."""
+    profile = linux.get("seccomp") or {}
+    for index, call in enumerate(profile.get("syscalls") or ()):
+        if not call["action"]:
+            yield f"linux.seccomp.syscalls[{index}].action", "missing: say what happens to these system calls, as SCMP_ACT_ALLOW"
+    if profile.get("syscalls") and not profile.get("defaultAction"):
+        yield "linux.seccomp.defaultAction", "missing: say what happens to the system calls that no rule names, as SCMP_ACT_ERRNO"
+
+
 RULES = (
     (namespaces_once, "linux.namespaces"),
     (uts_names, "hostname", "domainname", "linux.namespaces"),
@@ -410,4 +433,6 @@ RULES = (
     (cpu_burst, "linux.resources.cpu"),
     (memory_policy, "linux.memoryPolicy"),
     (intel_rdt, "linux.intelRdt"),
+    (hooks_environment, "hooks"),
+    (seccomp, "linux.seccomp.defaultAction", "linux.seccomp.syscalls"),
 )

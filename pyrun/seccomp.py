@@ -114,8 +114,8 @@ class Filter:
 
 def compile_of(config, root):
     """compile_profile() of what a config (dict) asks for; None if that is nothing. root: --root."""
-    profile = (config.get("linux") or {}).get("seccomp")
-    return profile and compile_profile(profile, f"{root}/.seccomp")
+    profile = (config.get("linux") or {}).get("seccomp") or {}
+    return compile_profile(profile, f"{root}/.seccomp") if profile.get("defaultAction") else None
 
 
 def compile_profile(profile, cache_dir):

@@ -87,6 +87,17 @@ def _walk_integer(node, value):
 WALKS = {dict: _walk_object, list: _walk_list, str: _walk_string, int: _walk_integer}
 
 
+def known(node, value):
+    """A value that walk() has passed, without the members that the table does not name."""
+    kind = node if type(node) is type else node[0]
+    if kind is dict and kind is not node:
+        members, others = node[1], node[2]
+        return {name: known(inner, member) for name, member in value.items() if (inner := members.get(name, others)) is not None}
+    if kind is list and node[1] is not None:
+        return [known(node[1], entry) for entry in value]
+    return value
+
+
 def _version(text):
     """SemVer 2.0.0 with major version 1."""
     text, plus, build = text.partition("+")
@@ -144,11 +155,17 @@ SHOWN = 60
 def explain(fault):
     """(path, message) of what walk() found."""
     keyword, limit, value, message, *keys = fault
-    return path_of(reversed(keys)), describe(keyword, limit, value, message)
+    keys.reverse()
+    return path_of(keys), describe(keyword, limit, value, message, keys)
 
 
-def describe(keyword, limit, value, message):
-    """The words for a value that breaks a keyword of its schema. message: the schema's errorMessage or None."""
+def describe(keyword, limit, value, message, keys):
+    """The words for a value that breaks a keyword of its schema. message: the schema's errorMessage or None.
+
+    keys: where it is; what an environment has may be a secret, and is not shown.
+    """
+    if "env" in keys and keyword in ("type", "pattern"):
+        return message if keyword == "pattern" else f"must be {KINDS[limit]}"
     lead = f"{message}: " if message else ""
     if keyword == "type":
         return f"must be {KINDS[limit]}, not {show(value)}"

@@ -12,7 +12,7 @@ import select
 from pyrun import handover
 from pyrun._native import ffi, lib
 from pyrun.control import must
-from pyrun.errors import Error
+from pyrun.errors import Error, words
 
 CHUNK = 4096  # what a pipe takes at once when poll says it is writable (PIPE_BUF, pipe(7))
 ROOM = 64 * 1024
@@ -20,27 +20,43 @@ END_OF_FILE = b"\x04"
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def check(process, console_socket, detached):
-    """Refuses what cannot work: a terminal needs someone to hold its master. Raises Error in runc's words."""
-    terminal = bool(process.get("terminal"))
-    if detached and terminal and not console_socket:
-        cure = "process.terminal is true: give --console-socket, or set it to false"
-        raise Error(f"cannot allocate tty if runc will detach without setting console socket ({cure})")
-    if console_socket and not (detached and terminal):
-        raise Error("cannot use console socket if runc will not detach or allocate tty (--console-socket, process.terminal)")
-
-
-def connect(path):
-    """An fd of a connection to the console socket. Raises Error."""
-    return must(handover.connect_unix(path), f"--console-socket {path}: connect")
+def own_terminal():
+    """An fd of the terminal that we are in front of, whatever of our stdio is redirected. Raises Error where there is none."""
+    for fd in (2, 1, 0):
+        if posix.isatty(fd):
+            return fd
+    try:
+        return posix.open("/dev/tty", posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
+    except OSError as error:
+        raise Error(
+            f"process.terminal: open /dev/tty: {words(error.errno)}: stdin, stdout and stderr are no terminals either: "
+            "run it in a terminal, or detach with --console-socket, or without process.terminal"
+        ) from None
 
 
 class Console:
-    """The master of the container's pty: handed to the console socket, or kept for the foreground in `master`."""
+    """The master of the container's pty: handed to the console socket, or kept for the foreground in `master`.
 
-    def __init__(self, path):
-        self.master = -1
-        self.socket = connect(path) if path else -1
+    terminal: our own terminal that it is shown on, -1 where it is not. Raises Error, in runc's words that callers know, for what
+    cannot work: a terminal needs someone to hold its master.
+    """
+
+    def __init__(self, process, path, detached):
+        wanted = bool(process.get("terminal"))
+        if detached and wanted and not path:
+            cure = "process.terminal is true: give --console-socket, or set it to false"
+            raise Error(f"cannot allocate tty if runc will detach without setting console socket ({cure})")
+        if path and not (detached and wanted):
+            raise Error("cannot use console socket if runc will not detach or allocate tty (--console-socket, process.terminal)")
+        self.path = path
+        self.sized = bool(process.get("consoleSize"))
+        self.terminal = own_terminal() if wanted and not detached else -1
+        self.master = self.socket = -1
+
+    def connect(self):
+        """To the console socket, if there is one. Raises Error."""
+        if self.path:
+            self.socket = must(handover.connect_unix(self.path), f"--console-socket {self.path}: connect")
 
     def receive(self, master):
         self.master = master
@@ -48,24 +64,20 @@ class Console:
             name = b"/dev/ptmx"  # what runc sends along
             must(lib.native_send(self.socket, name, len(name), [master], 1), "--console-socket: sendmsg")
             self.close()
-        elif lib.native_tty_get_size(master) == 0:
-            # The config sets none. Ours, before the program can look at it.
-            copy_size(master)
+        elif not self.sized:
+            self.copy_size()  # before the program can look at it
+
+    def copy_size(self):
+        """Our terminal's size becomes the container's."""
+        size = lib.native_tty_get_size(self.terminal)
+        if size > 0:
+            lib.native_tty_set_size(self.master, size >> 16, size & 0xFFFF)
 
     def close(self):
         for fd in (self.socket, self.master):
             if fd >= 0:
                 posix.close(fd)
         self.socket = self.master = -1
-
-
-def copy_size(master):
-    """Our terminal's size becomes the container's."""
-    for fd in (0, 1, 2):
-        size = lib.native_tty_get_size(fd)
-        if size > 0:
-            lib.native_tty_set_size(master, size >> 16, size & 0xFFFF)
-            return
 
 
 class Foreground:
@@ -75,7 +87,7 @@ class Foreground:
         self.signals = -1
         self.pid = 0
         self.status = None
-        self.master = -1
+        self.console = None
         self.notify = None
 
     def take_signals(self):
@@ -86,23 +98,24 @@ class Foreground:
         """What the container's processes leave behind becomes ours to reap."""
         lib.native_prctl(PR_SET_CHILD_SUBREAPER, 1)
 
-    def adopt(self, master):
-        """Takes the master of the container's pty; it gets our terminal's size, unless the config set one."""
-        posix.set_blocking(master, False)
-        self.master = master
+    def adopt(self, console):
+        """Shows the container's terminal, if it has one (Console), on ours."""
+        if console.master >= 0:
+            posix.set_blocking(console.master, False)
+            self.console = console
 
-    def wait(self, pid, keep_size=False, notify=None):
+    def wait(self, pid, notify=None):
         """Runs until the child has ended and its last output is written. Returns the exit code, or 128 + the signal.
 
         notify: the notify.Proxy of the container; for the service manager we are its main process.
         """
         self.pid = pid
         self.notify = notify
-        if self.master < 0:
+        if not self.console:
             self._loop(None)
         else:
-            relay = _Relay(self.master)
-            relay.open(keep_size)
+            relay = _Relay(self.console)
+            relay.open()
             try:
                 self._loop(relay)
             finally:
@@ -144,7 +157,7 @@ class Foreground:
             if number == signals.SIGCHLD:
                 self._reap()
             elif number == signals.SIGWINCH and relay:
-                copy_size(relay.master)
+                self.console.copy_size()
             elif number not in _OURS and self.status is None:
                 # Not reaped yet, so the pid is still the child's.
                 posix.kill(self.pid, number)
@@ -172,8 +185,9 @@ _ENDINGS = (signals.SIGHUP, signals.SIGINT, signals.SIGTERM)
 class _Relay:
     """Copies between our stdio and the master of a pty, each way through a bounded buffer."""
 
-    def __init__(self, master):
-        self.master = master
+    def __init__(self, console):
+        self.console = console
+        self.master = console.master
         self.to_master = bytearray()
         self.to_output = bytearray()
         self.input_open = True
@@ -182,24 +196,23 @@ class _Relay:
         self.registered = {}
         self.saved = None
 
-    def open(self, keep_size):
-        if posix.isatty(0):
-            saved = ffi.new("char[64]")
-            if lib.native_tty_raw(0, saved) == 0:
-                self.saved = saved
-        if not keep_size:
-            copy_size(self.master)
+    def open(self):
+        saved = ffi.new("char[64]")
+        if lib.native_tty_raw(self.console.terminal, posix.isatty(0), saved) == 0:
+            self.saved = saved
+        if not self.console.sized:
+            self.console.copy_size()  # it may have changed while the container was made
 
     def close(self):
         if self.saved is not None:
-            lib.native_tty_restore(0, self.saved)
+            lib.native_tty_restore(self.console.terminal, self.saved)
         self._hang_up()
 
     def _hang_up(self):
         """The other side of the pty sees that its terminal has gone."""
         if self.master >= 0:
             posix.close(self.master)
-        self.master = -1
+        self.master = self.console.master = -1
         self.master_open = False
 
     def register(self, poll):

@@ -63,7 +63,7 @@ def _explain(error):
         for name in limit:
             if name not in error.instance:
                 member = schema.get("properties", {}).get(name, {})
-                yield path_of([*keys, name]), describe("required", None, None, member.get("errorMessage"))
+                yield path_of([*keys, name]), describe("required", None, None, member.get("errorMessage"), keys)
         return
     if keyword in ("minimum", "maximum"):
         keyword, limit = "range", (schema["minimum"], schema["maximum"])
@@ -71,7 +71,7 @@ def _explain(error):
         limit = TYPES[limit if isinstance(limit, str) else limit[0]]
     elif keyword == "anyOf":
         limit = [name for choice in limit for name in choice["required"]]
-    yield path_of(keys), describe(keyword, limit, error.instance, message)
+    yield path_of(keys), describe(keyword, limit, error.instance, message, keys)
 
 
 def _touch(path, other):

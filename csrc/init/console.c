@@ -5,7 +5,6 @@
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
-#include <termios.h>
 
 static int is_ptmx(int fd, int on_devpts) {
     struct statfs fs;
@@ -45,17 +44,11 @@ static int open_slave(int master) {
     return slave < 0 ? fail(STEP_IOCTL) : slave;
 }
 
-/* ONLCR (\n becomes \r\n) is off: the user's terminal, or the engine that has the master, does that. */
+/* All else stays as the kernel made it: ONLCR is on, and whoever has the far end gets CR LF. */
 static int set_up(const struct plan_op *op, int slave) {
     const struct winsize size = {.ws_row = (unsigned short)op->n[1], .ws_col = (unsigned short)op->n[2]};
-    struct termios settings;
     struct stat st;
 
-    if (ioctl(slave, TCGETS, &settings) < 0)
-        return fail(STEP_IOCTL);
-    settings.c_oflag &= ~(tcflag_t)ONLCR;
-    if (ioctl(slave, TCSETS, &settings) < 0)
-        return fail(STEP_IOCTL);
     if ((op->n[1] != 0 || op->n[2] != 0) && ioctl(slave, TIOCSWINSZ, &size) < 0)
         return fail(STEP_IOCTL);
     if (fstat(slave, &st) < 0)

@@ -163,12 +163,15 @@ class Cgroup:
         if resources:
             from pyrun.cgroup import resources as table
 
-            writes = table.writes(resources, self, where)
-            self._tell(writes)
-            self._write_all(writes)
+            self.write(table.writes(resources, self, where))
         if self.new or resources.get("devices") is not None:
             self._limit_devices(resources.get("devices") or (), f"{where}.devices")
             self.new = False
+
+    def write(self, writes):
+        """Carries out a list of resources.Write. Raises ConfigError for one that the kernel refuses."""
+        self._tell(writes)
+        self._write_all(writes)
 
     def _tell(self, writes):
         """For systemd, which may write to the same files (systemd.Unit): it comes first, and what is written is decided before."""

@@ -116,7 +116,7 @@ def join_shares(config, id, pid):
 
 def execute(glob, container, config, process, files, cgroup_paths):
     """Starts the process; waits for it, unless detached."""
-    terminals.check(process, files.console_socket, files.detach)
+    console = terminals.Console(process, files.console_socket, files.detach)
     keep = handover.preserved_fds(files.preserve_fds)
     pid, mask = container.data["pid"], container.data["mask"]
     group = container.cgroup()
@@ -134,7 +134,7 @@ def execute(glob, container, config, process, files, cgroup_paths):
         foreground.take_signals()
         foreground.adopt_orphans()
     init = Init(plan)
-    console = terminals.Console(files.console_socket)
+    console.connect()
     pidfd = posix.pidfd_open(pid)
     try:
         if not container.alive():
@@ -157,7 +157,6 @@ def execute(glob, container, config, process, files, cgroup_paths):
         posix.close(pidfd)
     if files.detach:
         return 0
-    if console.master >= 0:
-        foreground.adopt(console.master)
-    return foreground.wait(init.pid, keep_size=bool(process.get("consoleSize")))
+    foreground.adopt(console)
+    return foreground.wait(init.pid)
 

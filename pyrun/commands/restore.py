@@ -19,7 +19,7 @@ def restore(
     configs.check_id(id)
     config = configs.load(bundle)
     configs.check(config, bundle=bundle)
-    tty.check(config.get("process") or {}, console_socket, detach)
+    console = tty.Console(config.get("process") or {}, console_socket, detach)
     options = criu_options.common(config, shared) | {"lsm_profile": lsm_profile, "lsm_mount_context": lsm_mount_context}
     criu.find("restore")
     foreground = tty.Foreground()
@@ -28,7 +28,8 @@ def restore(
     directories = criu_options.Directories(image_path, work_path, LOG, make=False)
     try:
         options["inherit_fd"] = external.inherited(directories.image_path)
-        revival = begin(glob, id, bundle, config, tty.Console(console_socket), pid_file, None if detach else foreground)
+        console.connect()
+        revival = begin(glob, id, bundle, config, console, pid_file, None if detach else foreground)
         revival.run(options, directories)
     finally:
         directories.close()
@@ -48,8 +49,7 @@ def begin(glob, id, bundle, config, console, pid_file, foreground):
 def attend(revival, foreground):
     """Stays until the program ends, and removes the container then. Returns the exit code."""
     container = revival.container
-    if revival.console.master >= 0:
-        foreground.adopt(revival.console.master)
+    foreground.adopt(revival.console)
     container.unlock()
     code = foreground.wait(container.data["pid"])
     try:

@@ -19,11 +19,10 @@ def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fd
         foreground.adopt_orphans()
     # Until the program is about to run a signal ends us and all that was begun; from then on signals are the program's.
     container, init, console, config = launch.create(glob, request, waits=False, before_start=foreground.take_signals)
-    if console >= 0:
-        foreground.adopt(console)
+    foreground.adopt(console)
     container.unlock()
     timeline.phase("program")
-    code = foreground.wait(init.pid, keep_size=bool(config["process"].get("consoleSize")), notify=container.notify)
+    code = foreground.wait(init.pid, container.notify)
     if not keep:
         timeline.phase("remove")
         try:

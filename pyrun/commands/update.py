@@ -4,6 +4,7 @@ import posix
 
 from pyrun import config as configs
 from pyrun import jsonio, log, rdt, state
+from pyrun.cgroup.change import change, put_back
 from pyrun.errors import ConfigError, Error
 from pyrun.state import CONFIG
 
@@ -32,14 +33,22 @@ def update(glob, *, id, resources, l3_cache_schema, mem_bw_schema, **options):
     if container.status() == "stopped":
         raise Error("container not running")
     config = container.config()
-    linux = config.setdefault("linux", {})
+    linux = config.get("linux") or {}
     schemes = rdt_schemes(linux, l3_cache_schema, mem_bw_schema)
     old = without_swap(linux.get("resources") or {}, named.get("memory") or {})
-    apply(container, with_bound_ones(named, old), old, resources or "update")
-    linux["resources"] = merge(old, named)
-    if schemes:
-        change_schemata(linux["intelRdt"], id, schemes)
-    jsonio.write(f"{container.directory}/{CONFIG}", config)
+    group = container.cgroup()
+    if group is None:
+        raise Error("cannot set limits: the container has no cgroup of its own")
+    before = set_limits(group, with_bound_ones(named, old), resources or "update")
+    try:
+        changed = linux | {"resources": merge(old, named)}
+        if schemes:
+            changed["intelRdt"] = linux["intelRdt"] | schemes
+            rdt.write_schemata(rdt.Group(linux["intelRdt"], id, rdt.mount_point()).path, list(schemes.values()))
+        jsonio.write(f"{container.directory}/{CONFIG}", config | {"linux": changed})
+    except BaseException:
+        put_back(group, before)
+        raise
     return 0
 
 
@@ -147,23 +156,12 @@ def without_swap(old, memory):
     return old | {"memory": {key: value for key, value in old["memory"].items() if key != "swap"}}
 
 
-def apply(container, named, old, source):
-    """Writes the limits; where one is refused, those of the config are put back."""
-    group = container.cgroup()
-    if group is None:
-        raise Error("cannot set limits: the container has no cgroup of its own")
+def set_limits(group, named, source):
+    """change(), with the name (str) of where the limits come from in errors."""
     try:
-        group.apply(named, "resources")
+        return change(group, named, "resources")
     except ConfigError as fault:
-        restore(group, {section: old[section] for section in named if section in old})
         raise ConfigError(fault.path, fault.message, source) from None
-
-
-def restore(group, resources):
-    try:
-        group.apply(resources)
-    except Error as fault:
-        log.warning(f"the limits of before could not be put back: {fault}")
 
 
 def merge(old, named):
@@ -198,12 +196,6 @@ def rdt_schemes(linux, l3, bandwidth):
     if named and not linux.get("intelRdt"):
         raise Error("updating a non-existent Intel RDT configuration is not supported")
     return named
-
-
-def change_schemata(entry, id, schemes):
-    """Writes the new lines of a container's class and keeps them in its linux.intelRdt (entry)."""
-    rdt.write_schemata(rdt.Group(entry, id, rdt.mount_point()).path, list(schemes.values()))
-    entry.update(schemes)
 
 
 def _exists(path):

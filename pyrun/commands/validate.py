@@ -1,6 +1,6 @@
 """validate: all faults of a bundle's config.json, one on a line."""
 
-from pyrun import cold, config
+from pyrun import cold, config, output
 
 
 def validate(glob, *, bundle):
@@ -10,5 +10,5 @@ def validate(glob, *, bundle):
 
     found = faults(config.load(bundle), bundle)
     for path, message in found:
-        print(f"{path}: {message}" if path else message)
+        output.write(f"{path}: {message}\n" if path else f"{message}\n")
     return 1 if found else 0

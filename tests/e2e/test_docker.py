@@ -113,6 +113,12 @@ def test_a_container_that_cannot_be_made(docker):
     docker("run", "--rm", "--sysctl", "kernel.shm_rmid_forced=many", "busybox", "true", code=125)
 
 
+def test_lines_of_a_terminal(docker):
+    """CR LF, with nobody's terminal in between to add the CR."""
+    shown = docker.sandbox.run("sh", "-c", "/usr/bin/docker run --rm -t busybox sh -c 'echo a; echo b' | od -An -c", env=docker.env).out
+    assert shown.split() == ["a", r"\r", r"\n", "b", r"\r", r"\n"]
+
+
 def test_run_on_a_terminal(docker):
     terminal = docker.terminal("run", "--rm", "-ti", "busybox", "sh")
     terminal.expect("/ # ")

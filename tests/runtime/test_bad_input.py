@@ -106,6 +106,8 @@ CASES = {
     "no args": (config(ARGS, []), "process.args: "),
     "zero byte": (config(ARGS, ["a\0b"]), "process.args[0]: "),
     "relative cwd": (config("process.cwd", "tmp"), "process.cwd: ", '"tmp"'),
+    "empty program": (config(ARGS, [""]), 'process.args[0]: exec: "": executable file not found in $PATH'),
+    "deep": (text('{"a": ' + "[" * 1000 + "]" * 1000 + "}"), "nested too deeply"),
     "env without =": (config("process.env", ["A"]), "process.env[0]: ", "NAME=VALUE"),
     "unknown namespace": (config("linux.namespaces.0.type", "pids"), "linux.namespaces[0].type: ", '"pids"', "pid"),
     "namespace twice": (config("linux.namespaces.0.type", "mount"), "duplicated namespace", "keep one of them"),
@@ -246,8 +248,44 @@ def test_bad_process_of_exec(bundle, run, tmp_path):
         ("--cap", "CAP_X", container.id, "true"): ["--cap CAP_X"],
         ("--cwd", "/none", container.id, "true"): ['chdir to cwd ("/none")', "no such file or directory"],
         (container.id, "none"): ['exec: "none": executable file not found in $PATH'],
+        (container.id, ""): ['exec: "": executable file not found in $PATH'],
         (container.id, "/etc"): ['exec: "/etc": '],
         (container.id,): ["needs a command"],
     }.items():
         one_line(run("exec", *args, code=255), "pyrun: exec failed: ", *words)
     assert container.status() == "running"
+
+
+def test_run_without_a_program(bundle, leftovers):
+    made = bundle("true")
+    del made.config["process"]
+    one_line(made.call("run", code=1), "pyrun run failed: ", "process: missing")
+    one_line(made.call("run", "--detach", code=1), "pyrun run failed: ", "process: missing")
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize("entry", ["PASS=secret\0x", "=secret", "secret", 5])
+def test_values_of_variables_are_not_told(entry, bundle, run, tmp_path):
+    made = bundle("true").set("process.env", ["A=b", entry])
+    for command in (["create"], ["--debug", "create"]):
+        result = run(*command, "--bundle", made.write().directory, run.new_id(), code=1)
+        assert "process.env[1]: " in result.err
+        assert "secret" not in result.err
+    result = run("validate", made.directory, code=1)
+    assert "process.env[1]: " in result.out
+    assert "secret" not in result.out + result.err
+    container = bundle("sleep 100").detached()
+    (tmp_path / "p.json").write_text(json.dumps(made.config["process"]))
+    result = container.exec(flags=["--process", tmp_path / "p.json"], code=255)
+    assert "process.env[1]: " in result.err
+    assert "secret" not in result.err
+    if isinstance(entry, str) and "\0" not in entry:
+        assert "secret" not in container.exec("true", flags=["--env", entry], code=255).err
+
+
+def test_values_of_variables_are_in_no_log(bundle, run, tmp_path):
+    made = bundle("true").set("process.env", ["PASS=secret"]).set("hooks", {"startContainer": [{"path": "/bin/true"}]}).write()
+    plan = run("plan", made.directory).out
+    assert "PASS=" in plan
+    shown = plan + made.run("--debug", "--timeline", tmp_path / "times").err + (tmp_path / "times").read_text()
+    assert "secret" not in shown

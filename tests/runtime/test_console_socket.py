@@ -32,8 +32,8 @@ def test_create(bundle, listener):
 
 
 def test_run_detached(bundle, listener):
-    c = bundle("echo hello", terminal=True).detached("--console-socket", listener.path)
-    listener.master().read("hello")
+    c = bundle("echo a; echo b; echo hello", terminal=True).detached("--console-socket", listener.path)
+    listener.master().read("a\r\nb\r\nhello\r\n")
     assert c.wait() == 0
 
 

@@ -7,6 +7,7 @@ import subprocess
 import threading
 
 import pytest
+from harness import until
 
 DIGITS = "ls /proc/self/fd | tr '\\n' ' '"  # ls has one more open: the directory
 
@@ -39,6 +40,15 @@ def activated(run, tmp_path):
     wrapper.write_text(f'#!/bin/sh\nLISTEN_PID=$$ exec {run.program} "$@"\n')
     wrapper.chmod(0o755)
     run.program = str(wrapper)
+
+
+@pytest.mark.usefixtures("activated")
+def test_what_create_adds_is_not_for_exec(bundle, tmp_path):
+    c = bundle("env; sleep 100").create(env=listen_env(2, NOTIFY_SOCKET=str(tmp_path / "none")), **with_fds(2, tmp_path))
+    c.start()
+    until(lambda: "NOTIFY_SOCKET=" in c.out and "LISTEN_FDS=2" in c.out)
+    names = [line.partition("=")[0] for line in c.exec("env", env=listen_env(2, NOTIFY_SOCKET=str(tmp_path / "none"))).out.splitlines()]
+    assert not {"LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"} & set(names)
 
 
 @pytest.mark.parametrize("count", [1, 3, 20, 200])
@@ -196,7 +206,7 @@ def test_console_socket(bundle, socket_path, command):
         c.exec("sh", "-c", "tty; sleep 100", flags=["--tty", "--detach", "--console-socket", socket_path])
     with os.fdopen(receiver.take(), "r+b", buffering=0) as master:
         assert receiver.data == b"/dev/ptmx"
-        assert master.readline() == b"/dev/pts/0\n"
+        assert master.readline() == b"/dev/pts/0\r\n"
 
 
 @pytest.mark.parametrize("flag", ["--pidfd-socket", "--console-socket"])

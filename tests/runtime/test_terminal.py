@@ -102,35 +102,82 @@ def test_the_callers_terminal_is_restored(bundle, run, script):
     os.close(slave)
 
 
-def run_with(b, run, stdin, script="", **popen):
-    """`run` without a terminal of its own: stdout is a pipe. Returns the CompletedProcess."""
-    b.write()
-    command = run.command("run", "--bundle", b.directory, run.new_id())
-    return subprocess.run(command, stdin=stdin, capture_output=True, timeout=20, check=False, **popen)
+@pytest.fixture
+def seated():
+    """Arguments for Popen: the process has a terminal, /dev/tty, whatever its stdio is."""
+    master, slave = pty.openpty()
+    set_size(slave, 47, 111)
+    yield {"start_new_session": True, "preexec_fn": lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0)}
+    os.close(master)
+    os.close(slave)
 
 
-def test_input_from_null(bundle, run):
-    result = run_with(bundle(["sh", "-c", "tty; cat; echo end"], terminal=True), run, subprocess.DEVNULL)
-    assert result.stdout == b"/dev/pts/0\nend\n"
+@pytest.fixture
+def run_with(run, seated):
+    """run_with(bundle): `run` with stdout in a pipe; the terminal is /dev/tty alone. Returns the CompletedProcess."""
+
+    def call(b, stdin=subprocess.DEVNULL, **popen):
+        b.write()
+        command = run.command("run", "--bundle", b.directory, run.new_id())
+        return subprocess.run(command, stdin=stdin, capture_output=True, timeout=20, check=False, **(popen or seated))
+
+    return call
+
+
+def test_input_from_null(bundle, run_with):
+    result = run_with(bundle(["sh", "-c", "tty; stty size; cat; echo end"], terminal=True))
+    assert result.stdout == b"/dev/pts/0\r\n47 111\r\nend\r\n"
     assert result.returncode == 0
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_one_of_stdio_is_the_terminal(bundle, run, tmp_path, number):
+    b = bundle("stty size > /size; echo one; echo two", terminal=True).write()
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    set_size(slave, 39, 121)
+    with open(os.devnull, "w+") as null:
+        stdio = [null, null, null]
+        stdio[number] = slave
+        process = subprocess.Popen(
+            run.command("run", "--bundle", b.directory, run.new_id()), stdin=stdio[0], stdout=stdio[1], stderr=stdio[2], start_new_session=True
+        )
+        assert process.wait(20) == 0
+    assert (b.rootfs / "size").read_text() == "39 121\n"
+    assert termios.tcgetattr(slave) == before
+    if number == 1:
+        assert os.read(master, 100) == b"one\r\ntwo\r\n"
+    os.close(master)
+    os.close(slave)
+
+
+def test_no_terminal_at_all(bundle, run, run_with, leftovers):
+    """An error at once: nobody would have the master."""
+    result = run_with(bundle("true", terminal=True), start_new_session=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"pyrun run failed: process.terminal: open /dev/tty: no such device or address")
+    assert leftovers() == []
+    c = bundle("sleep 100").detached()
+    result = c.exec("true", flags=["-t"], start_new_session=True, code=255)
+    assert result.err.startswith("pyrun: exec failed: process.terminal: open /dev/tty: no such device or address")
+
+
 @pytest.mark.parametrize("text", ["", "one\n", "one\ntwo\n", "no end of line", "one\nno end"])
-def test_input_from_a_pipe(bundle, run, text):
+def test_input_from_a_pipe(bundle, run, seated, text):
     """Its end is the end of the terminal's input."""
-    b = bundle("stty -echo; echo go; cat; echo '|end'", terminal=True).write()
+    b = bundle("stty -echo -onlcr; echo go; cat; echo '|end'", terminal=True).write()
     command = run.command("run", "--bundle", b.directory, run.new_id())
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **seated)
     assert process.stdout.read(3) == b"go\n"
     out, _ = process.communicate(text.encode(), timeout=20)
     assert out.decode() == f"{text}|end\n"
     assert process.returncode == 0
 
 
-def test_the_last_bytes_are_not_lost(bundle, run):
+def test_the_last_bytes_are_not_lost(bundle, run_with):
     for size in (1, 4095, 70000, 300000):
         b = bundle(f"dd if=/dev/zero bs={size} count=1 2>/dev/null | tr '\\000' x; printf 'the end'", terminal=True)
-        out = run_with(b, run, subprocess.DEVNULL).stdout
+        out = run_with(b).stdout
         assert len(out) == size + 7
         assert out.endswith(b"xthe end")
 
@@ -140,12 +187,12 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_slow_reader(bundle, run):
+def test_a_slow_reader(bundle, run, seated):
     """Nobody spins while nobody reads, nothing piles up, and a signal still gets through."""
     b = bundle("yes", terminal=True).write()
     read_end, write_end = os.pipe()
     command = run.command("run", "--bundle", b.directory, run.new_id())
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=write_end)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=write_end, **seated)
     os.close(write_end)
     assert os.read(read_end, 10)
     time.sleep(0.4)
@@ -161,22 +208,23 @@ def test_a_slow_reader(bundle, run):
     os.close(read_end)
 
 
-def test_a_reader_that_goes_away(bundle, run):
+def test_a_reader_that_goes_away(bundle, run, seated):
     b = bundle("yes", terminal=True).write()
     command = " ".join(map(str, run.command("run", "--bundle", b.directory, run.new_id())))
-    done = subprocess.run(["timeout", "-s", "KILL", "10", "bash", "-c", f"{command} </dev/null | head -3"], capture_output=True, check=False)
-    assert done.stdout == b"y\ny\ny\n"
-    assert done.returncode == 0
+    script = f"{command} </dev/null | head -3; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["timeout", "--foreground", "-s", "KILL", "10", "bash", "-c", script], capture_output=True, check=False, **seated)
+    assert done.stdout == b"y\r\ny\r\ny\r\n1\n"  # of `yes`, whose terminal was hung up
+    assert done.stderr == b""
 
 
 # --- what the program sees
 
 
-def test_carriage_returns_are_for_the_other_end(bundle, run):
-    """ONLCR is off: the caller's terminal adds them."""
-    result = run_with(bundle("stty -a; echo line", terminal=True), run, subprocess.DEVNULL)
-    assert b"-onlcr" in result.stdout
-    assert result.stdout.endswith(b"line\n")
+def test_carriage_returns_come_of_the_containers_terminal(bundle, run_with):
+    """ONLCR is on, as the kernel made it."""
+    result = run_with(bundle("stty -a; echo line", terminal=True))
+    assert b" onlcr" in result.stdout
+    assert result.stdout.endswith(b"line\r\n")
 
 
 def test_lines_are_whole_on_the_callers_terminal(bundle):
@@ -200,10 +248,10 @@ def test_it_is_the_controlling_terminal(bundle):
 
 
 @pytest.mark.parametrize("uid", [0, 1000])
-def test_owner(bundle, run, uid):
+def test_owner(bundle, run_with, uid):
     b = bundle("stat -L -c '%u %g %a' /dev/console /proc/self/fd/0; echo x > $(tty)", terminal=True)
     b.set("process.user", {"uid": uid, "gid": uid})
-    result = run_with(b, run, subprocess.DEVNULL)
+    result = run_with(b)
     assert result.stdout.decode().splitlines() == [f"{uid} 5 620", f"{uid} 5 620", "x"]
 
 
@@ -211,33 +259,33 @@ def test_without_a_terminal_there_is_no_console(bundle):
     assert bundle("test -e /dev/console; echo $?; tty").run(code=1).out == "1\nnot a tty\n"
 
 
-def test_a_read_only_root(bundle, run):
+def test_a_read_only_root(bundle, run_with):
     b = bundle("test -c /dev/console && echo yes; touch /x", terminal=True).set("root.readonly", True)
-    out = run_with(b, run, subprocess.DEVNULL).stdout.decode()
-    assert out.startswith("yes\n")
+    out = run_with(b).stdout.decode()
+    assert out.startswith("yes\r\n")
     assert "Read-only" in out
 
 
-def test_a_read_only_root_without_dev(bundle, run):
+def test_a_read_only_root_without_dev(bundle, run_with):
     """No /dev of its own: /dev/console is made before the root becomes read-only."""
     b = bundle("test -c /dev/console && echo yes; touch /x", terminal=True).set("root.readonly", True)
     b.config["mounts"] = [one for one in b.config["mounts"] if not one["destination"].startswith("/dev")]
     b.mount("/dev/pts", type="devpts", source="devpts", options=["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"])
     (b.rootfs / "dev/pts").mkdir()
-    out = run_with(b, run, subprocess.DEVNULL).stdout.decode()
-    assert out.startswith("yes\n"), out
+    out = run_with(b).stdout.decode()
+    assert out.startswith("yes\r\n"), out
 
 
-def test_no_devpts_mount(bundle, run):
+def test_no_devpts_mount(bundle, run_with):
     """An error that says what is missing; never a hang."""
     b = bundle("echo works", terminal=True)
     b.config["mounts"] = [one for one in b.config["mounts"] if one["destination"] != "/dev/pts"]
-    result = run_with(b, run, subprocess.DEVNULL)
+    result = run_with(b)
     assert result.returncode == 1
     assert b"process.terminal: open /dev/pts/ptmx: no such file or directory (mount a devpts on /dev/pts)" in result.stderr
 
 
-def test_console_is_a_symlink_of_the_image(bundle, run, tmp_path):
+def test_console_is_a_symlink_of_the_image(bundle, run_with, tmp_path):
     """CVE-2026-88264: nothing of the host, or of the image's choice, gets covered or written."""
     victim = tmp_path / "victim"
     victim.write_text("untouched")
@@ -249,8 +297,8 @@ def test_console_is_a_symlink_of_the_image(bundle, run, tmp_path):
     for target in ("/target", str(victim)):
         (b.rootfs / "dev/console").unlink(missing_ok=True)
         (b.rootfs / "dev/console").symlink_to(target)
-        out = run_with(b, run, subprocess.DEVNULL).stdout.decode()
-        assert out == "inside\nfine\n"
+        out = run_with(b).stdout.decode()
+        assert out == "inside\r\nfine\r\n"
         assert victim.read_text() == "untouched"
 
 
@@ -278,13 +326,18 @@ def test_exec_size_and_owner(running):
     assert t.wait() == 0
 
 
-def test_exec_without_input(running):
+def test_exec_without_input(running, seated):
     result = subprocess.run(
         running.runner.command("exec", "-t", running.id, "sh", "-c", "stty size; tty"),
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20, **seated,
     )  # fmt: skip
-    assert result.stdout.splitlines()[-1] == "/dev/pts/0"
+    assert result.stdout.splitlines() == ["47 111", "/dev/pts/0"]
     assert result.returncode == 0
+
+
+def test_exec_writes_carriage_returns(running, seated):
+    command = running.runner.command("exec", "-t", running.id, "sh", "-c", "echo a; echo b")
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=20, **seated).stdout == b"a\r\nb\r\n"
 
 
 def test_exec_keeps_the_consoles_of_others(bundle):
@@ -296,12 +349,12 @@ def test_exec_keeps_the_consoles_of_others(bundle):
     assert t.wait() == 3
 
 
-def test_a_signal_ends_the_wait_for_a_reader(bundle, run):
+def test_a_signal_ends_the_wait_for_a_reader(bundle, run, seated):
     """The program has ended, its last output waits for a reader that does not come: a signal is enough to leave."""
     b = bundle("dd if=/dev/zero bs=1000 count=150 2>/dev/null | tr '\\000' x", terminal=True).write()
     read_end, write_end = os.pipe()
     command = run.command("run", "--bundle", b.directory, run.new_id())
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=write_end)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=write_end, **seated)
     os.close(write_end)
     time.sleep(0.3)
     run("kill", command[-1], "KILL", code=None)

@@ -178,6 +178,35 @@ def test_limits_that_were_set_before_one_is_refused_are_put_back(run, box):
     assert limit(box.pid, "pids.max", "pids.max") == "20"
 
 
+LIMITS = [
+    ("pids.max", "pids.max"), ("memory.limit_in_bytes", "memory.max"), ("memory.soft_limit_in_bytes", "memory.low"), ("cpu.shares", "cpu.weight"),
+    ("cpu.cfs_quota_us", "cpu.max"), ("cpuset.cpus", "cpuset.cpus"),
+]  # fmt: skip
+
+
+def test_limits_that_the_config_has_not_are_put_back_too(run, bundle):
+    """The refused one is the last to be written."""
+    box = bundle("sleep 100").detached()
+    before = [limit(box.pid, *names) for names in LIMITS]
+    named = {
+        "pids": {"limit": 33}, "memory": {"limit": 64 * MIB, "reservation": 32 * MIB}, "cpu": {"shares": 512, "quota": 50000, "cpus": "0"},
+        "hugepageLimits": [{"pageSize": "3MB", "limit": 5}],
+    }  # fmt: skip
+    assert "hugepageLimits[0]" in run("update", "-r", "-", box.id, stdin=json.dumps(named), code=1).err
+    assert [limit(box.pid, *names) for names in LIMITS] == before
+    del named["hugepageLimits"]
+    run("update", "-r", "-", box.id, stdin=json.dumps(named))
+    assert [limit(box.pid, *names) for names in LIMITS] != before
+
+
+def test_what_resources_do_not_know_is_left_out(run, box):
+    run("update", "-r", "-", box.id, stdin='{"x": [[[1]]], "pids": {"limit": 44, "y": [[2]]}}')
+    assert limit(box.pid, "pids.max", "pids.max") == "44"
+    resources = json.loads((run.root / box.id / "config.json").read_text())["linux"]["resources"]
+    assert "x" not in resources
+    assert resources["pids"] == {"limit": 44}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -219,7 +219,9 @@ BROKEN = [
     (make(linux={"resources": {"rdma": {"x": {}}}}), "linux.resources.rdma.x", "needs hcaHandles or hcaObjects"),
     (make(linux={"resources": {"pids": {"limit": 2**64}}}), "linux.resources.pids.limit", "must be from"),
     (make(linux={"resources": {"pids": {"limit": 10**4000}}}), "linux.resources.pids.limit", "not a number of many digits"),
-    (make(linux={"seccomp": {}}), "linux.seccomp.defaultAction", "missing"),
+    (make(linux={"seccomp": {"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]}}), "linux.seccomp.defaultAction", "missing"),
+    (make(linux={"seccomp": {"defaultAction": "", "syscalls": [{"names": ["read"], "action": ""}]}}), "linux.seccomp.syscalls[0].action", "missing"),
+    (make(hooks={"poststop": [{"path": "/h", "env": ["=b"]}]}), "hooks.poststop[0].env[0]", "invalid environment variable"),
     (make() | {"linux": []}, "linux", "must be an object, not a list"),
     (make(annotations={"a.b": 1}), 'annotations["a.b"]', "must be a string, not 1"),
 ]

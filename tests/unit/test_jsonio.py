@@ -90,7 +90,7 @@ FAULTS = [
     ('"\\u12g4"', "line 1 column 2: \\u without four hexadecimal digits"),
     (b'["\xff"]', "line 1 column 3: a string that is not UTF-8"),
     (b'["\\n\xff"]', "line 1 column 3: a string that is not UTF-8"),
-    ("[" * 100000, "line 1 column 1001: nested too deeply"),
+    ("[" * 100000, "line 1 column 201: nested too deeply: more than 200 lists and objects in one another"),
 ]
 
 
