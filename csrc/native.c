@@ -17,7 +17,9 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <termios.h>
@@ -28,7 +30,7 @@
 
 /* Numbers from 424 on are the same on every architecture. */
 enum { NR_OPEN_TREE = 428, NR_PIDFD_GETFD = 438, NR_MOUNT_SETATTR = 442 };
-enum { MAX_PASSED = 64 };
+enum { MAX_PASSED = 64, PATIENCE = 10 /* s */ };
 
 static int result(long value) {
     return value < 0 ? -errno : (int)value;
@@ -56,7 +58,6 @@ int native_send(int sock, const void *data, size_t size, const int *fds, int cou
     } control = {0};
     struct iovec piece = {(void *)(uintptr_t)data, size};
     struct msghdr packet = {.msg_iov = &piece, .msg_iovlen = 1};
-    ssize_t n;
 
     if (count < 0 || count > MAX_PASSED)
         return -EINVAL;
@@ -68,10 +69,7 @@ int native_send(int sock, const void *data, size_t size, const int *fds, int cou
         packet.msg_control = &control;
         packet.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
     }
-    do
-        n = sendmsg(sock, &packet, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    return result(n);
+    return result(sendmsg(sock, &packet, MSG_NOSIGNAL));
 }
 
 /* Takes at most `room` of the fds that came along and closes the others. Returns how many it took. */
@@ -157,7 +155,21 @@ static int socket_address(int dirfd, const char *name, struct sockaddr_un *addre
     return (int)sizeof *address;
 }
 
-static int named_socket(int dirfd, const char *name, int type, int (*attach)(int, const struct sockaddr *, socklen_t)) {
+typedef int attach_function(int sock, const struct sockaddr *address, socklen_t length);
+
+/* The file that bind makes takes its permissions from the socket (and the umask): it is the owner's alone from the start. */
+static int bind_private(int sock, const struct sockaddr *address, socklen_t length) {
+    return fchmod(sock, 0600) < 0 ? -1 : bind(sock, address, length);
+}
+
+/* The limit is the kernel's, for connect and for what is sent later: EAGAIN when it is over. */
+static int connect_patiently(int sock, const struct sockaddr *address, socklen_t length) {
+    const struct timeval limit = {.tv_sec = PATIENCE};
+
+    return setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0 ? -1 : connect(sock, address, length);
+}
+
+static int named_socket(int dirfd, const char *name, int type, attach_function *attach) {
     struct sockaddr_un address;
     int length = socket_address(dirfd, name, &address);
     int sock, error;
@@ -175,7 +187,7 @@ static int named_socket(int dirfd, const char *name, int type, int (*attach)(int
 }
 
 int native_listen(int dirfd, const char *name, int type) {
-    int sock = named_socket(dirfd, name, type, bind);
+    int sock = named_socket(dirfd, name, type, bind_private);
 
     if (sock < 0 || (type & 0xf) == SOCK_DGRAM || listen(sock, 16) == 0)
         return sock;
@@ -185,7 +197,7 @@ int native_listen(int dirfd, const char *name, int type) {
 }
 
 int native_connect(int dirfd, const char *name, int type) {
-    return named_socket(dirfd, name, type, connect);
+    return named_socket(dirfd, name, type, connect_patiently);
 }
 
 /* --- system calls -------------------------------------------------------------------------------------------------- */
@@ -242,25 +254,46 @@ unsigned long long native_file_system(int fd) {
     return fstatfs(fd, &fs) < 0 ? 0 : (unsigned long long)fs.f_type;
 }
 
-unsigned long long native_process_start(int pid) {
-    enum { STATE = 3, START = 22 }; /* fields, counted from 1 as in proc_pid_stat(5); field 2, the name, may hold spaces and parentheses */
-    char text[1024];
+enum { STATE = 3, FLAGS = 9, START = 22, EXIT_CODE = 52 }; /* of proc_pid_stat(5), where fields are counted from 1 */
+enum { STAT_SIZE = 1024 };
+
+/* The process's status from its state on, NULL if there is none. The name before that may hold spaces and parentheses. */
+static const char *read_stat(int pid, char text[STAT_SIZE]) {
     ssize_t size = 0;
     int fd;
 
-    snprintf(text, sizeof text, "/proc/%d/stat", pid);
+    snprintf(text, STAT_SIZE, "/proc/%d/stat", pid);
     fd = open(text, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
-        size = read(fd, text, sizeof text - 1);
+        size = read(fd, text, STAT_SIZE - 1);
         close(fd);
     }
     text[size > 0 ? size : 0] = '\0';
-    const char *field = strrchr(text, ')');
-    if (field == NULL || strspn(field, ") ") != 2 || strchr("ZXx", field[2]) != NULL)
-        return 0;
-    for (int number = STATE - 1; number < START && field != NULL; number++)
+    const char *name_end = strrchr(text, ')');
+    return name_end == NULL || strspn(name_end, ") ") != 2 ? NULL : name_end + 2;
+}
+
+static unsigned long long stat_number(const char *field, int number) {
+    for (int at = STATE; at < number && field != NULL; at++)
         field = strchr(field + 1, ' ');
     return field == NULL ? 0 : strtoull(field, NULL, 10);
+}
+
+unsigned long long native_process_start(int pid) {
+    char text[STAT_SIZE];
+    const char *stat = read_stat(pid, text);
+
+    return stat == NULL || strchr("ZXx", *stat) != NULL ? 0 : stat_number(stat, START);
+}
+
+/* The kernel sets PF_FORKNOEXEC in a process that is cloned and takes it away in execve, before it closes files there. */
+int native_executed(int pid, int *status) {
+    enum { PF_FORKNOEXEC = 0x40 };
+    char text[STAT_SIZE];
+    const char *stat = read_stat(pid, text);
+
+    *status = stat == NULL ? 0 : (int)stat_number(stat, EXIT_CODE);
+    return stat == NULL ? -ESRCH : (stat_number(stat, FLAGS) & PF_FORKNOEXEC) == 0;
 }
 
 int native_capabilities(unsigned long long out[4]) {

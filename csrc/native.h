@@ -4,7 +4,7 @@
 /* A pair of SOCK_SEQPACKET sockets; fds[0] receives credentials. */
 int native_socketpair(int fds[2]);
 
-/* One packet (or one piece of a stream) with up to `count` fds. Retries EINTR. MSG_NOSIGNAL. */
+/* One packet (or one piece of a stream) with up to `count` fds. MSG_NOSIGNAL. A signal: -EINTR, as below. */
 int native_send(int sock, const void *data, size_t size, const int *fds, int count);
 
 /* Receives one packet; *count is the room in fds before, the number received after; *pid is the sender's, 0 if it sent none.
@@ -13,7 +13,9 @@ int native_send(int sock, const void *data, size_t size, const int *fds, int cou
 int native_recv(int sock, void *data, size_t size, int *fds, int *count, int *pid, int timeout);
 
 /* AF_UNIX sockets named relative to a directory fd, through /proc/self/fd, so that no path is too long (108 bytes);
- * with AT_FDCWD, @name is an abstract one. type: SOCK_STREAM … */
+ * with AT_FDCWD, @name is an abstract one. type: SOCK_STREAM …
+ * A listening one is for its owner alone (0600). One that connects waits 10 s at most, for the connection (a full backlog) and
+ * for room to send: -EAGAIN. A signal: -EINTR. */
 int native_listen(int dirfd, const char *name, int type);
 int native_connect(int dirfd, const char *name, int type);
 
@@ -32,6 +34,10 @@ unsigned long long native_file_system(int fd); /* f_type of statfs(2); 0: unknow
 
 /* Start time of a live process in clock ticks since boot (proc_pid_stat(5), field 22); 0 if it is gone or a zombie. */
 unsigned long long native_process_start(int pid);
+
+/* Whether a process that was cloned has executed a program: 1, 0, or -ESRCH if there is no such process any more. *status: how a
+ * zombie ended, as of waitpid(2), 0 where the caller may not see that. */
+int native_executed(int pid, int *status);
 
 /* Effective, permitted, inheritable, bounding capabilities of the caller, as masks. */
 int native_capabilities(unsigned long long out[4]);

@@ -1,16 +1,15 @@
 """init under control: starting it with a plan, answering what it says, ending it."""
 
+import _signal
 import errno
 import posix
-import select
 
 from pyrun import log, timeline
 from pyrun._native import ffi, lib
 from pyrun.errors import Error, words
 from pyrun.faults import explain, failed_start
 from pyrun.plan import OP_NAMES
-
-SIGKILL = 9
+from pyrun.processes import await_end, end
 
 
 class Init:
@@ -52,8 +51,19 @@ class Init:
 
         child(): its pid is known. barrier(number): returning False ends the drive there. console(fd): the pty's master.
         ready(): it is about to wait for `start`. notify(number of the listener fd in init).
-        idmap(where, fd): the tree of a mount, to be mapped. Raises Error for a failed op.
+        idmap(where, fd): the tree of a mount, to be mapped. Raises Error for a failed op, and where init was killed.
         """
+        try:
+            self._converse(child, barrier, console, ready, notify, idmap)
+        except (Error, OSError) as error:
+            # What is done for a process fails in many ways once that is dead: why it is says more.
+            how = self._killed()
+            if not how:
+                raise
+            said = words(error.errno) if isinstance(error, OSError) else str(error)
+            raise Error(said if how in said else f"{how}: {said}", getattr(error, "code", 1)) from None
+
+    def _converse(self, child, barrier, console, ready, notify, idmap):
         while True:
             if self.before_message:
                 self.before_message()
@@ -80,14 +90,14 @@ class Init:
                 if barrier and barrier(message.number) is False:
                     return
             elif kind == lib.MSG_CONSOLE:
-                console(fds[0])
+                console(_passed(fds))
             elif kind == lib.MSG_SECCOMP:
                 notify(message.value)
             elif kind == lib.MSG_IDMAP:
-                idmap(self.plan.note(message.number)[1], fds[0])
+                idmap(self.plan.note(message.number)[1], _passed(fds))
             elif kind == lib.MSG_READY and ready:
                 ready()
-            send_go(self.sock, message.number)
+            self._go(message.number)
             if kind == lib.MSG_READY:
                 return
 
@@ -98,12 +108,35 @@ class Init:
         except Error as error:
             raise failed_start(error) from None
 
+    def _go(self, number):
+        code = send_go(self.sock, number)
+        if code in GONE:
+            self._end_of_messages()
+        must(code, "sendmsg to init")
+
     def _end_of_messages(self):
-        """EOF: the program was executed, unless init died on its way."""
-        if self.first:
-            status = posix.waitpid(self.first, 0)[1]
-            self.first = 0
-            raise Error(f"init ended before the container began: {_how_ended(status)}")
+        """EOF: the program was executed, or init died on its way."""
+        if not self.first and executed(self.pid)[0]:
+            return
+        raise Error(self._how_ended())
+
+    def _how_ended(self):
+        """The text for an init that has died. It stays a zombie, for kill()."""
+        pid = self.first or self.pid
+        if not await_end(pid):
+            return f"init, process {pid}, does not end: it hangs in the kernel"
+        ended = posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOWAIT)
+        if self.first and _exit_code(ended) == 0:
+            # It had done its part. The one it had cloned died before we heard of it: a child of ours too, whichever.
+            self._reap_first()
+            ended = posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOWAIT)
+        return how_ended(_exit_code(ended))
+
+    def _killed(self):
+        """The same, if a signal has ended it; '' if none has."""
+        pid = self.first or self.pid
+        ended = pid and posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOWAIT | posix.WNOHANG)
+        return how_ended(_exit_code(ended)) if ended and _exit_code(ended) < 0 else ""
 
     def _reap_first(self):
         if self.first:
@@ -137,22 +170,6 @@ class Init:
             return 0
 
 
-def readable(fd, timeout=None):
-    """Waits until there is something to read, or a pidfd's process has ended. timeout: milliseconds, None for no end."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    poll.poll(timeout)
-
-
-def end(pid):
-    """Kills and reaps a child; one that is gone is fine."""
-    try:
-        posix.kill(pid, SIGKILL)
-        posix.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass
-
-
 def must(code, what):
     """The value a function of the extension gave. Raises Error, named by what it was for."""
     if code < 0:
@@ -160,9 +177,36 @@ def must(code, what):
     return code
 
 
-def _how_ended(status):
-    code = posix.waitstatus_to_exitcode(status)
-    return f"exit status {code}" if code >= 0 else f"signal {-code}"
+def how_ended(code):
+    """The text for an init that ended before it was the program: with an exit code, by signal -code, or 0: nobody knows how."""
+    how = f": exit status {code}" if code > 0 else f": signal {-code} ({(_signal.strsignal(-code) or '?').lower()})" if code else ""
+    return f"init ended before the program began{how}"
+
+
+def _exit_code(ended):
+    """Of a waitid_result: an exit code, or -N for signal N."""
+    return ended.si_status if ended.si_code == posix.CLD_EXITED else -ended.si_status
+
+
+def executed(pid):
+    """After EOF: (whether a process that init cloned has executed the program, its exit code as far as it can be told).
+
+    One that is gone altogether counts: whoever is its parent has it, and nobody can tell any more.
+    """
+    status = ffi.new("int *")
+    code = lib.native_executed(pid, status)
+    return code != 0, posix.waitstatus_to_exitcode(status[0])
+
+
+def _passed(fds):
+    """The fd that came with a message. The kernel leaves it out where we may open no more."""
+    if not fds:
+        raise Error("recvmsg: init has sent a file and none came: too many open files (raise the limit, `ulimit -n`)")
+    return fds[0]
+
+
+# The peer has gone; the second where it had not read all that it was sent.
+GONE = frozenset((-errno.EPIPE, -errno.ECONNRESET))
 
 
 def receive(sock, timeout=-1, room=1):
@@ -174,11 +218,34 @@ def receive(sock, timeout=-1, room=1):
     # Interrupted, it returns here, so that Python runs the handler of the signal.
     while (size := lib.native_recv(sock, message, ffi.sizeof("struct plan_msg"), fds, count, pid, timeout)) == -errno.EINTR:
         count[0] = room
+    if size in GONE or size == 0:
+        return None, [], 0
     if size < 0:
         raise OSError(-size, posix.strerror(-size), "the control socket of init")
-    return (message if size else None), [fds[i] for i in range(count[0])], pid[0]
+    if size != ffi.sizeof("struct plan_msg"):
+        raise Error(f"init: a message of {size} bytes")
+    return message, [fds[i] for i in range(count[0])], pid[0]
 
 
 def send_go(sock, number):
     message = ffi.new("struct plan_msg *", {"type": lib.MSG_GO, "number": number})
-    return lib.native_send(sock, message, ffi.sizeof("struct plan_msg"), ffi.NULL, 0)
+    return send(sock, ffi.buffer(message)[:])
+
+
+def send(sock, data, fds=()):
+    """Sends data (bytes), and fds with it. Returns 0 or -errno: ETIMEDOUT from a peer that takes nothing for too long."""
+    while data:
+        size = lib.native_send(sock, data, len(data), list(fds) or ffi.NULL, len(fds))
+        if size == -errno.EINTR:
+            continue
+        if size < 0:
+            return -errno.ETIMEDOUT if size == -errno.EAGAIN else size
+        data, fds = data[size:], ()
+    return 0
+
+
+def connect(dirfd, name, kind):
+    """An fd connected to a socket (native_connect), or -errno: ETIMEDOUT where nobody accepts for too long, if it may wait."""
+    while (sock := lib.native_connect(dirfd, name, kind)) == -errno.EINTR:
+        pass
+    return -errno.ETIMEDOUT if sock == -errno.EAGAIN and not kind & posix.O_NONBLOCK else sock

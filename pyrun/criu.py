@@ -4,7 +4,7 @@ import posix
 
 from pyrun import compile, log, protobuf
 from pyrun._native import ffi, lib
-from pyrun.control import Init, must, readable
+from pyrun.control import Init, must, send
 from pyrun.errors import Error, words
 from pyrun.files import find_program, read
 from pyrun.mounts import MS_REC, MS_SLAVE
@@ -162,7 +162,7 @@ class Criu:
 
     def _send(self, request):
         data = protobuf.encode(REQUEST, request)
-        lib.native_send(self.socket, data, len(data), ffi.NULL, 0)  # where criu has gone, there is no answer either
+        send(self.socket, data)  # where criu has gone, there is no answer either
 
     def _receive(self):
         """The next message, None at the end, and the fds that came with it."""

@@ -5,7 +5,7 @@ import posix
 
 from pyrun import files, jsonio, log
 from pyrun._native import lib
-from pyrun.control import must
+from pyrun.control import connect, must, send
 from pyrun.errors import Error, words
 
 
@@ -30,7 +30,7 @@ def send_listener(container, config, number, pid):
             "state": container.oci("creating"),
         }
         text = jsonio.dumps(state).encode("utf-8", "surrogateescape")
-        must(lib.native_send(sock, text, len(text), [listener], 1), f"linux.seccomp.listenerPath: send to {path}")
+        must(send(sock, text, [listener]), f"linux.seccomp.listenerPath: send to {path}")
     finally:
         for fd in (pidfd, listener, sock):
             if fd >= 0:
@@ -45,7 +45,7 @@ def connect_unix(path, kind=1):
     except OSError as error:
         return -(error.errno or errno.EIO)
     try:
-        return lib.native_connect(fd, name.encode("utf-8", "surrogateescape"), kind)
+        return connect(fd, name.encode("utf-8", "surrogateescape"), kind)
     finally:
         posix.close(fd)
 
@@ -54,7 +54,7 @@ def send_pidfd(path, pid):
     sock = must(connect_unix(path), f"--pidfd-socket {path}")
     pidfd = posix.pidfd_open(pid)
     try:
-        must(lib.native_send(sock, b"pidfd", 5, [pidfd], 1), f"--pidfd-socket {path}")
+        must(send(sock, b"pidfd", [pidfd]), f"--pidfd-socket {path}")
     finally:
         posix.close(pidfd)
         posix.close(sock)

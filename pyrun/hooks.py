@@ -13,7 +13,7 @@ import posix
 import select
 import time
 
-from pyrun import compile, control, jsonio, log
+from pyrun import compile, control, jsonio, log, processes
 from pyrun.errors import Error, words
 from pyrun.namespaces import CLONE_NEWNS
 from pyrun.plan import Plan
@@ -83,7 +83,7 @@ def _run_one(hook, state, inside):
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         code, said = _attend(pid, text, feed, output, hook.get("timeout"), state["pid"] if state["status"] == "created" else 0)
     except BaseException:
-        control.end(pid)
+        processes.end(pid)
         raise
     if code is None:
         raise Error(f"{hook['path']} did not end within {hook['timeout']} s (timeout) and was killed")

@@ -6,14 +6,16 @@ import posix
 from pyrun import cgroup, compile, hooks, idmap, idmap_option, jsonio, notify, seccomp, timeline, tty
 from pyrun import config as configs
 from pyrun._native import lib
-from pyrun.control import Init, must, readable
+from pyrun.control import Init, must
 from pyrun.errors import ConfigError, Error
 from pyrun.faults import mount_fault, not_idmapped
 from pyrun.handover import listen_env, listen_fds, preserved_fds, remove_pid_file, send_listener, send_pidfd, stdio, write_pid_file
+from pyrun.interrupts import hold_interrupts, interruptible, waiting
 from pyrun.lifecycle import destroy, run_start_hooks
 from pyrun.mounts import AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, MS_REC, OPEN_TREE_CLONE
 from pyrun.namespaces import Namespaces, first_ids
 from pyrun.plan import Plan
+from pyrun.processes import readable
 from pyrun.state import CONFIG, START_SOCKET, Container
 
 
@@ -30,55 +32,6 @@ class Request:
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
         self.detached = detached
-
-
-class Interrupted(Error):
-    """A signal that ends the command, once what was begun is undone. The exit status is the shell's: 128 + its number."""
-
-    def __init__(self, number):
-        Error.__init__(self, f"interrupted by signal {number}", 128 + number)
-
-
-_INTERRUPTS = (signals.SIGHUP, signals.SIGINT, signals.SIGTERM)
-
-
-def interruptible():
-    """From here on a signal that would end us raises Interrupted instead, once; ignored ones (nohup) stay ignored."""
-
-    def interrupt(number, _):
-        for other in _INTERRUPTS:
-            signals.signal(other, signals.SIG_IGN)
-        raise Interrupted(number)
-
-    for number in _INTERRUPTS:
-        if signals.getsignal(number) != signals.SIG_IGN:
-            signals.signal(number, interrupt)
-
-
-def hold_interrupts():
-    """Keeps these signals back until waiting(), whose mask this returns."""
-    return signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
-
-
-def set_mask(mask):
-    signals.pthread_sigmask(signals.SIG_SETMASK, mask)
-
-
-def waiting(mask, function, *args):
-    """Calls what may take long; a signal that ends us is let in meanwhile."""
-    set_mask(mask)
-    try:
-        return function(*args)
-    finally:
-        hold_interrupts()
-
-
-def uninterrupted():
-    """The container is on its way: a signal ends this command alone."""
-    for number in _INTERRUPTS:
-        if signals.getsignal(number) != signals.SIG_IGN:
-            signals.signal(number, signals.SIG_DFL)
-    signals.pthread_sigmask(signals.SIG_UNBLOCK, _INTERRUPTS)
 
 
 def create(glob, request, waits, before_start=None):
@@ -162,7 +115,7 @@ class _Creation:
         if self.shares:
             self.shares.create()
         timeline.phase("start init")
-        self.console.connect()
+        self.waiting(self.console.connect)
         if self.notifies:
             notify.make_directory(container.directory)
             container.notify = None if waits else notify.listen(container)
@@ -174,7 +127,7 @@ class _Creation:
         timeline.phase("set up by init")
         # What init does not wait for is done while it makes the namespaces.
         save_config(container, self.config)
-        self.init.drive_program(child=self._child, barrier=self._barrier, console=self.console.receive, ready=self._ready, notify=self._notify,
+        self.init.drive_program(child=self._child, barrier=self._barrier, console=self._console, ready=self._ready, notify=self._notify,
                                 idmap=self._idmap_asked)  # fmt: skip
         if not waits:
             self.hooks_ran = True
@@ -280,8 +233,11 @@ class _Creation:
         )  # fmt: skip
         hooks.run(config, "createContainer", container, "created", inside=target)
 
+    def _console(self, master):
+        self.waiting(self.console.receive, master)
+
     def _notify(self, number):
-        send_listener(self.container, self.config, number, self.init.pid)
+        self.waiting(send_listener, self.container, self.config, number, self.init.pid)
 
     def _ready(self):
         """All is set up: the container is `created`."""
@@ -294,7 +250,7 @@ class _Creation:
             write_pid_file(self.request.pid_file, self.init.pid)
             self.pid_written = True
         if self.request.pidfd_socket:
-            send_pidfd(self.request.pidfd_socket, self.init.pid)
+            self.waiting(send_pidfd, self.request.pidfd_socket, self.init.pid)
 
     # --- undoing
 

@@ -4,12 +4,13 @@ import errno
 import posix
 
 from pyrun import hooks, log
-from pyrun._native import ffi, lib
-from pyrun.control import SIGKILL, must, readable, receive, send_go
+from pyrun._native import lib
+from pyrun.control import GONE, connect, executed, how_ended, must, receive, send, send_go
 from pyrun.errors import ConfigError, Error, words
 from pyrun.faults import explain, failed_start
 from pyrun.handover import send_listener
 from pyrun.namespaces import first_ids
+from pyrun.processes import PATIENCE, SIGKILL, await_end, readable
 from pyrun.state import START_SOCKET
 
 
@@ -68,16 +69,18 @@ def start(container):
     except Error:
         stop_and_destroy(container, config)
         raise
-    sock = lib.native_connect(container.lock_fd, START_SOCKET.encode(), 1)
+    sock = connect(container.lock_fd, START_SOCKET.encode(), 1)
     if sock == -errno.ECONNREFUSED:
         raise Error("cannot start an already running container")
     must(sock, f"connect {START_SOCKET}")
     try:
-        must(lib.native_send(sock, b"\0", 1, ffi.NULL, 0), "start")
+        code = send(sock, b"\0")
+        if code not in GONE:  # it has died, which is found out below
+            must(code, f"{START_SOCKET}: send")
         _await_program(container, config, sock)
     finally:
         posix.close(sock)
-        posix.unlink(f"{container.directory}/{START_SOCKET}")
+    posix.unlink(f"{container.directory}/{START_SOCKET}")
     # poststart hooks; a failure ends the container (spec 1.3, runtime.md#lifecycle).
     try:
         hooks.run(config, "poststart", container, "running")
@@ -88,15 +91,21 @@ def start(container):
 
 def _await_program(container, config, sock):
     """Reads init's last messages until it is the program."""
+    pid = container.data["pid"]
     while True:
+        # Before the program runs its file may have to be read from afar: but init takes the start at once.
+        if not readable(sock, PATIENCE) and container.waits_for_start():
+            raise Error(f"init, process {pid}, does not answer within {PATIENCE // 1000} s: is it stopped (SIGSTOP), or does something else hold {START_SOCKET}?")
         message, _, _ = receive(sock)
         if message is None:
-            return
+            return _check_program(container)
         if message.type == lib.MSG_SECCOMP:
-            send_listener(container, config, message.value, container.data["pid"])
-            send_go(sock, message.number)
+            send_listener(container, config, message.value, pid)
+            code = send_go(sock, message.number)
+            if code not in GONE:
+                must(code, f"{START_SOCKET}: send")
         elif message.type == lib.MSG_ERROR:
-            _wait_gone(container.data["pid"])  # it has said its last word, and the next `state` shall say stopped
+            await_end(pid)  # it has said its last word, and the next `state` shall say stopped
             raise failed_start(_explain(container.data, message))
 
 
@@ -106,6 +115,17 @@ def _explain(data, message):
         return Error(f"init, which another release of pyrun made, failed: {words(message.value)}: create the container anew for the reason")
     op, where, subject = data["notes"].get(str(message.number)) or ("", "", "")
     return explain((getattr(lib, f"OP_{op}", 0) if op.__class__ is str else op, where, subject), message)
+
+
+def _check_program(container):
+    """init has closed the connection. Raises Error, unless it is the program now, or was: that may have ended already."""
+    pid = container.data["pid"]
+    if executed(pid)[0]:
+        return
+    if container.waits_for_start():  # it forgets a connection that says nothing for a second
+        raise Error("the start came too late for init (was this command stopped meanwhile?): start the container again")
+    await_end(pid)
+    raise failed_start(Error(how_ended(executed(pid)[1])))
 
 
 def stop_and_destroy(container, config):
@@ -127,14 +147,4 @@ def kill_init(container):
     if group:
         # On v1 a frozen process does not die before it is thawed; it may be a cgroup below that is frozen.
         group.thaw(recursive=True)
-    _wait_gone(pid)
-
-
-def _wait_gone(pid):
-    """Waits until a process that must end has ended: at most 10 s, for it may hang in the kernel."""
-    try:
-        pidfd = posix.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    readable(pidfd, 10_000)
-    posix.close(pidfd)
+    await_end(pid)

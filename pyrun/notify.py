@@ -8,8 +8,8 @@ import posix
 import select
 
 from pyrun import log
-from pyrun._native import ffi, lib
-from pyrun.control import must
+from pyrun._native import lib
+from pyrun.control import connect, must, send
 from pyrun.errors import words
 from pyrun.handover import connect_unix
 
@@ -124,7 +124,7 @@ class Proxy:
     def _connect(self):
         kind = SOCK_DGRAM | posix.O_NONBLOCK
         if self.host[:1] == "@":
-            return lib.native_connect(-100, self.host.encode("utf-8", "surrogateescape"), kind)
+            return connect(-100, self.host.encode("utf-8", "surrogateescape"), kind)
         return connect_unix(self.host, kind)
 
 
@@ -132,7 +132,7 @@ def _send(sock, message, fds):
     """Whether the message could be sent, within our patience."""
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
-    return bool(poll.poll(PATIENCE)) and lib.native_send(sock, message, len(message), list(fds) or ffi.NULL, len(fds)) >= 0
+    return bool(poll.poll(PATIENCE)) and send(sock, message, fds) == 0
 
 
 def _barrier(sock):

@@ -2,16 +2,17 @@
 
 import posix
 
-from pyrun import compile, criu, external, handover, hooks, launch, lifecycle, namespaces, notify, rules
+from pyrun import compile, criu, external, handover, hooks, interrupts, launch, lifecycle, namespaces, notify, rules
 from pyrun._native import lib
 from pyrun.cgroup import tree
-from pyrun.control import Init, end
+from pyrun.control import Init
 from pyrun.criu_options import CGROUP_MODES
 from pyrun.errors import Error
 from pyrun.files import read_line
 from pyrun.mounts import ATTR_RDONLY
 from pyrun.namespaces import CLONE_NEWNET, CLONE_NEWNS, Namespaces
 from pyrun.plan import Plan
+from pyrun.processes import end
 
 BARRIER_DONE = 1
 
@@ -20,7 +21,7 @@ class Revival:
     """What a restore works with, besides the container.
 
     console: tty.Console. foreground: the tty.Foreground that will wait for it, or None. mask: the signals as they were before
-    launch.hold_interrupts().
+    interrupts.hold_interrupts().
     """
 
     def __init__(self, container, config, group, shares, console, pid_file, foreground, mask):
@@ -54,7 +55,7 @@ class Revival:
         sources = external.mounts_of(config, container.data["bundle"], group.hierarchies(), f"{container.directory}/{notify.DIRECTORY}")
         fds, options["join_ns"] = external.joined_namespaces(config)
         try:
-            launch.waiting(self.mask, group.reserve)
+            interrupts.waiting(self.mask, group.reserve)
             group.create()
             if self.shares:
                 self.shares.create()
@@ -83,7 +84,7 @@ class Revival:
             options["inherit_fd"].append({"key": name, "fd": number})
         directories.forget_log()
         try:
-            launch.waiting(self.mask, self.criu.ask, {"type": criu.RESTORE, "opts": options}, self._notified)
+            interrupts.waiting(self.mask, self.criu.ask, {"type": criu.RESTORE, "opts": options}, self._notified)
         except criu.Refused as error:
             raise directories.explain(error) from None
         if self.foreground:
@@ -101,14 +102,14 @@ class Revival:
     # --- what criu tells
 
     def _notified(self, script, pid, fds):
-        launch.hold_interrupts()
+        interrupts.hold_interrupts()
         if script == "setup-namespaces":
             self._set_up_namespaces(pid)
         elif script == "orphan-pts-master":
             self.console.receive(posix.dup(fds[0]))
         elif script == "post-restore":
             self._restored(pid)
-        launch.set_mask(self.mask)
+        interrupts.set_mask(self.mask)
 
     def _set_up_namespaces(self, pid):
         """There is a first process, in its namespaces; what is in them comes next."""
@@ -121,7 +122,7 @@ class Revival:
             launch.move_net_devices(config, pid)
         self.hooks_ran = True
         for kind in ("prestart", "createRuntime"):
-            launch.waiting(self.mask, hooks.run, config, kind, container, "created")
+            interrupts.waiting(self.mask, hooks.run, config, kind, container, "created")
 
     def _restored(self, pid):
         """All is there, stopped still."""

@@ -11,7 +11,7 @@ import select
 
 from pyrun import handover
 from pyrun._native import ffi, lib
-from pyrun.control import must
+from pyrun.control import must, send
 from pyrun.errors import Error, words
 
 CHUNK = 4096  # what a pipe takes at once when poll says it is writable (PIPE_BUF, pipe(7))
@@ -62,7 +62,7 @@ class Console:
         self.master = master
         if self.socket >= 0:
             name = b"/dev/ptmx"  # what runc sends along
-            must(lib.native_send(self.socket, name, len(name), [master], 1), "--console-socket: sendmsg")
+            must(send(self.socket, name, [master]), "--console-socket: sendmsg")
             self.close()
         elif not self.sized:
             self.copy_size()  # before the program can look at it

@@ -1,12 +1,14 @@
 /* Where init waits: for the runtime, and for the start of the user's program. */
 #include "init.h"
 
-#include <sys/mman.h>
+#include <poll.h>
 #include <sys/socket.h>
+
+enum { PATIENCE = 1000, PAUSE = 100 }; /* ms */
 
 int op_barrier(const struct plan_op *op) {
     if (send_message(MSG_BARRIER, (uint32_t)op->n[0], 0, -1) < 0)
-        _exit(1);
+        return fail(STEP_SOCKET);
     return await_go((uint32_t)op->n[0]);
 }
 
@@ -27,7 +29,7 @@ static int procfs_needed(void) {
  * name (a mount, say) in use. */
 int op_ready(const struct plan_op *op) {
     if (send_message(MSG_READY, self.index, 0, -1) < 0)
-        _exit(1);
+        return fail(STEP_SOCKET);
     if (await_go(self.index) < 0)
         return -1;
     for (int slot = 0; slot < PLAN_MAX_FDS; slot++)
@@ -43,24 +45,29 @@ int op_ready(const struct plan_op *op) {
     return 0;
 }
 
-/* A connection that is closed without a byte does not count: its `start` was killed, or somebody only looked. */
+/* A connection that is closed without a byte does not count: its `start` was killed or has given up, or somebody only looked.
+ * One that stays silent must not keep others from starting the container. */
 static int is_start(int connection) {
+    struct pollfd one = {.fd = connection, .events = POLLIN | POLLRDHUP};
     char byte;
-    ssize_t n;
 
-    do
-        n = read(connection, &byte, 1);
-    while (n < 0 && errno == EINTR);
-    return n == 1;
+    return poll(&one, 1, PATIENCE) == 1 && one.revents == POLLIN && read(connection, &byte, 1) == 1;
+}
+
+/* What passes: connections that were broken off, and a machine that is short of memory or of files. */
+static int passes(int error) {
+    return error == ECONNABORTED || error == ENOMEM || error == ENOBUFS || error == ENFILE;
 }
 
 int op_wait_start(const struct plan_op *op) {
     for (;;) {
         int connection = accept4(op_fd(op->fd), NULL, NULL, SOCK_CLOEXEC);
-        if (connection < 0 && errno != EINTR && errno != ECONNABORTED)
-            return fail(STEP_SOCKET);
-        if (connection < 0)
+        if (connection < 0) {
+            if (!passes(errno))
+                return fail(STEP_SOCKET);
+            poll(NULL, 0, PAUSE);
             continue;
+        }
         if (is_start(connection)) {
             self.out = connection;
             close_fd(&self.table[op->fd]);

@@ -65,6 +65,7 @@ int await_go(uint32_t number);
 void send_timing(uint64_t begin);
 uint64_t now(void);
 void report_and_exit(uint32_t index) __attribute__((noreturn));
+void leave(int code) __attribute__((noreturn));
 
 /* text.c: in place of snprintf */
 char *put_text(char *at, const char *end, const char *text);

@@ -41,11 +41,14 @@ int main(int argc, char **argv) {
 
     if (first < 3 || first > INT32_MAX - PLAN_MAX_FDS)
         return 1;
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* CVE-2016-9962: before anything of a container can look at this process */
-    prctl(PR_SET_NAME, "pyrun:init", 0, 0, 0);
-    umask(0);
     self.out = first;
     signals_init();
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) { /* CVE-2016-9962: before anything of a container can look at this process */
+        fail(STEP_PRCTL);
+        report_and_exit(UINT32_MAX);
+    }
+    prctl(PR_SET_NAME, "pyrun:init", 0, 0, 0); /* for people */
+    umask(0);
     proc_init();
     if (cloexec_from(first) < 0) {
         fail(STEP_OPEN);

@@ -91,7 +91,7 @@ int op_clone(const struct plan_op *op) {
     if (pid < 0)
         return fail(STEP_CLONE);
     if (pid > 0)
-        _exit(0);
+        leave(0);
     root_reset();
     return send_message(MSG_CHILD, 0, 0, -1) < 0 ? fail(STEP_SOCKET) : 0;
 }

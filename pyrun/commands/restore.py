@@ -1,6 +1,6 @@
 """pyrun restore: a container goes on where `checkpoint` saved it."""
 
-from pyrun import argv, cgroup, compile, criu, criu_options, external, launch, lifecycle, state, tty
+from pyrun import argv, cgroup, compile, criu, criu_options, external, interrupts, launch, lifecycle, state, tty
 from pyrun import config as configs
 from pyrun.revival import Revival
 
@@ -40,8 +40,8 @@ def begin(glob, id, bundle, config, console, pid_file, foreground):
     """The Revival, and the container's directory."""
     group = cgroup.open(config, id, glob)
     shares = launch.open_shares(config, id)
-    launch.interruptible()
-    mask = launch.hold_interrupts()
+    interrupts.interruptible()
+    mask = interrupts.hold_interrupts()
     container = state.Container.make(glob.root, id, bundle, compile.rootfs_path(config, bundle), config)
     return Revival(container, config, group, shares, console, pid_file, foreground, mask)
 

@@ -1,6 +1,6 @@
 """pyrun run: create and start in one; in the foreground until the program ends, unless detached."""
 
-from pyrun import argv, launch, lifecycle, state, timeline, tty
+from pyrun import argv, interrupts, launch, lifecycle, state, timeline, tty
 
 
 def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach, keep, no_subreaper):
@@ -10,7 +10,7 @@ def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fd
     if detach:
         container, init, _, _ = launch.create(glob, request, waits=False)
         if container.notify:
-            launch.uninterrupted()
+            interrupts.uninterrupted()
             container.unlock()
             container.notify.wait(init.pid)
         return 0
