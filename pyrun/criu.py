@@ -10,6 +10,7 @@ from pyrun.files import find_program, read
 from pyrun.mounts import MS_REC, MS_SLAVE
 from pyrun.namespaces import CLONE_NEWNS
 from pyrun.plan import Plan
+from pyrun.processes import readable
 
 MIN_VERSION = (3, 16)
 """The first that takes an LSM profile to restore with, and joins network, pid and time namespaces."""

@@ -95,7 +95,10 @@ def _await_program(container, config, sock):
     while True:
         # Before the program runs its file may have to be read from afar: but init takes the start at once.
         if not readable(sock, PATIENCE) and container.waits_for_start():
-            raise Error(f"init, process {pid}, does not answer within {PATIENCE // 1000} s: is it stopped (SIGSTOP), or does something else hold {START_SOCKET}?")
+            raise Error(
+                f"init, process {pid}, does not answer within {PATIENCE // 1000} s: is it stopped (SIGSTOP), "
+                f"or does another process hold its {START_SOCKET}?"
+            )
         message, _, _ = receive(sock)
         if message is None:
             return _check_program(container)
