@@ -50,7 +50,7 @@ DESTDIR ?=
 
 # Debian packages; csrc/needs.sh installs those that are missing.
 PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static
-TEST_PACKAGES := criu debootstrap iproute2 iptables procps shellcheck uidmap util-linux runc golang-github-opencontainers-specs-dev
+TEST_PACKAGES := criu debootstrap iproute2 iptables procps uidmap util-linux runc golang-github-opencontainers-specs-dev
 
 # The engines of tests/e2e, and what is no Debian package: the kubelet's client and containerd 2 are built where there is Go.
 E2E_PACKAGES := containerd containernetworking-plugins curl debootstrap dnsmasq-base docker-compose docker.io iptables \
@@ -72,7 +72,7 @@ test-needs: needs
 	@csrc/needs.sh $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory $(VENV)/.tested
 
-$(VENV)/.tested: tests/requirements.txt $(VENV)/.installed
+$(VENV)/.tested: tests/requirements.txt tests/requirements-lint.txt $(VENV)/.installed
 	$(call pip_install,tests/requirements.txt)
 	touch $@
 
@@ -117,14 +117,20 @@ $(CRICTL):
 	cd build/e2e/module && { [ -f go.mod ] || go mod init crictl; } && go get sigs.k8s.io/cri-tools@v1.37.0 && \
 	    go get sigs.k8s.io/cri-tools/cmd/crictl && go build -o ../crictl sigs.k8s.io/cri-tools/cmd/crictl
 
-## the linters alone
-lint: test-needs
-	$(VENV)/bin/python -m pytest tests/unit/test_lint.py
+## the linters alone, which take no root, no Debian packages and no compiler
+lint: $(VENV)/.linters
+	$(VENV)/bin/python tests/lint.py
 
 ## mend what the linters can mend by themselves
-format: test-needs
-	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/clang-format -i $(wildcard csrc/*.[ch] csrc/*/*.[ch] bundles/*/*.c tests/*/*.c)
+format: $(VENV)/.linters
+	$(VENV)/bin/python tests/lint.py --fix
+
+# The project's packages are there for mypy: it reads the types of click.
+$(VENV)/.linters: csrc/requirements.txt tests/requirements-lint.txt
+	$(PYTHON) -m venv $(VENV)
+	$(call pip_install,csrc/requirements.txt)
+	$(call pip_install,tests/requirements-lint.txt)
+	touch $@
 
 ## measure times and memory beside runc and crun, as far as they are on PATH; RUNS=50 RUNTIMES="build/pyrun runc crun"
 bench: build $(VENV)/.bench

@@ -20,7 +20,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv/bin/python"
-SOURCES = ["pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "LICENSE", "pyproject.toml"]
+SOURCES = [
+    "pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
+    "pyproject.toml",
+]
 # All files get one date, so that archives are reproducible: the earliest that a zip file can store.
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 EPOCH = 315532800

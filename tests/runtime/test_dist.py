@@ -11,7 +11,10 @@ import zipfile
 import pytest
 from harness import PROJECT
 
-SOURCES = ["pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "LICENSE", "pyproject.toml"]
+SOURCES = [
+    "pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
+    "pyproject.toml",
+]  # fmt: skip
 
 
 def call(*command, **options):

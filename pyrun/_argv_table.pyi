@@ -1,0 +1,3 @@
+"""For mypy where pyrun/_argv_table.py has not been built: `make lint` takes no compiler."""
+
+def __getattr__(name): ...
