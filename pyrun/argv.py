@@ -20,6 +20,14 @@ class Refused(Exception):
     """Words that the table does not allow; str() is the message."""
 
 
+class Unknown(Refused):
+    """An option that is not in the table. name: without its dashes."""
+
+    def __init__(self, name):
+        Refused.__init__(self, f"flag provided but not defined: -{name}")
+        self.name = name
+
+
 def parse(argv):
     """The command line of a hot command. argv: the words after the program's name (list of str).
 
@@ -70,7 +78,7 @@ def scan(options, argv, stop, values, global_values):
             continue
         name, equals, value = word[2 if word[1] == "-" else 1:].partition("=")
         if name not in options:
-            raise Refused(f"flag provided but not defined: -{name}")
+            raise Unknown(name)
         keyword, kind, is_global = options[name]
         target = global_values if is_global else values
         if kind == "flag":

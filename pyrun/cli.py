@@ -19,7 +19,8 @@ class Misused(Exception):
     """Words that `command` does not take; settings: the global options read before them."""
 
     def __init__(self, ctx, fault):
-        super().__init__(str(fault))
+        guess = likely(fault.name, options_of(ctx.command), "--") if isinstance(fault, argv.Unknown) else ""
+        super().__init__(f"{fault}{guess}")
         self.command, self.settings = ctx.command, ctx.find_root().params
 
 
@@ -123,8 +124,16 @@ def topic(name):
     """The command of that name."""
     command = HELP_COMMAND if name == "h" else PYRUN.commands.get(name)
     if command is None:
-        raise Error(f"No help topic for '{name}'", UNKNOWN_TOPIC)
+        raise Error(f"No help topic for '{name}'{likely(name, PYRUN.commands)}", UNKNOWN_TOPIC)
     return command
+
+
+def likely(word, known, before=""):
+    """A guess, to be added to a message, which of the known words a mistyped one was meant to be; '' if there is none."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, known, 1)
+    return f": is {before}{found[0]} meant?" if found else ""
 
 
 # --- help ------------------------------------------------------------------------------------------------------------
@@ -145,7 +154,7 @@ def rows(pairs):
 
 
 def option_rows(params):
-    options = [param for param in params if isinstance(param, click.Option)]
+    options = [param for param in params if isinstance(param, click.Option) and not param.hidden]
     return rows([(", ".join(option.opts) + (f" {option.metavar}" if option.metavar else ""), option.help) for option in options])
 
 
@@ -230,6 +239,8 @@ GLOBALS = [
     text("--timeline", metavar="FILE", help="write when each step of create and run began and ended, as Chrome trace events"),
     flag("--systemd-cgroup", help="let systemd make the cgroups; cgroupsPath is then slice:prefix:name"),
     text("--rootless", metavar="WHEN", help="go on without cgroups that may not be written: true, false or auto (default: auto)"),
+    # Callers that know older runtimes still give it.
+    click.Option(["--criu"], metavar="PATH", help="the criu to use", hidden=True),
 ]
 VERSION = flag("--version", "-v", help="show the version")
 
@@ -322,7 +333,7 @@ COMMANDS = [
         text("--memory", metavar="SIZE", help="memory in bytes, or as 50M; -1: no limit"),
         text("--memory-reservation", metavar="SIZE", help="memory that is left to it when memory is short"),
         text("--memory-swap", metavar="SIZE", help="memory and swap together; -1: no limit of swap"),
-        text("--kernel-memory", metavar="SIZE", help="taken and not looked at, as by runc"),
+        text("--kernel-memory", metavar="SIZE", help="taken and not looked at"),
         text("--kernel-memory-tcp", metavar="SIZE", help="likewise"),
         text("--pids-limit", metavar="N", help="number of processes; -1: no limit"),
         text("--l3-cache-schema", metavar="SCHEMA", help="Intel RDT/CAT: the L3 cache it may use"),

@@ -83,8 +83,22 @@ class Refused(Error):
     """criu could not do it; its log says why."""
 
 
+_given = None  # what --criu says
+
+
+def use(given, command):
+    """Finds criu. given: its path, or None; command: whose work needs it. Raises Error."""
+    global _given
+    _given = given
+    find(command)
+
+
 def find(command):
     """The path of criu. command: whose work needs it. Raises Error."""
+    if _given and not posix.access(_given, posix.X_OK):
+        raise Error(f"{command}: --criu {_given}: no executable file is there")
+    if _given:
+        return _given
     if path := find_program("criu", posix.environ.get(b"PATH", b"") + SYSTEM_PATH):
         return path
     raise Error(f"{command}: criu is not installed (it is not in $PATH): install the package criu, https://criu.org/Installation")

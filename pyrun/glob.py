@@ -14,10 +14,11 @@ ALL_IDS = ["0", "0", "4294967295"]
 
 class Glob:
     """root: state directory (absolute path), root_given: whether --root named it, log: file or None, log_format: `text` or
-    `json`, debug and systemd_cgroup: bool, rootless: `auto`, `true` or `false`, timeline: file or None.
+    `json`, debug and systemd_cgroup: bool, rootless: `auto`, `true` or `false`, timeline: file or None,
+    criu: its path or None.
     """
 
-    def __init__(self, root=None, log=None, log_format=None, debug=False, systemd_cgroup=False, rootless=None, timeline=None):
+    def __init__(self, root=None, log=None, log_format=None, debug=False, systemd_cgroup=False, rootless=None, timeline=None, criu=None):
         self.root_given = root is not None
         self.root = default_root() if root is None else root and absolute(root)
         self.log = log
@@ -26,6 +27,7 @@ class Glob:
         self.systemd_cgroup = systemd_cgroup
         self.rootless = rootless or "auto"
         self.timeline = timeline
+        self.criu = criu
 
     def check(self):
         """Raises Error for values that no command can work with."""

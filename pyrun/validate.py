@@ -1,11 +1,12 @@
 """All faults of a config at once, by jsonschema and the rules."""
 
+import difflib
 import functools
 import re
 
 import jsonschema
 
-from pyrun import rules, schemas
+from pyrun import _checks, rules, schemas
 from pyrun.shape import describe, path_of
 
 TYPES = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
@@ -20,6 +21,31 @@ def faults(config, bundle):
     found = list(schema_faults("config", config))
     wrong = [path for path, _ in found]
     return found + list(rules.broken(config, bundle, lambda path: not any(_touch(path, other) for other in wrong)))
+
+
+def doubts(config):
+    """Yields (path, message) for what is legal in a config (dict) but hardly meant."""
+    yield from _unknown(_checks.CONFIG, without_nulls(config), [])
+    for index, mount in enumerate(config.get("mounts") or ()):
+        if mount["destination"][:1] != "/":
+            yield f"mounts[{index}].destination", f'is relative, which is deprecated, and taken as "/{mount["destination"]}"'
+
+
+def _unknown(node, value, keys):
+    """Members that the table of checks does not name: of a spelling mistake nobody else would speak."""
+    if not isinstance(node, tuple):
+        return
+    if node[0] is list:
+        for index, entry in enumerate(value):
+            yield from _unknown(node[1], entry, [*keys, index])
+    elif node[0] is dict:
+        members, others = node[1:3]
+        for name, member in value.items():
+            if (inner := members.get(name, others)) is not None:
+                yield from _unknown(inner, member, [*keys, name])
+            else:
+                likely = difflib.get_close_matches(name, members, 1)
+                yield path_of([*keys, name]), f"unknown, and ignored{f': is {likely[0]} meant?' if likely else ''}"
 
 
 def schema_faults(name, value):

@@ -28,7 +28,7 @@ def checkpoint(
         "ps": criu_options.page_server(page_server),
     }
     status_fd = _check_status_fd(status_fd)
-    criu.find("checkpoint")
+    criu.use(glob.criu, "checkpoint")
     directories = criu_options.Directories(image_path, work_path, LOG, make=True)
     try:
         options |= directories.options()

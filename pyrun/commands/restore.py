@@ -21,7 +21,7 @@ def restore(
     configs.check(config, bundle=bundle)
     console = tty.Console(config.get("process") or {}, console_socket, detach)
     options = criu_options.common(config, shared) | {"lsm_profile": lsm_profile, "lsm_mount_context": lsm_mount_context}
-    criu.find("restore")
+    criu.use(glob.criu, "restore")
     foreground = tty.Foreground()
     if not (detach or no_subreaper):
         foreground.adopt_orphans()

@@ -1,14 +1,21 @@
 """validate: all faults of a bundle's config.json, one on a line."""
 
-from pyrun import cold, config, output
+from pyrun import cold, config, log, output
 
 
 def validate(glob, *, bundle):
-    """Prints every fault as `path: message`; the exit status is 1 if there is one."""
+    """Prints every fault as `path: message`, or that there is none; the exit status is 1 if there is one. Doubts are warnings."""
     cold.start()
-    from pyrun.validate import faults
+    from pyrun.trial import refusals
+    from pyrun.validate import doubts, faults
 
-    found = faults(config.load(bundle), bundle)
-    for path, message in found:
+    found = config.load(bundle)
+    wrong = faults(found, bundle) or refusals(found, bundle, glob)
+    if not wrong:
+        for path, message in doubts(found):
+            log.warning(f"{config.FILE}: {path}: {message}")
+    for path, message in wrong:
         output.write(f"{path}: {message}\n" if path else f"{message}\n")
-    return 1 if found else 0
+    if not wrong:
+        output.write(f"{bundle}/{config.FILE} is valid\n")
+    return 1 if wrong else 0

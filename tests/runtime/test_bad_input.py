@@ -289,3 +289,69 @@ def test_values_of_variables_are_in_no_log(bundle, run, tmp_path):
     assert "PASS=" in plan
     shown = plan + made.run("--debug", "--timeline", tmp_path / "times").err + (tmp_path / "times").read_text()
     assert "secret" not in shown
+
+
+SECCOMP = "linux.seccomp"
+REFUSED = {
+    "mount in proc": lambda made: made.mount("/proc/x", type="tmpfs"),
+    "mount without a type": mount(source="/etc"),
+    "proc of another type": lambda made: made.config["mounts"].__setitem__(0, {"destination": "/proc", "type": "tmpfs"}),
+    "no cgroup of its own": config("linux.cgroupsPath", "/a/../.."),
+    "file with a slash": config("linux.resources.unified", {"memory/max": "1"}),
+    "file without a controller": config("linux.resources.unified", {"max": "1"}),
+    "page size": config("linux.resources.hugepageLimits", [{"pageSize": "x", "limit": 1}]),
+    "listener without a path": config(SECCOMP, {"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}),
+    "notify as default": config(SECCOMP, {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/run/x"}),
+    "too large an errno": config(SECCOMP, {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 5000}),
+    "errno without need": config(SECCOMP, {"defaultAction": "SCMP_ACT_KILL", "defaultErrnoRet": 1}),
+    "selinux": config("process.selinuxLabel", "box"),
+    "default device forbidden": config("linux.resources.devices", [{"allow": True, "type": "x", "access": "r"}]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_validate_says_what_create_would(case, bundle, run):
+    made = bundle("true")
+    REFUSED[case](made)
+    created = made.call("create", code=1).err
+    lines = run("validate", made.directory, code=1).out.splitlines()
+    assert any(created == f"{SIGN}config.json: {line}\n" for line in lines), (created, lines)
+
+
+def test_shares_that_v1_refuses(bundle, run):
+    made = bundle("true").set("linux.resources.cpu", {"shares": 1})
+    created = made.call("create", code=None)
+    validated = run("validate", made.directory, code=None)
+    assert (created.code, "minimum allowed cpu-shares" in created.err) == (validated.code, "linux.resources.cpu.shares: " in validated.out)
+
+
+def test_validate_doubts(bundle, run):
+    made = bundle("true").mount("data", type="tmpfs")
+    made.config["hostnme"] = "x"
+    made.config["process"]["usr"] = {}
+    result = run("validate", made.write().directory)
+    assert result.out == f"{made.directory}/config.json is valid\n"
+    assert "hostnme: unknown, and ignored: is hostname meant?\n" in result.err
+    assert "process.usr: unknown, and ignored: is user meant?\n" in result.err
+    assert 'mounts[7].destination: is relative, which is deprecated, and taken as "/data"\n' in result.err
+    assert result.err.count("\n") == 3
+
+
+@pytest.mark.parametrize("member", ["process.env", "linux.maskedPaths", "process.args"])
+def test_long_lists(member, bundle, run):
+    """A hundred thousand faults are told in the time that reading them takes."""
+    made = bundle("true").set(member, ["x\0"] * 100_000).write()
+    assert len(run("validate", made.directory, code=1).out.splitlines()) == 100_000
+
+
+def test_mistyped_words(run):
+    assert "No help topic for 'lsit': is list meant?" in run("lsit", code=3).err
+    assert "flag provided but not defined: -bundel: is --bundle meant?" in run("create", "--bundel", "x", "y", code=1).err
+
+
+def test_criu_of_the_callers_choice(bundle, run):
+    """Callers that know older runtimes give it with every command."""
+    container = bundle("sleep 100").call("run", "--detach")
+    assert run("--criu", "/no/criu", "state", container.id).code == 0
+    assert "--criu /no/criu: no executable file is there" in run("--criu", "/no/criu", "checkpoint", container.id, code=1).err
+    assert "--criu" not in run("--help").out

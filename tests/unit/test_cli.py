@@ -37,7 +37,7 @@ def test_help_of_a_command(name):
 def test_every_option_is_in_the_help():
     for command in cli.COMMANDS:
         text = pyrun(command.name, "-h")[1]
-        for option in cli.options_of(command):
+        for option in cli.options_of(command).keys() - {"criu"}:  # kept for older callers, and hidden
             assert re.search(rf"^   .*-{option}[ ,]", text, re.MULTILINE), (command.name, option)
 
 

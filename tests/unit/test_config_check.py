@@ -264,7 +264,7 @@ def test_all_faults(bundle):
 
 
 def test_validate_command(bundle):
-    """`pyrun validate` prints every fault, one on a line, and ends with 1; of a valid config it says nothing."""
+    """`pyrun validate` prints every fault, one on a line, and ends with 1; of a valid config it says that."""
 
     def run(config):
         with open(f"{bundle}/config.json", "w") as file:
@@ -274,7 +274,7 @@ def test_validate_command(bundle):
         assert done.stderr == ""
         return done.returncode, done.stdout
 
-    assert run(make()) == (0, "")
+    assert run(make()) == (0, f"{bundle}/config.json is valid\n")
     faulty = make(process={"cwd": "x"}, linux={"sysctl": {"vm.a": "1"}})
     assert run(faulty) == (
         1,
