@@ -42,8 +42,8 @@ static PyObject *start_rest(PyObject *module, PyObject *unused) {
         return PyErr_NoMemory();
     PyStatus status = _Py_InitializeMain();
     if (PyStatus_Exception(status)) {
-        PyErr_SetString(PyExc_SystemError, status.err_msg ? status.err_msg : "Python does not start");
-        return NULL;
+        /* All that it needs is in the executable; only memory can be missing. */
+        return PyErr_NoMemory();
     }
     Py_RETURN_NONE;
 }
@@ -179,14 +179,22 @@ static void find_all(void) {
     }
 }
 
+/* With nothing left to make a message of. */
+static void out_of_memory(void) {
+    static const char text[] = "pyrun: out of memory\n";
+    _exit(write(2, text, sizeof text - 1) < 0 ? 2 : 1);
+}
+
 /* What importing _signal does, done again for this process (it was imported when the image was made): signals that the caller
  * ignores are marked as ignored, SIGINT becomes KeyboardInterrupt. */
 static void set_signals(void) {
     signal(SIGPIPE, SIG_IGN); /* as Python does: writing to a closed pipe gives EPIPE instead of ending the process */
     for (int number = 1; number <= SIGSYS; number++) {
         PyObject *handler = PyOS_getsig(number) == SIG_IGN ? found.ignore : number == SIGINT ? found.interrupt : NULL;
-        if (handler)
-            Py_XDECREF(PyObject_CallFunction(found.signal, "iO", number, handler));
+        PyObject *old = handler ? PyObject_CallFunction(found.signal, "iO", number, handler) : NULL;
+        if (handler && !old)
+            out_of_memory();
+        Py_XDECREF(old);
     }
 }
 
@@ -198,8 +206,9 @@ static void set_environment(void) {
         if (!equals)
             continue;
         PyObject *name = PyBytes_FromStringAndSize(*entry, equals - *entry), *value = PyBytes_FromString(equals + 1);
-        if (name && value)
-            PyDict_SetDefault(found.environ, name, value); /* of equal names the first counts, as for getenv */
+        /* of equal names the first counts, as for getenv */
+        if (!name || !value || !PyDict_SetDefault(found.environ, name, value))
+            out_of_memory();
         Py_XDECREF(name);
         Py_XDECREF(value);
     }
@@ -210,11 +219,13 @@ static int run_main(int argc, char **argv) {
     PyObject *words = PyList_New(0);
     for (int i = 1; words && i < argc; i++) {
         PyObject *word = PyUnicode_DecodeFSDefault(argv[i]);
-        if (word)
-            PyList_Append(words, word);
+        if (!word || PyList_Append(words, word) < 0)
+            Py_CLEAR(words);
         Py_XDECREF(word);
     }
-    PyObject *result = PyObject_CallOneArg(found.main, words);
+    PyObject *result = words ? PyObject_CallOneArg(found.main, words) : NULL;
+    if (!result && PyErr_ExceptionMatches(PyExc_MemoryError))
+        out_of_memory();
     if (!result) {
         /* A fault of pyrun's own. The traceback needs the rest of Python. */
         PyObject *type, *value, *traceback;

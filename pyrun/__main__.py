@@ -48,9 +48,13 @@ def main(words):
         return fail(command, describe(fault))
     except MemoryError:
         return fail(command, OUT_OF_MEMORY)
+    except SystemError as fault:
+        # Some parts of Python report the want of memory so, with the other as the cause.
+        if isinstance(fault.__cause__ or fault.__context__, MemoryError):
+            return fail(command, OUT_OF_MEMORY)
+        return internal(command, fault)
     except Exception as fault:
-        log_traceback()
-        return fail(command, f"internal error: {place(fault)}: {type(fault).__name__}: {fault} (--debug shows more)")
+        return internal(command, fault)
 
 
 def parse_cold(words):
@@ -83,6 +87,11 @@ def fail(command, message, code=1, bare=False):
     begin, usual = FAILURES.get(command, ("", 1))
     log.error(message if bare else begin + message, bare)
     return usual if code == 1 else code
+
+
+def internal(command, fault):
+    log_traceback()
+    return fail(command, f"internal error: {place(fault)}: {type(fault).__name__}: {fault} (--debug shows more)")
 
 
 def describe(fault):

@@ -112,11 +112,16 @@ def _await_program(container, config, sock):
             raise failed_start(_explain(container.data, message))
 
 
+NOTES = ([str, str, str], [int, str, str])
+"""What a note is made of: the op's name (before FORMAT 2 of state.json its number), where in the config, its subject."""
+
+
 def _explain(data, message):
     """The Error of an op that failed. What the numbers in the message of an init of another release mean is not known."""
     if data["plan"] != lib.PLAN_VERSION:
         return Error(f"init, which another release of pyrun made, failed: {words(message.value)}: create the container anew for the reason")
-    op, where, subject = data["notes"].get(str(message.number)) or ("", "", "")
+    note = data["notes"].get(str(message.number)) or ("", "", "")
+    op, where, subject = note if list(map(type, note)) in NOTES else ("", "", "")
     return explain((getattr(lib, f"OP_{op}", 0) if op.__class__ is str else op, where, subject), message)
 
 

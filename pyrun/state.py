@@ -319,31 +319,25 @@ OLD = {"version": 1, "plan": 1, "rdt": [], "stdio": []}
 """Members that releases before FORMAT 2 left out."""
 _NAMES = [name for name in BLANK if name != "cgroup"]
 _KINDS = [type(BLANK[name]) for name in _NAMES]
-_STRING = {str}
-_NOTES = ([str, str, str], [int, str, str])
 _PID_LIMIT = 1 << 22  # the kernel's
-# What is true of a member of the right type. Most have nothing in them, and `list` reads a thousand.
-_RULES = {
-    "version": lambda version: version in (1, FORMAT),
-    "pid": lambda pid: 0 <= pid <= _PID_LIMIT,
-    "bundle": lambda path: "\0" not in path,
-    "rootfs": lambda path: "\0" not in path,
-    "annotations": lambda pairs: not pairs or set(map(type, pairs.values())) == _STRING,
-    "rdt": lambda paths: not paths or set(map(type, paths)) == _STRING,
-    "stdio": lambda names: not names or set(map(type, names)) == _STRING,
-    "notes": lambda notes: all(note.__class__ is list and list(map(type, note)) in _NOTES for note in notes.values()),
-    "cgroup": lambda state: state is None or cgroup.is_state(state),
-}
 
 
 def _wrong_member(data):
-    """Name of the first member that is not what is written there, '' if all are."""
+    """Name of the first member that is not what is written there, '' if all are. `list` asks for a thousand."""
     if list(map(type, map(data.get, _NAMES))) != _KINDS:
         return next(name for name, kind in zip(_NAMES, _KINDS) if type(data.get(name)) is not kind)
-    for name, rule in _RULES.items():
-        if not rule(data[name]):
+    if data["version"] not in (1, FORMAT):
+        return "version"
+    if not 0 <= data["pid"] <= _PID_LIMIT:
+        return "pid"
+    for name, values, kind in (("annotations", data["annotations"].values(), str), ("rdt", data["rdt"], str), ("stdio", data["stdio"], str),
+                               ("notes", data["notes"].values(), list)):  # fmt: skip
+        if values and set(map(type, values)) != {kind}:
             return name
-    return ""
+    for name in ("bundle", "rootfs"):
+        if "\0" in data[name]:
+            return name
+    return "" if data["cgroup"] is None or cgroup.is_state(data["cgroup"]) else "cgroup"
 
 
 def salvage(root, id, data):

@@ -79,7 +79,7 @@ def _is_cgroup(path):
     if path.__class__ is not str or path[:1] != "/":
         return False
     whole = path + "/"
-    if any(odd in whole for odd in ("\0", "//", "/./", "/../")):
+    if "//" in whole or "/./" in whole or "/../" in whole or "\0" in whole:
         return False
     if path.startswith(USUAL):
         return True

@@ -53,16 +53,6 @@ def test_delete_leaves_a_create_in_progress_alone(run, flags):
     os.close(fd)
 
 
-def test_a_directory_that_cannot_be_locked_goes_again(bundle, run, tmp_path):
-    b = bundle("true").write()
-    shim = tmp_path / "shim"
-    subprocess.run(["sh", "-c", "command -v strace"], check=True, capture_output=True)
-    command = ["strace", "-f", "-o", str(shim), "-e", "inject=flock:error=ENOLCK", *run.command("create", "--bundle", b.directory, "box")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "lock" in done.stderr and "no locks available" in done.stderr, done
-    assert not (run.root / "box").exists()
-
-
 # --- list
 
 
@@ -126,18 +116,6 @@ def test_what_cannot_be_found_keeps_its_record(bundle, run):
     one_line(c.delete("--force", code=1), "state.json", "config.json", "nothing was removed", f"remove {run.root}/{c.id}")
     assert alive(c.pid)
     path.write_text(good)
-    c.delete("--force")
-
-
-@pytest.mark.parametrize("error", ["EIO", "EMFILE", "ENOMEM", "EACCES"])
-@pytest.mark.parametrize("call", ["openat", "read"])
-def test_a_record_that_cannot_be_read_now_stays(bundle, run, tmp_path, call, error):
-    c = bundle("sleep 1000").detached()
-    path = record(run, c.id)
-    command = ["strace", "-o", "/dev/null", "-P", path, "-e", f"inject={call}:error={error}", *run.command("delete", "--force", c.id)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "state.json" in done.stderr and done.stderr.count("\n") == 1, done
-    assert alive(c.pid) and c.status() == "running"
     c.delete("--force")
 
 
@@ -338,16 +316,6 @@ def test_names_cannot_rule_the_terminal(bundle, run, tmp_path):
     result = run("create", "--bundle", f"{odd}/none", "x", code=1)
     one_line(result, r"odd\x1b[31m\n\u202ename")
     assert "\x1b" not in result.err and "\u202e" not in result.err
-
-
-@pytest.mark.parametrize("limit", range(24_000, 60_000, 1000))
-def test_too_little_memory_is_one_line(run, limit):
-    for words in (["list"], ["features"], ["state", "x"], ["--help"]):
-        shell = ["sh", "-c", f'ulimit -v {limit}; exec "$@"', "sh"]
-        done = subprocess.run([*shell, *run.command(*words)], capture_output=True, text=True, check=False)
-        assert done.returncode in (0, 1, 127), done
-        assert done.returncode == 0 or done.stderr.count("\n") == 1, done
-        assert not done.stderr or any(text in done.stderr for text in ("out of memory", "error while loading", "does not exist", "no such")), done
 
 
 def test_a_proc_that_shows_processes_alone(bundle, run):
