@@ -47,7 +47,7 @@ class Console:
             cure = "process.terminal is true: give --console-socket, or set it to false"
             raise Error(f"cannot allocate tty if runc will detach without setting console socket ({cure})")
         if path and not (detached and wanted):
-            raise Error("cannot use console socket if runc will not detach or allocate tty (--console-socket, process.terminal)")
+            raise Error("cannot use console socket if pyrun will not detach or allocate tty (--console-socket, process.terminal)")
         self.path = path
         self.sized = bool(process.get("consoleSize"))
         self.terminal = own_terminal() if wanted and not detached else -1

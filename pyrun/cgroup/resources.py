@@ -285,8 +285,8 @@ HINTS = {
     "memory.memsw.limit_in_bytes": "the limit of memory alone must not be higher",
     "cpu.cfs_quota_us": "it must be at least 1000, and together with the period within what the parent cgroup has",
     "cpu.cfs_period_us": "it must be 1000 to 1000000, and together with the quota within what the parent cgroup has",
-    "cpuset.cpus": "the parent cgroup must have these CPUs",
-    "cpuset.mems": "the parent cgroup must have these memory nodes",
+    "cpuset.cpus": "a list like 0-3,7 of CPUs that the parent cgroup has",
+    "cpuset.mems": "a list like 0-1 of memory nodes that the parent cgroup has",
 }
 """What EINVAL and its like usually mean."""
 
@@ -330,6 +330,8 @@ class Write:
                 there = []
             if controller not in there:
                 reason = f'can\'t be set: controller "{controller}" not available: {reason}'
+        if fault.errno == errno.ENOENT and file.startswith("hugetlb."):
+            reason = f"{reason} (the page sizes of this kernel are in /sys/kernel/mm/hugepages)"
         elif fault.errno in (errno.EINVAL, errno.ERANGE, errno.EACCES) and file in HINTS:
             reason = f"{reason} ({HINTS[file]})"
         return ConfigError(self.where, reason)

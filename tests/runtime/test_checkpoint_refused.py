@@ -103,7 +103,7 @@ def test_a_mount_with_mapped_ids(bundle, run, images, tmp_path):
 
 
 def test_a_console_socket_without_a_terminal(bundle, images, tmp_path):
-    words = "cannot use console socket if runc will not detach or allocate tty"
+    words = "cannot use console socket if pyrun will not detach or allocate tty"
     assert words in bundle("true").call("restore", "--console-socket", tmp_path / "x", "--image-path", images, code=1).err
 
 

@@ -11,7 +11,7 @@ import pytest
 from console import Listener
 
 NO_SOCKET = "cannot allocate tty if runc will detach without setting console socket"
-NO_TERMINAL = "cannot use console socket if runc will not detach or allocate tty"
+NO_TERMINAL = "cannot use console socket if pyrun will not detach or allocate tty"
 
 
 @pytest.fixture
