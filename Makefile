@@ -50,7 +50,7 @@ DESTDIR ?=
 
 # Debian packages; csrc/needs.sh installs those that are missing.
 PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static
-TEST_PACKAGES := criu debootstrap iproute2 iptables procps uidmap util-linux runc golang-github-opencontainers-specs-dev
+TEST_PACKAGES := criu debootstrap git iproute2 iptables procps uidmap util-linux runc golang-github-opencontainers-specs-dev
 
 # The engines of tests/e2e, and what is no Debian package: the kubelet's client and containerd 2 are built where there is Go.
 E2E_PACKAGES := containerd containernetworking-plugins curl debootstrap dnsmasq-base docker-compose docker.io iptables \

@@ -53,6 +53,8 @@ def main(words):
         if isinstance(fault.__cause__ or fault.__context__, MemoryError):
             return fail(command, OUT_OF_MEMORY)
         return internal(command, fault)
+    except ModuleNotFoundError as fault:  # of the sources: the executable has them all
+        return fail(command, f"{fault}: pip install 'pyrun[source]' brings the packages, `make ext` builds what belongs to a checkout")
     except Exception as fault:
         return internal(command, fault)
 

@@ -81,6 +81,13 @@ def test_hello_shows_that_it_is_a_container(checkout):
     assert len(processes) == 3, "header, the shell script and its ps: no process of the host"
 
 
+def test_hello_ends_quietly_when_its_reader_does(checkout):
+    checkout.sh("bundles/rootfs.sh hello")
+    out = checkout.sh("build/pyrun run bundles/hello | head -1; echo done >&2")
+    assert out.startswith("Hello from a container.") and out.count("\n") == 1
+    assert read(checkout.directory / "err") == "done\n"
+
+
 def test_shell_is_interactive(checkout):
     checkout.sh("bundles/rootfs.sh shell")
     shell = Terminal([str(checkout.directory / "build/pyrun"), "run", str(checkout.directory / "bundles/shell")])
