@@ -22,6 +22,12 @@ def profile(default, *rules, **more):
     return {"defaultAction": f"SCMP_ACT_{default}", "syscalls": list(rules), **more}
 
 
+@pytest.mark.parametrize("nothing", [{}, {"defaultAction": ""}, {"defaultAction": "", "syscalls": []}])
+def test_a_profile_that_says_nothing_is_no_filter(bundle, nothing):
+    result = bundle("grep Seccomp: /proc/self/status").set("linux.seccomp", nothing).run()
+    assert fields(result.out)["Seccomp"] == "0"
+
+
 @pytest.mark.parametrize("no_new_privileges", [True, False])
 @pytest.mark.parametrize("uid", [0, 1000])
 def test_a_filter_is_on(bundle, no_new_privileges, uid):
