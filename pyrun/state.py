@@ -123,13 +123,15 @@ class Container:
         try:
             self.lock_fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX)
-            # There may be a new one of the same id.
-            same = posix.fstat(self.lock_fd).st_ino == posix.stat(self.directory).st_ino
+            self._check_same()
         except FileNotFoundError:
-            same = False
+            raise Gone(self.root, self.id) from None
         except OSError as error:
             raise Error(f"lock {self.directory}: {words(error.errno)}") from None
-        if not same:
+
+    def _check_same(self):
+        """Raises Gone: what is locked was removed meanwhile; there may be a new one of the same id. OSError."""
+        if posix.fstat(self.lock_fd).st_ino != posix.stat(self.directory).st_ino:
             raise Gone(self.root, self.id)
 
     def lock_now(self):
@@ -140,9 +142,12 @@ class Container:
             raise Gone(self.root, self.id) from None
         try:
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._check_same()
         except BlockingIOError:
             self.unlock()
             return False
+        except FileNotFoundError:
+            raise Gone(self.root, self.id) from None
         return True
 
     def unlock(self):
