@@ -29,6 +29,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
 
@@ -36,10 +37,27 @@ import pytest
 from harness import PROJECT, SYSTEMD, Bundle, Runner, cgroups_named, children, default_config, make_rootfs, reap, state_files, units_named, until
 
 PR_SET_CHILD_SUBREAPER = 36
+OWN_DIRECTORY = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser):
     parser.addoption("--renew-plans", action="store_true", help="write tests/unit/plans anew (test_golden_plans.py)")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """A directory of this run alone. In the one that pytest gives all runs of a user, another run would close to other users
+    what open_to_all() has opened, and tidy up what this one uses.
+    """
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="pyrun-tests-")
+        config.stash[OWN_DIRECTORY] = config.option.basetemp
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """After a failure it stays, to be looked at."""
+    if exitstatus == 0 and OWN_DIRECTORY in session.config.stash:
+        subprocess.run(["rm", "-rf", "--one-file-system", session.config.stash[OWN_DIRECTORY]], check=False)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -8,14 +8,19 @@ ROOT = pathlib.Path("/sys/fs/cgroup")
 PURE_V2 = (ROOT / "cgroup.controllers").exists()
 
 
+def hierarchies(pid):
+    """{controller: path}: the cgroups of v1 that a process is in, and with "" for controller the one of v2."""
+    lines = pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    return {name: path.lstrip("/") for _, names, path in (line.split(":", 2) for line in lines) for name in names.split(",")}
+
+
 def cgroup_file(pid, name):
     """The path of a control file (`memory.max`) of the cgroup that a process is in; on v1 in its controller's hierarchy."""
     controller = name.partition(".")[0]
-    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, names, path = line.split(":", 2)
-        if PURE_V2 if not names else controller in names.split(","):
-            return (ROOT if PURE_V2 else ROOT / controller) / path.lstrip("/") / name
-    return ROOT / "none" / name
+    cgroups = hierarchies(pid)
+    if controller in cgroups and not PURE_V2:
+        return ROOT / controller / cgroups[controller] / name
+    return (ROOT if PURE_V2 else ROOT / "unified") / cgroups.get("", "none") / name
 
 
 def limit(pid, v1, v2):

@@ -2,6 +2,7 @@
 
 import array
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -12,7 +13,8 @@ import threading
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, MODE_FILTER = 38, 22, 2
 RET_ALLOW, RET_ERRNO = 0x7FFF0000, 0x00050000
-LOAD, JUMP_EQUAL, RETURN = 0x20, 0x15, 0x06
+LOAD, JUMP_EQUAL, JUMP_SET, RETURN = 0x20, 0x15, 0x45, 0x06
+SECCOMP, FLAGS_AT = 317, 24  # seccomp(2), and where struct seccomp_data has its second argument
 # struct seccomp_notif (80 bytes) and struct seccomp_notif_resp (24 bytes)
 NOTIF_RECV, NOTIF_SEND = 0xC0502100, 0xC0182101
 FLAG_CONTINUE = 1
@@ -23,7 +25,26 @@ def refuse(numbers, error):
     program = [(LOAD, 0, 0, 0)]
     for number in numbers:
         program += [(JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, RET_ERRNO | error)]
-    program.append((RETURN, 0, 0, RET_ALLOW))
+    return _filter([*program, (RETURN, 0, 0, RET_ALLOW)])
+
+
+def refuse_filter_flags(flags):
+    """A preexec_fn: from now on no filter can be installed with one of these flags; asking whether they are known (which is to
+    give no filter, and EFAULT means yes) gives what it always does.
+    """
+    return _filter(
+        [
+            (LOAD, 0, 0, 0),
+            (JUMP_EQUAL, 0, 3, SECCOMP),
+            (LOAD, 0, 0, FLAGS_AT),
+            (JUMP_SET, 0, 1, flags),
+            (RETURN, 0, 0, RET_ERRNO | errno.EFAULT),
+            (RETURN, 0, 0, RET_ALLOW),
+        ]
+    )
+
+
+def _filter(program):
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in program))
 
     def install():

@@ -11,7 +11,7 @@ import uuid
 
 import pytest
 from e2e import images
-from e2e.engines import Containerd, Docker, Podman, missing
+from e2e.engines import Containerd, Docker, Podman, needs
 from e2e.sandbox import Sandbox
 from harness import PROJECT
 
@@ -21,12 +21,6 @@ HERE = pathlib.Path(__file__).parent
 def pytest_collection_modifyitems(items):
     """These come last: they are the slowest, and no engine runs beside other tests."""
     items.sort(key=lambda item: HERE in item.path.parents)
-
-
-def needs(*programs):
-    words = missing(*programs)
-    if words:
-        pytest.skip(words)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +61,7 @@ def crictl():
 
 @pytest.fixture(scope="session")
 def containerd(sandbox, runtime, crictl):
-    needs("containerd", "ctr")
+    needs("containerd", "ctr", "bridge")
     return Containerd(sandbox, runtime, crictl)
 
 
@@ -102,7 +96,7 @@ def compiler(docker, debian_tar):
 
 @pytest.fixture(scope="session")
 def podman(sandbox, runtime, busybox_tar):
-    needs("podman", "conmon")
+    needs("podman", "conmon", "netavark")
     engine = Podman(sandbox, runtime)
     engine("import", "-c", f"ENV {images.PATH}", busybox_tar, "localhost/busybox:latest")
     return engine
@@ -115,8 +109,11 @@ def user_podman(sandbox, runtime, busybox_tar):
     name = "e2euser"
     lines = {"passwd": f"{name}:x:41000:41000::/nonexistent:/bin/sh", "group": f"{name}:x:41000:"}
     lines |= {file: f"{name}:600000:65536" for file in ("subuid", "subgid")}
+    # All of /etc, since a mount on a file of it goes when somebody on the host renames another file to its place, as useradd does.
+    sandbox.shell("cp -a /etc $HOME/etc")
     for file, line in lines.items():
-        sandbox.shell(f"cp /etc/{file} $HOME/{file}; echo {line} >>$HOME/{file}; mount --bind $HOME/{file} /etc/{file}")
+        sandbox.shell(f"echo {line} >>$HOME/etc/{file}")
+    sandbox.shell("mount --bind $HOME/etc /etc")
     readable = sandbox.directory / "busybox.tar"
     readable.write_bytes(busybox_tar.read_bytes())
     engine = Podman(sandbox, runtime, name)

@@ -1,9 +1,11 @@
 """Engines with the runtime under test plugged in, each as its documentation says (README.md, "Engines")."""
 
 import json
+import os
 import re
 import shutil
 
+import pytest
 from e2e.images import PATH
 from e2e.sandbox import soon
 from harness import PROJECT
@@ -159,9 +161,18 @@ class Podman:
         return done.out + done.err
 
 
-def missing(*programs):
-    """Those that are not on this machine: words for a skip, empty if there are all."""
-    absent = [name for name in programs if not shutil.which(name)]
-    return f"{', '.join(absent)}: not on this machine; `make e2e` installs it" if absent else ""
+# Where engines look for their helpers, and the packages that are not called as the program is.
+PLACES = f"{os.environ['PATH']}:/usr/sbin:/sbin:/usr/lib/podman:/usr/libexec/podman:/usr/lib/cni"
+PACKAGES = {
+    "/usr/bin/docker": "docker.io", "bridge": "containernetworking-plugins", "ctr": "containerd", "dockerd": "docker.io",
+    "ip": "iproute2", "newuidmap": "uidmap", "nsenter": "util-linux", "unshare": "util-linux",
+}  # fmt: skip
+
+
+def needs(*programs):
+    """Skips the test where one of these is not on this machine, with the name of its package."""
+    absent = [PACKAGES.get(name, name) for name in programs if not shutil.which(name, path=PLACES)]
+    if absent:
+        pytest.skip(f"the package {', '.join(dict.fromkeys(absent))} is not on this machine: `make e2e` installs it")
 
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from e2e.engines import missing
+from e2e.engines import needs
 from e2e.sandbox import soon
 
 COMPOSE = """
@@ -76,8 +76,7 @@ def test_no_network_and_sysctls(docker):
 @pytest.fixture
 def compose(docker, sandbox):
     """`compose("up", "-d")`: two services on a network of their own."""
-    if words := missing("docker-compose"):
-        pytest.skip(words)
+    needs("docker-compose")
     directory = sandbox.directory / "compose"
     directory.mkdir(exist_ok=True)
     (directory / "docker-compose.yml").write_text(COMPOSE)

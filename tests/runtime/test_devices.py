@@ -155,6 +155,34 @@ def test_device_rules(fuse, allowed, wanted):
     assert result.err.count("Operation not permitted") == 2 - len(wanted)
 
 
+# Rules, and the devices and accesses that they leave. No driver has these numbers: what is allowed ends at "no such device".
+EACH_PART = [
+    ([{"allow": True, "type": "c", "major": 4000, "minor": 5, "access": "r"}], ["c:4000:5 r"]),
+    ([{"allow": True, "type": "b", "major": 4000, "minor": 5, "access": "w"}], ["b:4000:5 w"]),
+    (
+        [{"allow": True, "type": "a", "access": "rwm"}, {"allow": False, "type": "c", "major": 4000, "access": "rw"}],
+        [f"{node} {access}" for node in ("b:4000:5", "b:4000:6", "b:4001:5", "c:4001:5") for access in "rw"],
+    ),
+]
+
+
+@pytest.mark.parametrize("allowed, wanted", EACH_PART, ids=range(len(EACH_PART)))
+def test_each_part_of_a_rule_counts(bundle, allowed, wanted):
+    script = """for node in *:*; do for access in r w; do
+        case $({ if [ $access = r ]; then : <$node; else : >>$node; fi; } 2>&1) in
+            *"not permitted"*) ;;
+            *"No such device"*) echo $node $access ;;
+            *) echo $node $access: odd ;;
+        esac
+    done; done"""
+    b = bundle(f"cd /nodes && {script}").set("linux.resources.devices", [{"allow": False, "access": "rwm"}, *allowed])
+    (b.rootfs / "nodes").mkdir()
+    for kind, bits in (("b", stat.S_IFBLK), ("c", stat.S_IFCHR)):
+        for major, minor in ((4000, 5), (4000, 6), (4001, 5)):
+            os.mknod(b.rootfs / f"nodes/{kind}:{major}:{minor}", bits | 0o600, os.makedev(major, minor))
+    assert b.run().out.splitlines() == wanted
+
+
 def test_the_default_devices_are_allowed_and_any_may_be_made(bundle):
     script = "head -c 1 /dev/zero | wc -c; mknod /tmp/null c 1 3; echo x >/tmp/null && echo null; mknod /tmp/mem c 1 1; head -c 1 /tmp/mem"
     b = grant(bundle(script), "CAP_MKNOD")

@@ -2,9 +2,9 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
-import time
 
 import pytest
 from harness import OPTIONS, SYSTEMD, until
@@ -95,7 +95,9 @@ def test_the_keys_are_runcs(bundle, run, tmp_path):
     # Of pipes the container would hold the other end.
     call("run", "-d", "-b", b.directory, name, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        time.sleep(1)
+        for pid in (mine.pid, json.loads(call("state", name, stdout=subprocess.PIPE))["pid"]):
+            comm = pathlib.Path(f"/proc/{pid}/comm")
+            until(lambda comm=comm: comm.read_text() == "sleep\n", what="the loop is over")
         text, pids, state = (call(*words, name, stdout=subprocess.PIPE) for words in (["events", "--stats"], ["ps", "-f", "json"], ["state"]))
     finally:
         call("delete", "-f", name)

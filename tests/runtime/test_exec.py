@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -104,7 +103,7 @@ def test_working_directory_of_the_user_alone(running):
     os.chown(home, 1000, 1000)
     home.chmod(0o700)
     assert running.exec("pwd", flags=("-u", "1000", "--cwd", "/home")).out == "/home\n"
-    assert running.exec("pwd", flags=("--cwd", "/home"), code=None).code in (0, 255)
+    assert running.exec("pwd", flags=("--cwd", "/home")).out == "/home\n"
 
 
 def test_no_way_out_by_an_open_fd(running):
@@ -256,7 +255,7 @@ def test_a_pid_file_that_cannot_be_written(running):
 
 
 def test_no_command(running, run):
-    assert run("exec", running.id, code=None).code != 0
+    assert "exec needs a command, or --process FILE" in run("exec", running.id, code=255).err
 
 
 def test_created_and_stopped(bundle):
@@ -276,7 +275,7 @@ def test_paused(running):
     assert "cannot exec in a paused container (use --ignore-paused to override)" in error
     command = running.runner.command("exec", "--ignore-paused", running.id, "sh", "-c", "exit 6")
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    time.sleep(0.2)
+    until(lambda: len((cgroup / "cgroup.procs").read_text().split()) == 2, what="the new process is in the frozen cgroup")
     assert process.poll() is None
     thaw(cgroup)
     assert process.wait(20) == 6

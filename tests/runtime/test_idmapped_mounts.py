@@ -38,7 +38,7 @@ def test_owners_are_mapped(bundle, source, options):
     }
     # The mapping is that of a user namespace: ids in the file system (left) -> ids that are seen (right). The container's
     # root has no id in it, so it can't make files there.
-    result = b.run(code=None)
+    result = b.run(code=1)
     assert result.out.split() == ["5000:6000", "6000:8000"]
     assert "Value too large" in result.err
     assert os.lstat(source / "root").st_uid == 0

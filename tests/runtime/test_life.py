@@ -326,14 +326,14 @@ def test_a_container_of_an_earlier_boot_has_stopped(bundle, run):
 
 
 def test_twenty_containers_at_once(bundle, run):
-    b = bundle("echo $HOSTNAME").write()
+    b = bundle("exec sleep 100").write()
 
     def life(number):
         name = f"{run.token}-many-{number}"
         for words in (["create", "--bundle", b.directory], ["start"], ["kill"], ["delete", "--force"]):
             command = run.command(*words, name, *(["KILL"] if words == ["kill"] else []))
             code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False).returncode
-            assert code == 0 or words == ["kill"], words
+            assert code == 0, words
 
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(life, range(20)))
@@ -366,7 +366,7 @@ def test_two_deletes_at_once_run_poststop_once(bundle, tmp_path):
     c.wait()
     with ThreadPoolExecutor(4) as pool:
         codes = sorted(pool.map(lambda _: c.delete(code=None).code, range(4)))
-    assert codes[0] == 0
+    assert codes == [0, 1, 1, 1]
     assert log.read_text() == "x\n"
 
 

@@ -147,7 +147,15 @@ def test_sources_that_are_no_files(bundle, tmp_path):
     assert b.run().out.splitlines() == ["fifo", "character special file", "regular file"]
 
 
-# --- order
+# --- the root, order
+
+
+def test_root_path(bundle):
+    """Absolute, or relative to the bundle."""
+    b = bundle(["cat", "/etc/mark"])
+    (b.rootfs / "etc/mark").write_text("here\n")
+    for path in ("rootfs", f"../{b.directory.name}/rootfs", str(b.rootfs)):
+        assert b.set("root.path", path).run().out == "here\n"
 
 
 def test_mounts_are_made_in_order(bundle, tmp_path):
@@ -159,7 +167,7 @@ def test_mounts_are_made_in_order(bundle, tmp_path):
     assert b.run().out == "belowb\n"
     # The other way round the second covers the first.
     b.config["mounts"][-2:] = reversed(b.config["mounts"][-2:])
-    assert "can't open" in b.run(code=None).err
+    assert "can't open" in b.run(code=0).err
 
 
 def test_a_source_below_an_earlier_mount(bundle):

@@ -87,7 +87,7 @@ def test_a_read_only_root_without_a_mount_namespace_is_a_mount_of_the_hosts(bund
     b = without(bundle("touch /x; ls -d /dev"), "mount").set("root.readonly", True)
     b.config["mounts"] = []
     try:
-        result = b.run(code=None)
+        result = b.run()
         (b.directory / "beside").touch()
     finally:
         subprocess.run(["umount", b.rootfs], check=True)

@@ -18,7 +18,7 @@ def test_nothing_happens_in_a_paused_container(bundle, run):
     assert '"paused"' in run("state", c.id).out
     assert " paused " in run("list").out
     before = count(c)
-    time.sleep(0.2)
+    time.sleep(0.2)  # twenty ticks
     assert count(c) == before
     run("resume", c.id)
     assert '"running"' in run("state", c.id).out

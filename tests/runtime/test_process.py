@@ -5,12 +5,16 @@ import os
 import resource
 import signal
 import struct
+import subprocess
 
 import pytest
+from harness import until
+from limits import freeze, freezer, thaw
 from looks import fields, one_line
 
 from pyrun.process import CAPABILITIES, RLIMITS
 
+RT_GROUPS = os.path.exists("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")
 SETS = {"bounding": "CapBnd", "effective": "CapEff", "inheritable": "CapInh", "permitted": "CapPrm", "ambient": "CapAmb"}
 
 
@@ -85,6 +89,21 @@ def test_all_capabilities(bundle):
     seen, warnings = status(b)
     assert warnings == ""
     assert {seen[name] for name in SETS.values()} == {own}
+
+
+@pytest.mark.parametrize("capability", ["CAP_DAC_READ_SEARCH", None])
+def test_what_is_effective_when_the_program_is_executed(bundle, capability):
+    """execve(2) computes it anew; it counts for the way to the program."""
+    b = bundle(["/locked/sh", "-c", "echo found"])
+    (b.rootfs / "locked").mkdir(mode=0o700)
+    (b.rootfs / "locked/sh").symlink_to("/bin/sh")
+    os.chown(b.rootfs / "locked", 1000, 1000)
+    sets = {"bounding": ["CAP_DAC_READ_SEARCH"], "permitted": ["CAP_DAC_READ_SEARCH"], "effective": [capability] if capability else []}
+    b.set("process.capabilities", sets)
+    if capability:
+        assert b.run().out == "found\n"
+    else:
+        assert "permission denied" in one_line(b.run(code=1))
 
 
 def test_ambient_without_inheritable_is_a_warning(bundle):
@@ -185,14 +204,18 @@ def scheduling(bundle):
     ],
 )
 def test_scheduler(bundle, scheduler, wanted):
-    b = bundle(["cat", "/proc/self/stat"]).set("process.scheduler", scheduler)
-    result = b.run(code=None)
-    if result.code:  # not every machine, cgroup and caller can have real time
-        line = one_line(result)
-        assert wanted[0] in (1, 2, 6) and f"process.scheduler: sched_setattr {scheduler['policy']}: " in line
-        assert "operation not permitted" in line or "resource busy" in line
-    else:
-        assert scheduling(b) == wanted
+    assert scheduling(with_real_time(bundle(["cat", "/proc/self/stat"])).set("process.scheduler", scheduler)) == wanted
+
+
+def with_real_time(bundle):
+    """Where cgroups have a share of real time (CONFIG_RT_GROUP_SCHED), a new one has none."""
+    return bundle.set("linux.resources.cpu.realtimeRuntime", 1000) if RT_GROUPS else bundle
+
+
+@pytest.mark.skipif(not RT_GROUPS, reason="real time is not for cgroups to give here")
+def test_a_scheduler_that_cannot_be_had_is_an_error(bundle):
+    b = bundle().set("process.scheduler", {"policy": "SCHED_FIFO", "priority": 3})
+    assert "process.scheduler: sched_setattr SCHED_FIFO: operation not permitted" in one_line(b.call("run", code=1))
 
 
 def scheduling_attributes(pid):
@@ -211,14 +234,13 @@ def scheduling_attributes(pid):
             {"policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 10_000_000, "period": 20_000_000, "flags": ["SCHED_FLAG_RECLAIM"]},
             (6, 2, 0, 0, 1_000_000, 10_000_000, 20_000_000),
         ),
+        ({"policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 10_000_000, "flags": ["SCHED_FLAG_DL_OVERRUN"]}, (6, 4)),
+        ({"policy": "SCHED_BATCH", "nice": 7, "flags": ["SCHED_FLAG_KEEP_POLICY"]}, (0, 0, 7)),
+        ({"policy": "SCHED_BATCH", "nice": 7, "flags": ["SCHED_FLAG_KEEP_POLICY", "SCHED_FLAG_KEEP_PARAMS"]}, (0, 0, 0)),
     ],
 )
 def test_sched_attributes(bundle, scheduler, wanted):
-    b = bundle("sleep 100").set("process.scheduler", scheduler)
-    if scheduler["policy"] == "SCHED_DEADLINE":
-        error = b.call("create", code=None).err
-        if "operation not permitted" in error or "resource busy" in error:
-            pytest.skip("this machine gives no deadlines")
+    b = with_real_time(bundle("sleep 100")).set("process.scheduler", scheduler)
     assert scheduling_attributes(b.detached().pid)[: len(wanted)] == wanted
 
 
@@ -290,6 +312,16 @@ def test_exec_cpu_affinity(bundle):
     container = b.detached()
     assert container.exec("grep", "Cpus_allowed_list", "/proc/self/status").out.split()[1] == "1"
     assert container.out.split()[1] == f"0-{os.cpu_count() - 1}"
+    # In a frozen container a new process gets no further than into the cgroup.
+    cgroup = freezer(container.pid)
+    freeze(cgroup)
+    command = container.runner.command("exec", "--ignore-paused", container.id, "grep", "Cpus_allowed_list", "/proc/self/status")
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        joined = until(lambda: set((cgroup / "cgroup.procs").read_text().split()) - {str(container.pid)}, what="exec is in the cgroup")
+        with open(f"/proc/{joined.pop()}/status") as file:
+            assert fields(file.read())["Cpus_allowed_list"] == "0"
+        thaw(cgroup)
+        assert process.communicate(timeout=20)[0].split()[1] == "1"
     # `initial` is for the way into the container's cgroup; without `final` the process gets what the container has.
     other = b.set("process.execCPUAffinity", {"initial": "0"}).detached()
     assert other.exec("grep", "Cpus_allowed_list", "/proc/self/status").out == other.out

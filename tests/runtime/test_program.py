@@ -134,7 +134,7 @@ def test_a_thousand_long_args(bundle):
 def test_argv0_is_kept(bundle):
     b = bundle(["arg-zero"])
     (b.rootfs / "bin/arg-zero").symlink_to("cat")  # busybox looks at argv[0]
-    assert "applet not found" in b.run(code=None).err
+    assert "applet not found" in b.run(code=127).err
 
 
 def test_more_arguments_than_the_kernel_takes(bundle):
@@ -171,7 +171,7 @@ PASSWD = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\nl
         (1000, [], None, "/"),
         (1000, [], "", "/"),
         (1000, [], "user:x:1000\n\n:::\nuser:x:abc:1:x:/bad:\nuser:x:1000:1:x::\n", "/"),
-        (1000, [], "#c\nx:x:01000:0::/odd:\n" + "y:x:1:1:" + "z" * 200_000 + ":/y:/b\nuser:x:1000:1::/found:/b\n", None),
+        (1000, [], "#c\nx:x:01000:0::/odd:\n" + "y:x:1:1:" + "z" * 200_000 + ":/y:/b\nuser:x:1000:1::/found:/b\n", "/odd"),
         (5, [], "".join(f"u{n}:x:{n}:{n}::/h{n}:/b\n" for n in range(200_000, 99_999, -1)) + "u:x:5:5::/far:/b\n", "/far"),
     ],
     ids=lambda value: "long" if isinstance(value, str) and len(value) > 100 else None,
@@ -181,8 +181,7 @@ def test_home(bundle, uid, env, passwd, home):
     (b.rootfs / "etc/passwd").unlink()
     if passwd is not None:
         (b.rootfs / "etc/passwd").write_text(passwd)
-    seen = b.run().out.strip()
-    assert seen == home if home else seen in ("/odd", "/found")
+    assert b.run().out.strip() == home
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "device", "link to the host", "loop"])
@@ -250,7 +249,7 @@ def test_closed_stdio(bundle, closed):
             os.close(descriptor)
 
     b = bundle("for n in 0 1 2; do readlink /proc/self/fd/$n; done >/links; ls /proc/self/fd >/list")
-    assert b.run(preexec_fn=close, code=None).code == 0
+    b.run(preexec_fn=close)
     links = (b.rootfs / "links").read_text().split()
     for descriptor in closed:
         if descriptor != 1:  # 1 is the redirection

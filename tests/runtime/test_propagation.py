@@ -77,6 +77,29 @@ def test_rootfs_propagation(bundle, word):
         assert table["/dev/shm"].propagation == set()
 
 
+# Of the root, and of a volume that is bound as a slave: where the host's mounts have not arrived, there is no master.
+ON_SHARED_MOUNTS = {
+    None: (set(), {"master"}), "private": (set(), set()), "rprivate": (set(), set()),
+    "slave": ({"master"}, {"master"}), "rslave": ({"master"}, {"master"}),
+    "shared": ({"shared"}, {"master"}), "rshared": ({"shared"}, {"shared", "master"}),
+    "unbindable": ({"unbindable"}, {"master"}), "runbindable": ({"unbindable"}, {"unbindable"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ON_SHARED_MOUNTS)
+def test_rootfs_propagation_on_shared_mounts(bundle, tmp_path, source, word):
+    with mounted(tmp_path / "shared") as shared:
+        mount("--make-shared", shared)
+        b = bundle()
+        subprocess.run(["cp", "-a", b.rootfs, shared], check=True)
+        b.set("root.path", str(shared / "rootfs"))
+        if word:
+            b.set("linux.rootfsPropagation", word)
+        b.mount("/m", source=str(source), options=["rbind", "rslave"])
+        table = seen(b)
+        assert (table["/"].propagation, table["/m"].propagation) == ON_SHARED_MOUNTS[word]
+
+
 @pytest.mark.parametrize("word", [None, *WORDS])
 @pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
 def test_a_shared_root_of_the_host_stays_as_it_is(bundle, tmp_path, word, flags):

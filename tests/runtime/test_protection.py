@@ -47,7 +47,7 @@ def test_masked_directories_share_one_file_system(guarded):
 def test_read_only(guarded, read_only_root):
     b = guarded("echo x >/data/file; touch /data/dir/x; cat /data/file; touch /data/y && echo open")
     b.set("linux.readonlyPaths", ["/data/file", "/data/dir", "/data/missing"]).set("root.readonly", read_only_root)
-    result = b.run(code=None)
+    result = b.run(code=1 if read_only_root else 0)
     assert result.out == "secret" + ("" if read_only_root else "open\n")
     assert "/data/file: Read-only file system" in result.err
     assert "/data/dir/x: Read-only file system" in result.err

@@ -5,7 +5,6 @@ import os
 import pathlib
 import signal
 import subprocess
-import time
 
 import pytest
 from harness import cgroups_named, exit_code, read, until
@@ -71,8 +70,6 @@ def test_a_change_of_size_without_terminal_is_nothing(bundle):
     r = Background(bundle(TRAPS)).ready()
     r.signal(signal.SIGWINCH)
     r.signal(signal.SIGCHLD)
-    time.sleep(0.1)
-    assert r.process.poll() is None
     r.signal(signal.SIGUSR1)
     assert r.wait() == 9
     assert r.out == "ready\nUSR1\n"
@@ -284,10 +281,12 @@ def in_hook(pid):
 
 def test_ignored_signals_stay_ignored_until_the_program_runs(bundle):
     """nohup pyrun run: SIGHUP neither ends us nor, later, is kept from the program, which does not ignore it."""
-    hook = {"path": "/bin/sleep", "args": ["sleep", "0.3"]}
-    r = Background(bundle("echo ready").set("hooks.prestart", [hook]), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    time.sleep(0.15)
+    b = bundle("echo ready")
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"until [ -e {b.directory}/go ]; do sleep 0.01; done"], "env": ["PATH=/usr/bin:/bin"]}
+    r = Background(b.set("hooks.prestart", [hook]), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    until(lambda: in_hook(r.process.pid), what="the hook runs")
     r.signal(signal.SIGHUP)
+    (b.directory / "go").touch()
     assert r.wait() == 0
     assert r.out == "ready\n"
 

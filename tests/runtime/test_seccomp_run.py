@@ -1,11 +1,12 @@
 """linux.seccomp as the container's process meets it, and the runtime under somebody else's filter (config-linux.md#seccomp)."""
 
 import errno
+import signal
 import subprocess
 
 import pytest
 from looks import fields, one_line
-from seccomp_tools import Agent, refuse
+from seccomp_tools import Agent, refuse, refuse_filter_flags
 
 SYSCALLS = {"openat": 257, "read": 0, "fcntl": 72, "mkdir": 83, "getcwd": 79, "execve": 59, "close": 3}
 NEW_MOUNT_API = {
@@ -105,21 +106,44 @@ def syscalls():
 
 
 @pytest.mark.parametrize(
-    "default, more, word",
-    [("ERRNO", {}, "Operation not permitted"), ("ERRNO", {"defaultErrnoRet": errno.EDOM}, "Numerical argument"), ("KILL_PROCESS", {}, None)],
+    "default, more, code, said",
+    [
+        ("ERRNO", {}, 1, "mkdir: can't create directory '/tmp/x': Operation not permitted\n"),
+        ("ERRNO", {"defaultErrnoRet": errno.EDOM}, 1, "mkdir: can't create directory '/tmp/x': Numerical argument out of domain\n"),
+        ("KILL_PROCESS", {}, 128 + signal.SIGSYS, ""),
+    ],
 )
-def test_the_default_action(bundle, default, more, word):
+def test_the_default_action(bundle, default, more, code, said):
     names = [name for name in syscalls() if name != "mkdir"]
     b = bundle(["mkdir", "/tmp/x"]).set("linux.seccomp", profile(default, rule("ALLOW", *names), **more))
-    result = b.run(code=None)
-    assert result.code == (1 if word else 128 + 31)  # SIGSYS
-    assert word is None or word in result.err
+    assert b.run(code=code).err == said
+
+
+@pytest.mark.parametrize(
+    "flags, given, not_given",
+    [
+        (None, 4, 3 | 8 | 0x20),
+        ([], 0, 7 | 0x20),
+        (["TSYNC"], 0, 7 | 0x20),
+        (["LOG"], 2, 5 | 0x20),
+        (["SPEC_ALLOW"], 4, 3 | 0x20),
+        (["LOG", "SPEC_ALLOW"], 6, 1 | 0x20),
+    ],
+)
+def test_flags_reach_the_kernel(bundle, flags, given, not_given):
+    """Each is refused in turn, by a filter over the runtime."""
+    more = {} if flags is None else {"flags": [f"SECCOMP_FILTER_FLAG_{flag}" for flag in flags]}
+    b = bundle(["echo", "fine"]).set("linux.seccomp", profile("ALLOW", rule("ERRNO", "mkdir"), **more))
+    assert b.run(preexec_fn=refuse_filter_flags(not_given)).out == "fine\n"
+    for flag in (1, 2, 4, 0x20):
+        if given & flag:
+            assert "linux.seccomp" in one_line(b.run(code=1, preexec_fn=refuse_filter_flags(flag)))
 
 
 def test_kill_and_trap(bundle):
     for action in ("KILL", "KILL_PROCESS", "KILL_THREAD", "TRAP"):
         b = bundle(["mkdir", "/tmp/x"]).set("linux.seccomp", profile("ALLOW", rule(action, "mkdir")))
-        assert b.run(code=None).code == 128 + 31
+        b.run(code=128 + signal.SIGSYS)
 
 
 def test_what_the_runtime_sets_up_is_not_the_filters_business(bundle):

@@ -4,6 +4,7 @@ import fcntl
 import os
 import pathlib
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -187,17 +188,21 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def fill(pipe):
+    """Waits until nothing more can be written to a pipe, and closes it: the container has it too."""
+    until(lambda: not select.select([], [pipe], [], 0)[1], what="the pipe is full")
+    os.close(pipe)
+
+
 def test_a_slow_reader(bundle, run, seated):
     """Nobody spins while nobody reads, nothing piles up, and a signal still gets through."""
     b = bundle("yes", terminal=True).write()
     read_end, write_end = os.pipe()
     command = run.command("run", "--bundle", b.directory, run.new_id())
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=write_end, **seated)
-    os.close(write_end)
-    assert os.read(read_end, 10)
-    time.sleep(0.4)
+    fill(write_end)
     before = cpu_seconds(process.pid)
-    time.sleep(0.5)
+    time.sleep(0.5)  # what it does in this time is measured
     assert cpu_seconds(process.pid) - before < 0.1
     status = dict(line.split(":") for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines())
     assert int(status["RssAnon"].split()[0]) < 20000
@@ -318,10 +323,9 @@ def test_exec_of_a_shell(running):
 
 
 def test_exec_size_and_owner(running):
-    t = running.exec_terminal("sh", "-c", "read x; stty size; stat -L -c '%u %g' /proc/self/fd/0", flags=("-u", "1000"))
+    script = "until [ \"$(stty size)\" = '27 81' ]; do sleep 0.01; done; stat -L -c '%u %g' /proc/self/fd/0"
+    t = running.exec_terminal("sh", "-c", script, flags=("-u", "1000"))
     set_size(t.fd, 27, 81)
-    time.sleep(0.1)
-    t.send("\n").expect("27 81")
     t.expect("1000 5")
     assert t.wait() == 0
 
@@ -350,15 +354,15 @@ def test_exec_keeps_the_consoles_of_others(bundle):
 
 
 def test_a_signal_ends_the_wait_for_a_reader(bundle, run, seated):
-    """The program has ended, its last output waits for a reader that does not come: a signal is enough to leave."""
-    b = bundle("dd if=/dev/zero bs=1000 count=150 2>/dev/null | tr '\\000' x", terminal=True).write()
+    """The container has ended, its last output waits for a reader that does not come: a signal is enough to leave."""
+    b = bundle("yes", terminal=True).write()
     read_end, write_end = os.pipe()
     command = run.command("run", "--bundle", b.directory, run.new_id())
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=write_end, **seated)
-    os.close(write_end)
-    time.sleep(0.3)
-    run("kill", command[-1], "KILL", code=None)
-    time.sleep(0.1)
+    fill(write_end)
+    run("kill", command[-1], "KILL")
+    until(lambda: '"stopped"' in run("state", command[-1]).out)
+    assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) in (0, 137)
+    assert process.wait(10) == 137
     os.close(read_end)

@@ -1,6 +1,8 @@
 """`update`: new limits for a container that is there, from options and from JSON."""
 
 import json
+import os
+import stat
 
 import pytest
 from limits import PURE_V2, cgroup_file, limit, memory, memory_and_swap, quota
@@ -8,7 +10,7 @@ from limits import PURE_V2, cgroup_file, limit, memory, memory_and_swap, quota
 pytestmark = pytest.mark.worlds
 
 MIB = 1 << 20
-UNLIMITED = ("max", str((1 << 63) - 4096))
+UNLIMITED = "max" if PURE_V2 else str((1 << 63) - 4096)
 
 
 @pytest.fixture
@@ -92,9 +94,11 @@ def test_memory_and_swap_in_the_order_that_works(run, box):
 
 def test_no_limit_of_memory_is_none_of_swap(run, box):
     run("update", "--memory", "30M", "--memory-swap", "50M", box.id)
+    if memory_and_swap(box.pid) is None:
+        pytest.skip("the kernel does not count swap")
     run("update", "--memory", "-1", box.id)
-    assert memory(box.pid) in UNLIMITED
-    assert limit(box.pid, "memory.memsw.limit_in_bytes", "memory.swap.max") in (*UNLIMITED, None)
+    assert memory(box.pid) == UNLIMITED
+    assert limit(box.pid, "memory.memsw.limit_in_bytes", "memory.swap.max") == UNLIMITED
     # A limit of both from before does not come back.
     run("update", "--memory", "60M", box.id)
     assert memory(box.pid) == str(60 * MIB)
@@ -119,7 +123,9 @@ def test_resources_as_json(run, box, tmp_path, source):
     assert quota(box.pid) == (400000, 800000)
     assert limit(box.pid, "pids.max", "pids.max") == "30"
     # Device rules are no limits: they stay.
-    assert "not permitted" in box.exec("sh", "-c", "mknod /tmp/disk b 254 0; cat /tmp/disk", code=None).err
+    (box.bundle.rootfs / "tmp/disk").unlink(missing_ok=True)
+    os.mknod(box.bundle.rootfs / "tmp/disk", stat.S_IFBLK | 0o600, os.makedev(254, 0))
+    assert "not permitted" in box.exec("cat", "/tmp/disk", code=1).err
 
 
 def test_a_second_update_sees_the_first(run, box):
@@ -213,12 +219,15 @@ def test_what_resources_do_not_know_is_left_out(run, box):
         ("{", "-: syntax error: line 1"),
         ("[]", "-: must be an object"),
         ('{"memory": {"limit": "5"}}', "-: memory.limit: must be an integer"),
-        ('{"memory": {"swap": 1048576, "limit": 2097152}}', None),
+        (
+            '{"memory": {"swap": 1048576, "limit": 2097152}}',
+            "memory+swap limit should be >= memory limit" if PURE_V2 else "the limit of memory alone must not be higher",
+        ),
     ],
 )
 def test_bad_json(run, box, text, message):
     result = run("update", "-r", "-", box.id, stdin=text, code=1)
-    assert message is None or message in result.err
+    assert message in result.err
 
 
 def test_checked_before_memory_is_taken_away(run, box):

@@ -53,7 +53,7 @@ def test_a_root_of_somebody_who_is_not_mapped(bundle):
     assert b.run().out.startswith("root:x:0:")
     b.mount("/new/place", type="tmpfs", source="tmpfs")
     line = one_line(b.call("create", code=1))
-    assert "mounts[7].destination" in line and "/new/place" in line and ("permission denied" in line or "value too large" in line)
+    assert "mounts[7].destination" in line and "/new/place" in line and "permission denied" in line
 
 
 @pytest.mark.parametrize("propagation", ["private", "shared", "unbindable"])
@@ -88,7 +88,7 @@ def test_sysfs_of_the_hosts_network_namespace(bundle):
 
 def test_proc_of_the_hosts_pid_namespace(bundle):
     b = without(user_namespace(bundle("test -d /proc/$PPID && readlink /proc/self/ns/pid; echo 1 >/proc/sysrq-trigger")), "pid")
-    result = b.run(code=None)
+    result = b.run(code=1)
     assert result.out == os.readlink("/proc/self/ns/pid") + "\n" and "sysrq-trigger" in result.err
 
 

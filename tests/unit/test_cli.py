@@ -115,12 +115,13 @@ def test_wrong_usage_is_in_the_log(tmp_path, line, code):
 
 
 def test_the_log_is_made_early_and_kept(tmp_path):
-    log = tmp_path / "log"
+    root, log = tmp_path / "state", tmp_path / "log"
+    root.mkdir()
     log.write_text("before\n")
-    assert pyrun("--log", log, "list")[0] == 0
+    assert pyrun("--root", root, "--log", log, "list")[0] == 0
     assert log.read_text() == "before\n"
     log.unlink()
-    assert pyrun("--log", log, "list")[0] == 0
+    assert pyrun("--root", root, "--log", log, "list")[0] == 0
     assert log.read_text() == ""
     assert log.stat().st_mode & 0o777 == 0o644 & ~os.umask(os.umask(0o022))
 
@@ -151,26 +152,27 @@ def test_a_default_root_that_is_missing_holds_no_containers(tmp_path):
     root = tmp_path / "pyrun"
     assert root.stat().st_mode & 0o7777 == 0o1700
     root.rmdir()
-    assert pyrun("list", "-q", prefix=in_namespace, env=environ | {"USER": "root"})[:2] == (0, "")
+    with_a_run_of_its_own = (*in_namespace, "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh")
+    assert pyrun("list", "-q", prefix=with_a_run_of_its_own, env=environ | {"USER": "root"})[:2] == (0, "")
     assert not root.exists()
     code, out, err = pyrun("list", prefix=in_namespace, env={"XDG_RUNTIME_DIR": "/nowhere"})
     assert (code, out) == (1, "")
     assert err == "pyrun: /nowhere/pyrun: no such file or directory: $XDG_RUNTIME_DIR must be a directory of yours, or give --root\n"
 
 
-def test_a_reader_that_went_away():
+def test_a_reader_that_went_away(tmp_path):
     read_end, write_end = os.pipe()
     os.close(read_end)
     try:
-        assert pyrun("list", stdout=write_end) == (141, None, "")
+        assert pyrun("--root", tmp_path, "list", stdout=write_end) == (141, None, "")
     finally:
         os.close(write_end)
 
 
-def test_closed_standard_files():
+def test_closed_standard_files(tmp_path):
     shell = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
-    assert pyrun("list", prefix=shell) == (0, "", "")
-    assert pyrun("list", "-f", "x", prefix=shell)[0] == 1
+    assert pyrun("--root", tmp_path, "list", prefix=shell) == (0, "", "")
+    assert pyrun("--root", tmp_path, "list", "-f", "x", prefix=shell)[0] == 1
 
 
 @pytest.mark.parametrize(

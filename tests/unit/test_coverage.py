@@ -3,6 +3,7 @@
 import ast
 import re
 
+from coverage_table import COVERAGE, FIELDS, rows, section
 from harness import PROJECT
 
 from pyrun import schemas
@@ -10,24 +11,6 @@ from pyrun import schemas
 # Other systems are none of our business.
 PLATFORMS = {"vm", "windows", "solaris", "freebsd", "zos"}
 KINDS = re.compile(r"^hooks\.(prestart|createRuntime|createContainer|startContainer|poststart|poststop)\b")
-COVERAGE = (PROJECT / "specs/coverage.md").read_text()
-
-
-def rows(text):
-    """The cells of each row of the tables in a text, without their headings."""
-    for line in text.splitlines():
-        cells = [cell.strip().strip("`").replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if cells and not cells[0].startswith("---"):
-            yield cells
-
-
-def section(title):
-    """The text below a heading."""
-    return COVERAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-
-
-# Field, file, test, needs.
-FIELDS = list(rows(section("Fields")))[1:]
 
 
 def members(schema, path=""):
