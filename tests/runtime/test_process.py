@@ -317,10 +317,12 @@ def test_exec_cpu_affinity(bundle):
     freeze(cgroup)
     command = container.runner.command("exec", "--ignore-paused", container.id, "grep", "Cpus_allowed_list", "/proc/self/status")
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
-        joined = until(lambda: set((cgroup / "cgroup.procs").read_text().split()) - {str(container.pid)}, what="exec is in the cgroup")
-        with open(f"/proc/{joined.pop()}/status") as file:
-            assert fields(file.read())["Cpus_allowed_list"] == "0"
-        thaw(cgroup)
+        try:
+            joined = until(lambda: set((cgroup / "cgroup.procs").read_text().split()) - {str(container.pid)}, what="exec is in the cgroup")
+            with open(f"/proc/{joined.pop()}/status") as file:
+                assert fields(file.read())["Cpus_allowed_list"] == "0"
+        finally:
+            thaw(cgroup)
         assert process.communicate(timeout=20)[0].split()[1] == "1"
     # `initial` is for the way into the container's cgroup; without `final` the process gets what the container has.
     other = b.set("process.execCPUAffinity", {"initial": "0"}).detached()
