@@ -66,7 +66,8 @@ enum plan_opcode {
 
     /* --- the root file system --- */
     OP_ROOT,           /* s0: host path of the rootfs. Binds it onto itself (recursively) and makes it the root fd. ROOT_UNBOUND: no bind.
-                          ROOT_PRIVATE_PARENT: first makes the mount it lies on private (pivot_root refuses a shared parent) */
+                          n0: MS_PRIVATE or MS_SLAVE for the mount it lies on, before that (pivot_root refuses a shared parent), or 0.
+                          What OP_MOUNT and OP_BIND put on "/" later becomes the root fd */
     OP_MOUNT,          /* s0: fs type, s1: target in the root, s2: list of "key" or "key=value" for fsconfig ("source" included),
                           n0: MOUNT_ATTR_* , n1: MS_* propagation or 0, n2: the MS_* flags for mount(2) where the kernel or an
                           outer seccomp filter has no fsopen. MOUNT_*: see below. A missing target is made (0755) */
@@ -89,6 +90,7 @@ enum plan_opcode {
     OP_PIVOT,          /* pivot_root onto the root fd, the old root unmounted. PIVOT_MOVE: MS_MOVE and chroot instead, after every
                           other proc and sysfs is unmounted (it would let a nested user namespace mount a full one) */
     OP_CHROOT,         /* fchdir to the root fd (or fd), chroot, chdir / */
+    OP_MKDIR,          /* s0: directory in the root, made if missing, its parents too (0755) */
     OP_SYSCTL,         /* s0: path below /proc/sys with slashes, s1: value. Through the procfs that init opened when it started */
     OP_PROC_WRITE,     /* s0: path below /proc (as "self/attr/exec"), s1: value, s2: path to try first, or none */
 
@@ -127,8 +129,7 @@ enum plan_flag {
     SETNS_RETRY = 2,
     RLIMIT_RAISE = 1,
     CGROUP_JOIN_BORN = 1,
-    ROOT_PRIVATE_PARENT = 1,
-    ROOT_UNBOUND = 2,         /* the mount namespace is not the container's: only a chroot follows */
+    ROOT_UNBOUND = 1,         /* the mount namespace is not the container's: only a chroot follows */
     MOUNT_ORDINARY_DIR = 1,   /* /proc and /sys: the target must be a directory at exactly that path, no symlink (CVE-2019-19921) */
     MOUNT_TARGET_MODE = 2,    /* tmpfs without mode=: the mode of the existing target, sticky bits too (fsconfig mode=) */
     MOUNT_TMPCOPYUP = 4,      /* tmpfs that starts as a copy of what the target held */
@@ -138,6 +139,7 @@ enum plan_flag {
     BIND_SOURCE_NOFOLLOW = 8, /* a source that is a symlink is mounted itself */
     BIND_TARGET_NOFOLLOW = 16, /* a target that is a symlink is mounted on itself */
     BIND_IDMAP_ASKED = 32,    /* no fd2: sends MSG_IDMAP with the tree, waits for MSG_GO: a user namespace may not map what it does not own */
+    BIND_SOURCE_ASKED = 64,   /* no fd: sends MSG_SOURCE, takes the tree that comes with MSG_GO: for more trees than a process may hold */
     DEVICE_BIND = 1,
     SYMLINK_REPLACE = 1,
     SYMLINK_SAME = 2,
@@ -157,7 +159,8 @@ enum plan_message {
     MSG_SECCOMP,       /* number: op index; value: fd number of the listener in init */
     MSG_TIMING,        /* number: op index; detail: when it began and ended, uint64_t[2], nanoseconds of CLOCK_REALTIME */
     MSG_ERROR,         /* number: op index; value: errno; detail: what fsconfig's log or the failing path adds, may be empty */
-    MSG_IDMAP          /* number: op index; carries the tree of a bind mount whose ids are to be mapped */
+    MSG_IDMAP,         /* number: op index; carries the tree of a bind mount whose ids are to be mapped */
+    MSG_SOURCE         /* number: op index; MSG_GO carries the tree of a bind mount */
 };
 
 #define PLAN_DETAIL 112

@@ -100,8 +100,7 @@ static int cloexec_listed(int first) {
     return 0;
 }
 
-/* Files that the runtime's caller left open are closed when init is executed: no container gets them. */
-static int cloexec_from(int first) {
+int native_cloexec(int first) {
     if (syscall(NR_CLOSE_RANGE, first, ~0U, CLOEXEC_RANGE) == 0)
         return 0;
     return cloexec_listed(first);
@@ -132,7 +131,7 @@ static int place_files(struct start *start) {
     for (int i = 0; error == 0 && i < start->count; i++)
         if (dup2(start->files[i], i) < 0)
             error = -errno;
-    return error < 0 ? error : cloexec_from(start->count);
+    return error < 0 ? error : native_cloexec(start->count);
 }
 
 /* By the system call: glibc's sigaction() refuses the signals 32 and 33, and a caller that was started by glibc's posix_spawn (by

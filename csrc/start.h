@@ -5,5 +5,8 @@
  * Signals: all unblocked, dispositions default. Empty environment. Returns the pid. */
 int native_spawn(const int *stdio, const int *fds, int count, int keep);
 
+/* What the caller of the runtime left open from this fd on never reaches a program. */
+int native_cloexec(int first);
+
 /* A sealed memfd holding data. */
 int native_memfd(const char *name, const void *data, size_t size);

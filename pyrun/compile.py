@@ -9,7 +9,7 @@ import posix
 from pyrun import devices, glob, mounts, namespaces, rules
 from pyrun._native import lib
 from pyrun.errors import ConfigError
-from pyrun.mounts import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, PROPAGATION_WORDS
+from pyrun.mounts import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, PROPAGATION_WORDS
 from pyrun.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWTIME, CLONE_NEWUSER, Namespaces
 from pyrun.process import (
     Program,
@@ -60,9 +60,9 @@ class Host:
         self.no_setgroups = False
         self.keep_groups = False
         self.opens_sources = False
-        self.sources = []  # (name of the slot, path, mount) of what the runtime itself opens
+        self.sources = []  # (name of the slot, mount) of what the runtime itself opens
         self.idmaps = []  # (name of the slot, mount) of the user namespaces that it makes
-        self.asked = {}  # where -> mount of what it maps when init asks for it
+        self.asked = {}  # where -> mount of what it opens or maps when init asks for it
         self.binds_devices = False
         self.foreign = []
         self.rootfs = ""
@@ -282,13 +282,13 @@ def emit_root(plan, config, linux, spaces, host):
     if spaces.has("mount"):
         plan.add(lib.OP_PROPAGATION, "linux.rootfsPropagation", n=(first_propagation(linux),))
     host.rootfs = path = rootfs_path(config, host.bundle)
-    flags = lib.ROOT_UNBOUND
+    flags = parent = 0
     if spaces.has("mount"):
         # A root that shall follow the host's must be a copy of a mount that still does.
-        flags = 0 if linux.get("rootfsPropagation") in ("slave", "rslave") else lib.ROOT_PRIVATE_PARENT
-    elif config["root"].get("readonly"):
-        flags = 0  # a mount of its own, or the one that it lies in would become read-only
-    plan.add(lib.OP_ROOT, "root.path", path, flags=flags, s=(path,))
+        parent = MS_SLAVE if linux.get("rootfsPropagation") in ("slave", "rslave") else MS_PRIVATE
+    elif not config["root"].get("readonly"):  # a mount of its own, or the one that it lies in would become read-only
+        flags = lib.ROOT_UNBOUND
+    plan.add(lib.OP_ROOT, "root.path", path, flags=flags, s=(path,), n=(parent,))
     if not spaces.has("mount"):
         warn_of_host_mounts(config)
     own_dev = False
@@ -296,10 +296,10 @@ def emit_root(plan, config, linux, spaces, host):
     for mount in mounts.parse(config, path, host.mounts):
         if mount.destination == "/dev":
             own_dev = own_dev or mount.bind
-            if mount.point.set & mounts.ATTR_RDONLY and mount.type == "tmpfs":
-                # Nodes and the console are still to be made in it.
-                mount.point.word("rw")
-                read_only_later.append(mount)
+        if mount.destination in ("/", "/dev") and mount.point.set & mounts.ATTR_RDONLY and mount.type == "tmpfs":
+            # Mount points, nodes and the console are still to be made in it.
+            mount.point.word("rw")
+            read_only_later.append(mount)
         mounts.emit(plan, mount, host)
     if not own_dev:
         devices.emit(plan, config, host)
@@ -322,14 +322,21 @@ def rootfs_path(config, bundle):
 
 
 def first_propagation(linux):
-    """Of all the mounts a new mount namespace starts with.
+    """Of the mounts that a new mount namespace starts with: of the one at / alone, or with MS_REC of all.
 
-    Slave: the host's mounts arrive, ours do not leave. Shared, if the config wants that, so that mounts made in shared
-    volumes reach the host. Never unbindable: the root could not be bound onto itself.
+    Slave, if the config has no word: the host's mounts arrive, ours do not leave. An unbindable root could not be bound onto
+    itself: private is what else that means.
     """
-    word = linux.get("rootfsPropagation")
-    recursive = PROPAGATION_WORDS[word] | MS_REC if word else 0
-    return recursive if recursive in (MS_SHARED | MS_REC, MS_PRIVATE | MS_REC) else MS_SLAVE | MS_REC
+    flags = PROPAGATION_WORDS[linux.get("rootfsPropagation") or "rslave"]
+    return flags & MS_REC | MS_PRIVATE if flags & MS_UNBINDABLE else flags
+
+
+def source_propagation(linux):
+    """Of a mount that the runtime clones for a container in a user namespace. As a peer of the host's it would hand on what is
+    mounted on it, which is for the config to want.
+    """
+    flags = first_propagation(linux) & ~MS_REC
+    return flags if flags in (MS_SHARED, MS_PRIVATE) else MS_SLAVE
 
 
 def emit_terminal(plan, process):
@@ -347,9 +354,11 @@ def emit_console(plan, process, bind):
 
 def emit_protection(plan, linux):
     for key, op in (("readonlyPaths", lib.OP_READONLY), ("maskedPaths", lib.OP_MASK)):
-        paths = linux.get(key) or ()
-        for path in dict.fromkeys(paths):  # one mount for a path that is named twice
-            plan.add(op, f"linux.{key}[{paths.index(path)}]", path, s=(path,))
+        seen = set()
+        for index, path in enumerate(linux.get(key) or ()):
+            if path not in seen:  # one mount for a path that is named twice
+                seen.add(path)
+                plan.add(op, f"linux.{key}[{index}]", path, s=(path,))
 
 
 def emit_pivot(plan, config, linux, spaces, host):
@@ -362,6 +371,10 @@ def emit_pivot(plan, config, linux, spaces, host):
             plan.add(lib.OP_PROPAGATION, "linux.rootfsPropagation", word, n=(PROPAGATION_WORDS[word],))
     else:
         plan.add(lib.OP_CHROOT, "root.path")
+    cwd = (config.get("process") or {}).get("cwd") or "/"
+    if cwd != "/":
+        # Kubernetes' workingDir need not be in the image.
+        plan.add(lib.OP_MKDIR, "process.cwd", cwd, s=(cwd,))
     for mount in host.read_only_later:
         plan.add(lib.OP_SETATTR, mount.where, mount.destination, s=(mount.destination,), n=(mounts.ATTR_RDONLY, 0, 0))
     if config["root"].get("readonly"):
@@ -374,7 +387,7 @@ def emit_sysctl(plan, name, value):
         # The file is the real root's; setdomainname(2) asks for rights over the UTS namespace.
         plan.add(lib.OP_DOMAINNAME, where, name, s=(value,))
     else:
-        plan.add(lib.OP_SYSCTL, where, name, s=(path, value))
+        plan.add(lib.OP_SYSCTL, where, f"/proc/sys/{path}", s=(path, value))
 
 
 def emit_process_setup(plan, process, linux, env):

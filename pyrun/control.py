@@ -46,15 +46,16 @@ class Init:
             if memory >= 0:
                 posix.close(memory)
 
-    def drive(self, child=None, barrier=None, console=None, ready=None, notify=None, idmap=None):
+    def drive(self, child=None, barrier=None, console=None, ready=None, notify=None, idmap=None, source=None):
         """Answers init's messages until it has become the program (EOF), or waits for `start` (READY).
 
         child(): its pid is known. barrier(number): returning False ends the drive there. console(fd): the pty's master.
         ready(): it is about to wait for `start`. notify(number of the listener fd in init).
-        idmap(where, fd): the tree of a mount, to be mapped. Raises Error for a failed op, and where init was killed.
+        idmap(where, fd): the tree of a mount, to be mapped. source(where): gives the fd of one. Raises Error for a failed op, and
+        where init was killed.
         """
         try:
-            self._converse(child, barrier, console, ready, notify, idmap)
+            self._converse(child, barrier, console, ready, notify, idmap, source)
         except (Error, OSError) as error:
             # What is done for a process fails in many ways once that is dead: why it is says more.
             how = self._killed()
@@ -63,7 +64,7 @@ class Init:
             said = words(error.errno) if isinstance(error, OSError) else str(error)
             raise Error(said if how in said else f"{how}: {said}", getattr(error, "code", 1)) from None
 
-    def _converse(self, child, barrier, console, ready, notify, idmap):
+    def _converse(self, child, barrier, console, ready, notify, idmap, source):
         while True:
             if self.before_message:
                 self.before_message()
@@ -95,6 +96,9 @@ class Init:
                 notify(message.value)
             elif kind == lib.MSG_IDMAP:
                 idmap(self.plan.note(message.number)[1], _passed(fds))
+            elif kind == lib.MSG_SOURCE:
+                self._give(message.number, source(self.plan.note(message.number)[1]))
+                continue
             elif kind == lib.MSG_READY and ready:
                 ready()
             self._go(message.number)
@@ -108,8 +112,14 @@ class Init:
         except Error as error:
             raise failed_start(error) from None
 
-    def _go(self, number):
-        code = send_go(self.sock, number)
+    def _give(self, number, file):
+        try:
+            self._go(number, file)
+        finally:
+            posix.close(file)
+
+    def _go(self, number, *files):
+        code = send_go(self.sock, number, *files)
         if code in GONE:
             self._end_of_messages()
         must(code, "sendmsg to init")
@@ -227,9 +237,9 @@ def receive(sock, timeout=-1, room=1):
     return message, [fds[i] for i in range(count[0])], pid[0]
 
 
-def send_go(sock, number):
+def send_go(sock, number, *files):
     message = ffi.new("struct plan_msg *", {"type": lib.MSG_GO, "number": number})
-    return send(sock, ffi.buffer(message)[:])
+    return send(sock, ffi.buffer(message)[:], files)
 
 
 def send(sock, data, fds=()):

@@ -22,6 +22,8 @@ _HINTS = {
     (lib.OP_SCHEDULER, lib.STEP_SCHED_SETATTR): "a SCHED_DEADLINE process scheduler can't be used together with AllowedCPUs, "
     "linux.resources.cpu.cpus; a real-time one needs CAP_SYS_NICE, and time in the cgroup where the kernel groups real-time tasks",
     (lib.OP_CHDIR, lib.STEP_CHDIR): "make the directory in the root file system or change cwd",
+    (lib.OP_MKDIR, lib.STEP_MKDIR): "it is not in the root file system, and cannot be made: change cwd",
+    (lib.OP_MASK, lib.STEP_MOUNT): "the root itself cannot be masked",
     (lib.OP_PROC_WRITE, lib.STEP_WRITE): "the kernel must know it: apparmor_parser loads an AppArmor profile, the policy has SELinux's labels",
     (lib.OP_DEVICE, lib.STEP_OPEN_SOURCE): "in a user namespace the host's device is bound: it must be there",
     (lib.OP_SETID, lib.STEP_SETGID): "linux.gidMappings must map the group",

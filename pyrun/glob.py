@@ -8,8 +8,8 @@ from pyrun.files import clean
 
 ROOTLESS = {"": "auto", "auto": "auto"}
 ROOTLESS |= dict.fromkeys(("1", "t", "true"), "true") | dict.fromkeys(("0", "f", "false"), "false")
-# uid_map of the initial user namespace: every uid is itself.
-ALL_IDS = ["0", "0", "4294967295"]
+# The inode of the initial user namespace's file (PROC_USER_INIT_INO). Its uid_map would not do: another one may map all ids too.
+FIRST_USER_NAMESPACE = 0xEFFFFFFD
 
 
 class Glob:
@@ -71,13 +71,9 @@ def absolute(path):
 def in_user_namespace():
     """Whether the caller is in a user namespace other than the initial one."""
     try:
-        fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+        return posix.stat("/proc/self/ns/user").st_ino != FIRST_USER_NAMESPACE
     except FileNotFoundError:  # a kernel without user namespaces
         return False
-    try:
-        return posix.read(fd, 4096).decode().split() != ALL_IDS
-    finally:
-        posix.close(fd)
 
 
 def _unprivileged():

@@ -13,7 +13,8 @@ import posix
 import select
 import time
 
-from pyrun import compile, control, jsonio, log, processes
+from pyrun import compile, control, jsonio, log, namespaces, processes
+from pyrun._native import lib
 from pyrun.errors import Error, words
 from pyrun.namespaces import CLONE_NEWNS
 from pyrun.plan import Plan
@@ -27,9 +28,11 @@ def run(config, kind, container, status, inside=None):
 
     status: of the container, as the hook sees it. inside: a Target, for the kinds that run in the container.
     """
+    # The container cannot begin before the hook has ended; if it is killed meanwhile, so is the hook.
+    watched = container.data["pid"] if status == "created" else 0
     for index, hook in enumerate((config.get("hooks") or {}).get(kind) or ()):
         try:
-            _run_one(hook, container.oci(status), inside)
+            _run_one(hook, _state(container, status, inside), inside, watched)
         except Error as error:
             raise Error(f"error running {kind} hook #{index}: hooks.{kind}[{index}]: {error}", error.code) from None
 
@@ -38,9 +41,15 @@ def run_all(config, kind, container, status):
     """Runs the hooks of one kind; a failure is a warning and the next one runs (poststop, runtime.md#lifecycle)."""
     for index, hook in enumerate((config.get("hooks") or {}).get(kind) or ()):
         try:
-            _run_one(hook, container.oci(status), None)
+            _run_one(hook, container.oci(status), None, 0)
         except Error as error:
             log.warning(f"error running {kind} hook #{index}: hooks.{kind}[{index}]: {error}")
+
+
+def _state(container, status, inside):
+    """The state that a hook reads (dict). Its pid is the one that it finds in its own pid namespace (runtime.md#state)."""
+    state = container.oci(status)
+    return state if inside is None else state | {"pid": namespaces.own_pid(inside.pid)}
 
 
 class Target:
@@ -63,7 +72,7 @@ class Target:
         self.ids = ids
 
 
-def _run_one(hook, state, inside):
+def _run_one(hook, state, inside, watched):
     text = jsonio.dumps(state).encode("utf-8", "surrogateescape")
     stdin, feed = posix.pipe2(posix.O_CLOEXEC)
     output, stdout = posix.pipe2(posix.O_CLOEXEC)
@@ -81,7 +90,7 @@ def _run_one(hook, state, inside):
         posix.close(stdout)
     try:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
-        code, said = _attend(pid, text, feed, output, hook.get("timeout"), state["pid"] if state["status"] == "created" else 0)
+        code, said = _attend(pid, text, feed, output, hook.get("timeout"), watched)
     except BaseException:
         processes.end(pid)
         raise
@@ -100,6 +109,7 @@ def _spawn(hook, stdin, stdout, bundle):
     given = hook.get("env")
     env = posix.environ if given is None else dict(entry.partition("=")[::2] for entry in given)
     here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
+    control.must(lib.native_cloexec(3), "close_range")
     try:
         posix.chdir(bundle)
     except (FileNotFoundError, NotADirectoryError):  # gone, before poststop
@@ -144,16 +154,16 @@ def _spawn_inside(hook, inside, stdin, stdout):
     return init.pid
 
 
-def _attend(pid, text, feed, output, timeout, init):
+def _attend(pid, text, feed, output, timeout, watched):
     """Feeds a hook its state and waits for it: (exit code or None when the time was up, what it said).
 
-    A hook that reads nothing is no error; one that leaves a child holding its output does not keep us. init: pid of the
-    container that cannot begin before the hook has ended, or 0; if it dies (`delete --force`) so does the hook.
+    A hook that reads nothing is no error; one that leaves a child holding its output does not keep us. watched: pid of a
+    process, or 0; if it dies (`delete --force`) so does the hook.
     """
     pidfd = posix.pidfd_open(pid)
     poll = select.poll()
-    watch = posix.pidfd_open(init) if init else -1
-    if init:
+    watch = posix.pidfd_open(watched) if watched else -1
+    if watched:
         poll.register(watch, select.POLLIN)
     poll.register(pidfd, select.POLLIN)
     poll.register(output, select.POLLIN)

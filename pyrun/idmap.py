@@ -74,6 +74,7 @@ def _own(tool):
 def _run(path, argv):
     """Runs a program: (its exit code or -signal, what it said on stderr)."""
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
+    lib.native_cloexec(3)
     try:
         child = posix.posix_spawn(path, argv, {}, file_actions=[(posix.POSIX_SPAWN_DUP2, writer, 2)])
     except OSError as error:

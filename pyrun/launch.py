@@ -3,7 +3,7 @@
 import _signal as signals
 import posix
 
-from pyrun import cgroup, compile, hooks, idmap, idmap_option, jsonio, notify, seccomp, timeline, tty
+from pyrun import cgroup, compile, hooks, idmap, jsonio, mount_option, notify, seccomp, timeline, tty
 from pyrun import config as configs
 from pyrun._native import lib
 from pyrun.control import Init, must
@@ -12,7 +12,7 @@ from pyrun.faults import mount_fault, not_idmapped
 from pyrun.handover import listen_env, listen_fds, preserved_fds, remove_pid_file, send_listener, send_pidfd, stdio, write_pid_file
 from pyrun.interrupts import hold_interrupts, interruptible, waiting
 from pyrun.lifecycle import destroy, run_start_hooks
-from pyrun.mounts import AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, MS_REC, OPEN_TREE_CLONE
+from pyrun.mounts import AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, OPEN_TREE_CLONE
 from pyrun.namespaces import Namespaces, first_ids
 from pyrun.plan import Plan
 from pyrun.processes import readable
@@ -128,7 +128,7 @@ class _Creation:
         # What init does not wait for is done while it makes the namespaces.
         save_config(container, self.config)
         self.init.drive_program(child=self._child, barrier=self._barrier, console=self._console, ready=self._ready, notify=self._notify,
-                                idmap=self._idmap_asked)  # fmt: skip
+                                idmap=self._idmap_asked, source=self._source_asked)  # fmt: skip
         if not waits:
             self.hooks_ran = True
             timeline.phase("poststart hooks")
@@ -142,22 +142,32 @@ class _Creation:
 
     def _open_sources(self):
         """Bind sources that the container's user namespace may not reach, and the maps of idmapped mounts."""
-        for name, path, mount in self.host.sources:
-            flags = OPEN_TREE_CLONE | posix.O_CLOEXEC | (AT_RECURSIVE if mount.recursive else 0)
-            if mount.source_nofollow:
-                flags |= AT_SYMLINK_NOFOLLOW
-            fd = lib.native_open_tree(-100, path.encode("utf-8", "surrogateescape"), flags)
-            if fd < 0:
-                raise self._mount_error(mount, "open_tree", -fd)
-            self.opened[name] = fd
-            # The copy was made among the host's mounts. As a peer of one of them it would hand on what is mounted on it later.
-            propagation = compile.first_propagation(self.config.get("linux") or {}) & ~MS_REC
+        for name, mount in self.host.sources:
+            self.opened[name] = self._open_source(mount)
+        for name, mount in self.host.idmaps:
+            self.opened[name] = self._idmap(mount)
+
+    def _open_source(self, mount):
+        """An fd of the tree of a bind mount, cloned among the host's mounts."""
+        flags = OPEN_TREE_CLONE | posix.O_CLOEXEC | (AT_RECURSIVE if mount.recursive else 0)
+        if mount.source_nofollow:
+            flags |= AT_SYMLINK_NOFOLLOW
+        fd = lib.native_open_tree(-100, mount.source.encode("utf-8", "surrogateescape"), flags)
+        if fd < 0:
+            raise self._mount_error(mount, "open_tree", -fd)
+        try:
+            propagation = compile.source_propagation(self.config.get("linux") or {})
             if (code := lib.native_propagation(fd, propagation)) < 0:
                 raise self._mount_error(mount, "mount_setattr", -code)
             if mount.idmap:
                 self._idmap_source(mount, fd)
-        for name, mount in self.host.idmaps:
-            self.opened[name] = self._idmap(mount)
+        except BaseException:
+            posix.close(fd)
+            raise
+        return fd
+
+    def _source_asked(self, where):
+        return self._open_source(self.host.asked[where])
 
     def _idmap_source(self, mount, tree):
         userns = self._idmap(mount)
@@ -182,7 +192,7 @@ class _Creation:
     def _idmap(self, mount):
         """An fd of a user namespace with the maps of an idmapped mount: its own, or the container's."""
         linux = self.config.get("linux") or {}
-        own = idmap_option.parse(mount.idmap_option, linux) if mount.idmap_option else mount.entry
+        own = mount_option.parse(mount.idmap_option, linux) if mount.idmap_option else mount.entry
         uids = own.get("uidMappings") or linux.get("uidMappings")
         gids = own.get("gidMappings") or linux.get("gidMappings")
         joined = Namespaces(self.config).joined.get("user")

@@ -3,7 +3,7 @@
 import errno
 import posix
 
-from pyrun import idmap_option
+from pyrun import mount_option
 from pyrun._native import lib
 from pyrun.errors import ConfigError
 from pyrun.files import clean
@@ -137,7 +137,7 @@ class Mount:
         self.source_nofollow = self.target_nofollow = self.copy_symlink = False
         self.touches_flags = False
         self.idmap_option = ""
-        for word in entry.get("options") or ():
+        for word in mount_option.words(entry):
             self._option(word)
         if self.type == "bind":
             self.bind = True
@@ -162,7 +162,7 @@ class Mount:
                 self.super_keys.remove(key)
             if on and key:
                 self.super_keys.append(key)
-        elif value := idmap_option.value_of(word):
+        elif value := mount_option.value_of(word):
             self.idmap, self.idmap_option = True, value
             self.idmap_recursive = word[0] == "r"
         elif word:
@@ -171,6 +171,11 @@ class Mount:
     @property
     def subject(self):
         return f'"{self.source or self.type}" to rootfs at "{self.destination}"'
+
+
+# Of what the runtime opens for mounts, init gets so many files when it starts. It asks for the rest one by one, so that
+# no number of mounts runs into a limit of open files.
+OPEN_MAX = 32
 
 
 def parse(config, rootfs, more=()):
@@ -227,6 +232,8 @@ def _bind_instead(mount, source):
 def emit(plan, mount, host):
     """The ops of one mount. host: facts about the machine and the request (see compile.Host)."""
     check(mount)
+    if mount.destination == "/" and mount.copy_up:
+        raise ConfigError(f"{mount.where}.options", 'tmpcopyup cannot be used for "/": it would copy the whole root into memory')
     kind, source = SHOWN.get(mount.type, (None, ""))
     if kind in host.foreign and not mount.bind and not mount.remount:
         _bind_instead(mount, source)
@@ -305,12 +312,16 @@ def _emit_bind(plan, mount, host):
     fd = fd2 = -1
     if host.opens_sources and not is_below(source, host.rootfs):
         # In a user namespace the mapped root may not be able to reach it, nor to map its ids: the runtime clones it.
-        fd = plan.given(f"{mount.where}.source")
-        host.sources.append((f"{mount.where}.source", source, mount))
+        if len(host.sources) < OPEN_MAX:
+            fd = plan.given(f"{mount.where}.source")
+            host.sources.append((f"{mount.where}.source", mount))
+        else:
+            flags |= lib.BIND_SOURCE_ASKED
+            host.asked[mount.where] = mount
         if host.is_file(source, mount.source_nofollow):
             flags |= lib.BIND_TARGET_FILE
-    elif mount.idmap and host.opens_sources:
-        # What lies in the root may be an earlier mount, which only init sees; but it may map no ids.
+    elif mount.idmap and (host.opens_sources or len(host.idmaps) >= OPEN_MAX):
+        # What lies in the root may be an earlier mount, which only init sees; but in a user namespace it may map no ids.
         flags |= lib.BIND_IDMAP_ASKED
         host.asked[mount.where] = mount
     elif mount.idmap:

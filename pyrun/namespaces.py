@@ -61,6 +61,12 @@ def mask_of(pid):
     return mask
 
 
+def own_pid(pid):
+    """The pid (int) that a process has in its own pid namespace. OSError if it is gone."""
+    status = files.read(f"/proc/{pid}/status")
+    return int(status.partition(b"\nNSpid:")[2].partition(b"\n")[0].split()[-1])
+
+
 def maps_one_id(mappings, id):
     """Whether that id of the caller's namespace is all that they map: everybody may do that for his own (user_namespaces(7))."""
     return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == id

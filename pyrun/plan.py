@@ -30,7 +30,7 @@ class Plan:
         self.area = bytearray(8)  # offset 0 is the empty string
         self.offsets = {"": 0}
         self.lists = {}  # offset -> strings of a run, for describe()
-        self.files = []  # (path, open flags, where) or the name of a file that the launcher brings
+        self.files = {}  # (path, open flags, where) -> slot; path None: `where` is the name of a file that the launcher brings
 
     # --- building
 
@@ -65,10 +65,7 @@ class Plan:
 
     def file(self, path, flags, where):
         """The slot of a file that is opened, with these flags, when the plan is launched."""
-        entry = (path, flags, where)
-        if entry not in self.files:
-            self.files.append(entry)
-        return FIRST_SLOT + self.files.index(entry)
+        return self.files.setdefault((path, flags, where), FIRST_SLOT + len(self.files))
 
     def given(self, name):
         """The slot of a file that the launcher brings under this name."""
@@ -149,7 +146,7 @@ class Plan:
         return lines
 
     def _file_name(self, slot):
-        path, _, where = self.files[slot - FIRST_SLOT]
+        path, _, where = list(self.files)[slot - FIRST_SLOT]
         return path or f"<{where}>"
 
     def _show(self, offset, size):

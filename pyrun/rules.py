@@ -7,7 +7,7 @@ It stands in a table beside the members it reads, since it can only be asked whe
 import errno
 import posix
 
-from pyrun import idmap_option
+from pyrun import mount_option
 from pyrun.errors import words
 from pyrun.shape import path_of, show
 
@@ -29,6 +29,8 @@ ID_END = (1 << 32) - 1
 # user_namespaces(7), since Linux 4.15.
 MAPPINGS_MAX = 340
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+GROUPS_MAX = 65536  # setgroups(2): NGROUPS_MAX
+SECCOMP_NAMES_MAX = 65536  # a filter has 4096 instructions: what names many more system calls repeats itself
 IPC_SYSCTLS = ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
 
 
@@ -110,6 +112,12 @@ def rlimits(process):
             yield f"{where}.soft", f"must not be higher than hard ({entry['hard']}), not {entry['soft']}"
 
 
+def additional_groups(process):
+    count = len((process.get("user") or {}).get("additionalGids") or ())
+    if count > GROUPS_MAX:
+        yield "process.user.additionalGids", f"must be at most {GROUPS_MAX} groups, the kernel's limit, not {count}"
+
+
 def scheduler(process):
     entry = process.get("scheduler") or {}
     policy, nice, priority = entry.get("policy"), entry.get("nice") or 0, entry.get("priority") or 0
@@ -166,6 +174,7 @@ PROCESS_RULES = (
     (environment, "process.env"),
     (console, "process.consoleSize", "process.terminal"),
     (rlimits, "process.rlimits"),
+    (additional_groups, "process.user"),
     (scheduler, "process.scheduler"),
     (affinity, "process.execCPUAffinity"),
 )
@@ -260,10 +269,11 @@ def mapped_owners(config, linux, namespaces):
     for index, mount in enumerate(config.get("mounts") or ()):
         if mount.get("type") not in ("tmpfs", "devpts"):
             continue
-        for number, option in enumerate(mount.get("options") or ()):
-            name, _, id = option.partition("=")
+        options = mount.get("options") or ()
+        for number, word in ((number, word) for number, option in enumerate(options) for word in mount_option.split(option)):
+            name, _, id = word.partition("=")
             if name in ("uid", "gid") and id.isdecimal() and not _maps(linux.get(f"{name}Mappings"), int(id)):
-                yield f"mounts[{index}].options[{number}]", f"cannot specify {option}: map it in linux.{name}Mappings, or leave the option out"
+                yield f"mounts[{index}].options[{number}]", f"cannot specify {word}: map it in linux.{name}Mappings, or leave the option out"
 
 
 def _maps(mappings, id):
@@ -356,15 +366,15 @@ def _is_interface_name(name):
 
 def idmapped_mounts(config, linux, namespaces):
     for index, mount in enumerate(config.get("mounts") or ()):
-        options = mount.get("options") or ()
+        options = mount_option.words(mount)
         where = f"mounts[{index}]"
         given = [name for name in ("uidMappings", "gidMappings") if mount.get(name)]
-        values = [value for option in options if (value := idmap_option.value_of(option))]
+        values = [value for option in options if (value := mount_option.value_of(option))]
         if not given and not values and "idmap" not in options and "ridmap" not in options:
             continue
         if values:
             try:
-                mount = idmap_option.parse(values[-1], linux)
+                mount = mount_option.parse(values[-1], linux)
                 given = list(mount)
             except ValueError as fault:
                 yield f"{where}.options", f"idmap: {fault}"
@@ -411,6 +421,9 @@ def intel_rdt(config, linux, namespaces):
 def seccomp(config, linux, namespaces):
     """Without a default action and rules there is no filter, as with runc."""
     profile = linux.get("seccomp") or {}
+    named = sum(len(call["names"]) for call in profile.get("syscalls") or ())
+    if named > SECCOMP_NAMES_MAX:
+        yield "linux.seccomp.syscalls", f"too many rules: they name {named} system calls, at most {SECCOMP_NAMES_MAX} are taken"
     for index, call in enumerate(profile.get("syscalls") or ()):
         if not call["action"]:
             yield f"linux.seccomp.syscalls[{index}].action", "missing: say what happens to these system calls, as SCMP_ACT_ALLOW"

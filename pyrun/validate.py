@@ -2,25 +2,28 @@
 
 import difflib
 import functools
+import itertools
 import re
 
 import jsonschema
 
-from pyrun import _checks, rules, schemas
+from pyrun import _checks, rules, schemas, shape
 from pyrun.shape import describe, path_of
 
+FAULTS_MAX = 1000
 TYPES = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
 
 
 def faults(config, bundle):
     """Every fault of a config (dict) in a bundle (directory, str): a list of (path, message), empty when it is valid.
 
-    A rule is left out where a member it reads has a fault of its own.
+    A rule is left out where a member it reads has a fault of its own. Of very many faults the first are given.
     """
     config = without_nulls(config)
-    found = list(schema_faults("config", config))
-    wrong = [path for path, _ in found]
-    return found + list(rules.broken(config, bundle, lambda path: not any(_touch(path, other) for other in wrong)))
+    found = list(itertools.islice(schema_faults("config", config), FAULTS_MAX))
+    wrong = Wrong(path for path, _ in found)
+    found += rules.broken(config, bundle, lambda path: not wrong.touches(path))
+    return found[:FAULTS_MAX] + [("", f"more than {FAULTS_MAX} faults: the first are above")] if len(found) >= FAULTS_MAX else found
 
 
 def doubts(config):
@@ -64,14 +67,44 @@ def validator(name):
     base = jsonschema.Draft202012Validator
     # 1.0 is no integer to the callers' decoders either.
     types = base.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    strict = jsonschema.validators.extend(base, {"pattern": _pattern}, type_checker=types)
+    strict = jsonschema.validators.extend(base, {"pattern": _pattern, "items": _items}, type_checker=types)
     return strict(schemas.load(name))
 
 
+def _items(validator, schema, value, _schema):
+    """jsonschema takes its time, which counts for a long list: it is asked for the entries alone that the hot checks refuse."""
+    if isinstance(value, list):
+        node = _node(schema)
+        for index, entry in enumerate(value):
+            if node is None or shape.walk(node, entry):
+                yield from validator.descend(entry, schema, path=index)
+
+
+def _node(schema, known={}):  # noqa: B006
+    """The hot check for a schema (dict, of a validator, which lives as long as we do); None where there is none."""
+    if id(schema) not in known:
+        try:
+            known[id(schema)] = schemas.node(schema)
+        except KeyError:
+            known[id(schema)] = None
+    return known[id(schema)]
+
+
 def without_nulls(value):
-    if isinstance(value, dict):
-        return {key: without_nulls(member) for key, member in value.items() if member is not None}
-    return [without_nulls(entry) for entry in value] if isinstance(value, list) else value
+    """A copy of decoded JSON without the members that are null, however deep it is nested."""
+    top = [value]
+    rest: list[dict | list] = [top]
+    while rest:
+        here = rest.pop()
+        for key, member in list(here.items() if isinstance(here, dict) else enumerate(here)):
+            if isinstance(member, dict):
+                member = here[key] = {name: inner for name, inner in member.items() if inner is not None}
+            elif isinstance(member, list):
+                member = here[key] = list(member)
+            else:
+                continue
+            rest.append(member)
+    return top[0]
 
 
 def _pattern(_validator, pattern, value, _schema):
@@ -100,8 +133,21 @@ def _explain(error):
     yield path_of(keys), describe(keyword, limit, error.instance, message, keys)
 
 
-def _touch(path, other):
-    """Whether one of two paths lies at or below the other."""
-    if len(path) > len(other):
-        path, other = other, path
-    return other.startswith(path) and other[len(path) : len(path) + 1] in ("", ".", "[")
+class Wrong:
+    """The paths (iterable of str) of faults."""
+
+    def __init__(self, paths):
+        self.paths = set(paths)
+        self.above = {above for path in self.paths for above in _upwards(path)}
+
+    def touches(self, path):
+        """Whether there is a fault in what lies at a path, or in what it lies in."""
+        return path in self.above or any(above in self.paths for above in _upwards(path))
+
+
+def _upwards(path):
+    """`linux.devices[3].path`, `linux.devices[3]`, `linux.devices`, `linux`, and the whole."""
+    yield path
+    for match in reversed(list(re.finditer(r"[.\[]", path))):
+        yield path[: match.start()]
+    yield ""

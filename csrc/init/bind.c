@@ -73,7 +73,7 @@ static int is_locked(const struct plan_op *op, int tree) {
 /* A tree that comes as an fd was cloned by the runtime, outside the user namespace, so the kernel has not locked its flags:
  * tree_restrictions() takes the place of that. */
 static int bind_new(const struct plan_op *op, int tree) {
-    const int given = op_fd(op->fd) >= 0;
+    const int given = op->fd >= 0 || (op->flags & BIND_SOURCE_ASKED) != 0;
     const int times = (op->n[5] & K_ATTR_ATIME) != 0;
     uint64_t clear = op->n[1];
     int late = 0;
@@ -98,9 +98,11 @@ static int bind_new(const struct plan_op *op, int tree) {
         return fail(STEP_MOUNT_SETATTR);
     if (tree_attach(tree, target) < 0)
         return fail(STEP_MOVE_MOUNT);
-    close(target);
     if (late && tree_remount(tree, op->n[0], clear) < 0)
         return fail(STEP_MOUNT_SETATTR);
+    if (is_root(target) && root_cover(tree) < 0)
+        return -1;
+    close(target);
     return tree;
 }
 
@@ -117,12 +119,14 @@ static int bind_old(const struct plan_op *op) {
         return fail_errno(STEP_MOUNT_SETATTR, ENOSYS); /* mount(2) cannot do these. To leave them out would mean, say, a writable mount */
     if (old_mount(op_text(op, 0), target, NULL, K_MS_BIND | recursive, NULL) < 0)
         return fail(STEP_MOUNT);
-    close(target);
-    top = path_open(op_text(op, 1), 0);
+    top = top_open(op_text(op, 1), target);
     if (top < 0)
         return fail(STEP_OPEN_TARGET);
     if ((op->n[0] | op->n[1]) != 0 && tree_remount(top, op->n[0], op->n[1]) < 0)
         return fail(STEP_MOUNT);
+    if (is_root(target) && root_cover(top) < 0)
+        return -1;
+    close(target);
     return top;
 }
 
@@ -140,17 +144,32 @@ static int clone_source(const struct plan_op *op) {
                                                    : tree_clone(AT_FDCWD, op_text(op, 0), recursive);
 }
 
-int op_bind(const struct plan_op *op) {
-    int mount = op_fd(op->fd);
+/* A mount of what init can reach itself. */
+static int bind_own(const struct plan_op *op) {
+    int tree = clone_source(op);
 
-    if (op->fd < 0)
-        mount = clone_source(op);
-    if (mount >= 0)
-        mount = bind_new(op, mount);
-    else if (op->fd < 0 && unavailable(errno))
-        mount = bind_old(op);
-    else
-        return op->fd < 0 ? fail(STEP_OPEN_TREE) : fail_errno(STEP_OPEN_TREE, EBADF);
+    if (tree >= 0)
+        return bind_new(op, tree);
+    return unavailable(errno) ? bind_old(op) : fail(STEP_OPEN_TREE);
+}
+
+/* A mount of what the runtime has cloned. */
+static int bind_given(const struct plan_op *op) {
+    int tree = op_fd(op->fd);
+
+    if ((op->flags & BIND_SOURCE_ASKED) != 0) {
+        if (send_message(MSG_SOURCE, self.index, 0, -1) < 0)
+            return fail(STEP_SOCKET);
+        tree = await_go_fd(self.index);
+        if (tree < 0)
+            return -1;
+    }
+    return tree < 0 ? fail_errno(STEP_OPEN_TREE, EBADF) : bind_new(op, tree);
+}
+
+int op_bind(const struct plan_op *op) {
+    int mount = op->fd >= 0 || (op->flags & BIND_SOURCE_ASKED) != 0 ? bind_given(op) : bind_own(op);
+
     if (mount < 0)
         return -1;
     if (strcmp(op_text(op, 1), "/proc") == 0 && !is_proc(mount))
@@ -239,6 +258,8 @@ int op_mask(const struct plan_op *op) {
         return errno == ENOENT || errno == ENOTDIR ? 0 : fail(STEP_OPEN_TARGET);
     if (fstat(target, &st) < 0)
         return fail(STEP_STAT);
+    if (is_root(target))
+        return fail_errno(STEP_MOUNT, EBUSY);
     if ((S_ISDIR(st.st_mode) ? mask_with_empty(op_text(op, 0), target) : mask_with_null(target)) < 0)
         return -1;
     close(target);
@@ -272,6 +293,8 @@ int op_readonly(const struct plan_op *op) {
 
     if (target < 0)
         return errno == ENOENT ? 0 : fail(STEP_OPEN_TARGET);
+    if (is_root(target)) /* a mount of its own already */
+        return tree_set_attached(target, K_ATTR_RDONLY, 0) < 0 ? fail(STEP_MOUNT_SETATTR) : 0;
     tree = tree_clone(target, "", 1);
     if (tree < 0 && !unavailable(errno))
         return fail(STEP_OPEN_TREE);

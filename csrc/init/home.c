@@ -1,9 +1,10 @@
 /* OP_HOME: the home directory of a user id, from the container's own /etc/passwd. The file is the image's: it may be
- * of any size and hold anything, and is read byte by byte through a small buffer. */
+ * of any size and hold anything, so it is read through a small buffer, and only so far. */
 #include "init.h"
 
 #include <string.h>
 
+#define PASSWD_MAX (16 << 20)
 #define PREFIX (sizeof "HOME=" - 1)
 
 static char home[PREFIX + 4096]; /* empty until OP_HOME */
@@ -57,15 +58,19 @@ static int open_passwd(void) {
 
 static int find_home(int passwd, uint64_t uid) {
     struct entry entry = {0};
-    char bytes[1024];
+    char bytes[4096];
     ssize_t size;
 
-    while ((size = read(passwd, bytes, sizeof bytes)) > 0)
+    for (size_t left = PASSWD_MAX; left > 0; left -= (size_t)size) {
+        size = read(passwd, bytes, left < sizeof bytes ? left : sizeof bytes);
+        if (size <= 0)
+            break;
         for (ssize_t i = 0; i < size; i++)
             if (take_byte(&entry, bytes[i], uid)) {
                 home[PREFIX + entry.size] = '\0';
                 return 1;
             }
+    }
     if (!take_byte(&entry, '\n', uid)) /* the last line may have no newline */
         return 0;
     home[PREFIX + entry.size] = '\0';

@@ -62,6 +62,7 @@ int fail_path(enum plan_step step, const char *path);
 void add_detail(const char *text);
 int send_message(uint32_t type, uint32_t number, int32_t value, int passed_fd);
 int await_go(uint32_t number);
+int await_go_fd(uint32_t number);
 void send_timing(uint64_t begin);
 uint64_t now(void);
 void report_and_exit(uint32_t index) __attribute__((noreturn));
@@ -74,6 +75,7 @@ int get_number(const char *text);
 
 /* proc.c: the host's procfs. fd_path: "self/fd/N", to be used relative to self.proc */
 void proc_init(void);
+void proc_uncover(void);
 int proc_open(const char *path, int flags);
 int proc_write(const char *path, const char *value);
 int proc_write_own(const char *path, const char *value);
@@ -84,6 +86,9 @@ int cloexec_from(int first);
 /* path.c: paths in the root, always to an O_PATH fd; 0 or an fd, or -1 and errno */
 int root_fd(void);
 void root_reset(void);
+int is_root(int fd);
+int root_cover(int mount);
+int top_open(const char *path, int target);
 int path_open(const char *path, int flags);
 int path_open_plain(const char *path);
 int path_open_symlink(const char *path);
@@ -133,8 +138,8 @@ void signals_init(void);
 
 op_function op_setns, op_oom_score_adj, op_rlimit, op_clone, op_barrier, op_dumpable, op_cgroup_join, op_unshare, op_timens, op_setid,
     op_setsid, op_keyring, op_propagation, op_lo_up, op_hostname, op_domainname, op_root, op_mount, op_bind, op_setattr, op_device,
-    op_symlink, op_mask, op_readonly, op_console, op_pivot, op_chroot, op_sysctl, op_proc_write, op_scheduler, op_ioprio, op_affinity,
-    op_mempolicy, op_personality, op_umask, op_chdir, op_chdir_check, op_home, op_exec_check, op_ready, op_wait_start, op_fix_stdio,
-    op_bounding, op_ids, op_caps, op_no_new_privs, op_seccomp, op_exec;
+    op_symlink, op_mask, op_readonly, op_console, op_pivot, op_chroot, op_mkdir, op_sysctl, op_proc_write, op_scheduler, op_ioprio,
+    op_affinity, op_mempolicy, op_personality, op_umask, op_chdir, op_chdir_check, op_home, op_exec_check, op_ready, op_wait_start,
+    op_fix_stdio, op_bounding, op_ids, op_caps, op_no_new_privs, op_seccomp, op_exec;
 
 #endif

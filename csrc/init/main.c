@@ -57,6 +57,7 @@ int main(int argc, char **argv) {
     if (map_plan(first + 1) < 0)
         report_and_exit(self.index);
     fill_table(first);
+    proc_uncover();
     self.timed = (self.plan->flags & PLAN_TIMED) != 0;
     for (self.index = 0; self.index < self.plan->op_count; self.index++) {
         const struct plan_op *op = &self.ops[self.index];

@@ -105,6 +105,30 @@ int await_go(uint32_t number) {
     return 0;
 }
 
+/* The same; returns the fd that comes along. */
+int await_go_fd(uint32_t number) {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct plan_msg msg;
+    struct iovec data = {&msg, sizeof msg};
+    struct msghdr packet = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t n;
+    int fd;
+
+    do
+        n = recvmsg(self.out, &packet, MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    if (n <= 0)
+        _exit(1);
+    const struct cmsghdr *header = CMSG_FIRSTHDR(&packet);
+    if (n != (ssize_t)sizeof msg || msg.type != MSG_GO || msg.number != number || header == NULL || header->cmsg_type != SCM_RIGHTS)
+        return fail_errno(STEP_PROTOCOL, EPROTO);
+    memcpy(&fd, CMSG_DATA(header), sizeof fd);
+    return fd;
+}
+
 void report_and_exit(uint32_t index) {
     struct plan_msg msg = {.type = MSG_ERROR, .number = index, .value = self.error, .step = self.step};
 

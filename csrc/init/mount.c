@@ -108,7 +108,7 @@ static int mount_old(const struct plan_op *op, int target, const char *mode) {
         return -1;
     if (old_mount(source, target, op_text(op, 0), flags, data) < 0)
         return fail_path(STEP_MOUNT, op_text(op, 0));
-    top = path_open(op_text(op, 1), 0);
+    top = top_open(op_text(op, 1), target);
     if (top < 0)
         return fail(STEP_OPEN_TARGET);
     if (copies && copy_up(op, target, top) < 0)
@@ -165,6 +165,8 @@ int op_mount(const struct plan_op *op) {
         return -1;
     if (tree_propagation(mount, op->n[1]) < 0)
         return fail(STEP_MOUNT_SETATTR);
+    if (is_root(target) && root_cover(mount) < 0)
+        return -1;
     if (view_keep(op_text(op, 1), mount) < 0)
         return fail(STEP_DUP);
     close(target);

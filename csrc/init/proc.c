@@ -7,12 +7,36 @@
 #include <sys/prctl.h>
 #include <sys/vfs.h>
 
+/* A procfs that is mounted nowhere, so that nothing can lie on its files. -1 where the caller may not have one: on an old
+ * kernel, or in a user namespace that sees none that is whole. */
+static int proc_detached(void) {
+    int fs = fs_open("proc");
+    int mount = -1;
+
+    if (fs >= 0 && sys_fsconfig(fs, K_FSCONFIG_CMD_CREATE, NULL, NULL) == 0)
+        mount = (int)syscall(NR_FSMOUNT, fs, K_FSMOUNT_CLOEXEC, K_ATTR_NOSUID | K_ATTR_NODEV | K_ATTR_NOEXEC);
+    close(fs);
+    return mount;
+}
+
+static void use_detached(void) {
+    int fd = proc_detached();
+
+    if (fd < 0)
+        return;
+    close(self.proc);
+    self.proc = fd;
+}
+
+/* The caller's /proc serves, and takes no time to make, unless it is none or can't be written to. */
 void proc_init(void) {
     struct statfs fs;
     int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == K_PROC_SUPER_MAGIC)
         self.proc = fd;
+    if (self.proc < 0 || (fs.f_flags & K_ST_RDONLY) != 0)
+        use_detached();
 }
 
 const char *fd_path(int fd, char buffer[32]) {
@@ -50,6 +74,40 @@ int proc_open(const char *path, int flags) {
     if (fd < 0 && unavailable(errno))
         fd = open_checked(path, flags);
     return fd;
+}
+
+/* The path in procfs of the file that OP_SYSCTL names. */
+static int sysctl_file(const struct plan_op *op, char *path, size_t room) {
+    const char *end = path + room;
+
+    if (strstr(op_text(op, 0), "..") != NULL) /* no sysctl has such a name; the rest of procfs must not be reached */
+        return fail_errno(STEP_OPEN, EINVAL);
+    if (put_text(put_text(path, end, "sys/"), end, op_text(op, 0)) + 1 == end)
+        return fail_errno(STEP_OPEN, ENAMETOOLONG);
+    return 0;
+}
+
+/* Does something that the caller has mounted lie over a sysctl of the plan, a read-only /proc/sys of a container for instance? */
+static int is_covered(const struct plan_op *op) {
+    char path[512];
+    int fd;
+
+    if (op->op != OP_SYSCTL || sysctl_file(op, path, sizeof path) < 0)
+        return 0;
+    fd = proc_open(path, O_PATH);
+    if (fd < 0)
+        return errno == EXDEV;
+    close(fd);
+    return 0;
+}
+
+/* While init still has the rights of the caller. */
+void proc_uncover(void) {
+    for (uint32_t i = 0; i < self.plan->op_count; i++)
+        if (is_covered(&self.ops[i])) {
+            use_detached();
+            return;
+        }
 }
 
 int proc_write(const char *path, const char *value) {
@@ -116,13 +174,8 @@ int op_oom_score_adj(const struct plan_op *op) {
 
 int op_sysctl(const struct plan_op *op) {
     char path[512];
-    const char *end = path + sizeof path;
 
-    if (strstr(op_text(op, 0), "..") != NULL) /* no sysctl has such a name; the rest of procfs must not be reached */
-        return fail_errno(STEP_OPEN, EINVAL);
-    if (put_text(put_text(path, end, "sys/"), end, op_text(op, 0)) + 1 == end)
-        return fail_errno(STEP_OPEN, ENAMETOOLONG);
-    return proc_write(path, op_text(op, 1));
+    return sysctl_file(op, path, sizeof path) < 0 ? -1 : proc_write(path, op_text(op, 1));
 }
 
 int op_proc_write(const struct plan_op *op) {

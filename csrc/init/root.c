@@ -13,13 +13,13 @@ static int same_file(int a, int b) {
     return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-/* Makes the mount private that `dir` lies on. Propagation can be set only at the root of a mount (EINVAL elsewhere), so this goes
+/* Sets the propagation of the mount that `dir` lies on. That can be done only at the root of a mount (EINVAL elsewhere), so this goes
  * up until it succeeds. */
-static int make_mount_private(int dir) {
+static int set_mount_propagation(int dir, uint64_t propagation) {
     int at = fcntl(dir, F_DUPFD_CLOEXEC, 0);
 
     while (at >= 0) {
-        if (tree_propagation(at, K_MS_PRIVATE) == 0) {
+        if (tree_propagation(at, propagation) == 0) {
             close(at);
             return 0;
         }
@@ -48,7 +48,7 @@ int op_root(const struct plan_op *op) {
         self.root = dir;
         return 0;
     }
-    if ((op->flags & ROOT_PRIVATE_PARENT) != 0 && make_mount_private(dir) < 0)
+    if (op->n[0] != 0 && set_mount_propagation(dir, op->n[0]) < 0)
         return -1;
     tree = tree_clone(dir, "", 1);
     if (tree >= 0) {
@@ -68,6 +68,59 @@ int op_root(const struct plan_op *op) {
     root_reset();
     self.root = tree;
     return 0;
+}
+
+/* The id of the mount that an fd lies in, -1 if it is not to be had. */
+static int mount_id(int fd) {
+    static const char key[] = "mnt_id:\t";
+    char name[64], text[512];
+    const char *found;
+    ssize_t size;
+    int info;
+
+    put_number(put_text(name, name + sizeof name, "self/fdinfo/"), name + sizeof name, (unsigned long)fd, 10);
+    info = proc_open(name, O_RDONLY);
+    if (info < 0)
+        return -1;
+    size = read(info, text, sizeof text - 1);
+    close(info);
+    text[size > 0 ? size : 0] = '\0';
+    found = strstr(text, key);
+    if (found == NULL)
+        return -1;
+    text[strcspn(found, "\n") + (size_t)(found - text)] = '\0';
+    return get_number(found + sizeof key - 1);
+}
+
+/* Is it the root itself, and no other mount of the same directory? */
+int is_root(int fd) {
+    return same_file(fd, root_fd()) && mount_id(fd) == mount_id(root_fd());
+}
+
+/* What is mounted on the root becomes the root: later paths would lead below it, and it would never be seen. */
+int root_cover(int mount) {
+    int root = fcntl(mount, F_DUPFD_CLOEXEC, 0);
+
+    if (root < 0)
+        return fail(STEP_DUP);
+    views_close();
+    root_reset();
+    self.root = root;
+    return 0;
+}
+
+/* What lies on top at `path` after something was mounted on `target`, which was found there. */
+int top_open(const char *path, int target) {
+    char root[4096], name[32];
+    ssize_t size;
+
+    if (!is_root(target))
+        return path_open(path, 0);
+    size = readlinkat(self.proc, fd_path(target, name), root, sizeof root - 1);
+    if (size < 0)
+        return -1;
+    root[size] = '\0';
+    return open(root, O_PATH | O_CLOEXEC);
 }
 
 /* chroot to the working directory; root_fd() is "/" afterwards. */
@@ -100,6 +153,8 @@ int op_pivot(const struct plan_op *op) {
     old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (old < 0)
         return fail(STEP_OPEN);
+    if (tree_propagation(root_fd(), K_MS_SLAVE) < 0) /* pivot_root refuses a shared one, which a mount on it may be */
+        return fail(STEP_MOUNT_SETATTR);
     if (fchdir(root_fd()) < 0)
         return fail(STEP_CHDIR);
     if (syscall(SYS_pivot_root, ".", ".") < 0)
@@ -114,6 +169,15 @@ int op_pivot(const struct plan_op *op) {
         return fail(STEP_CHDIR);
     close(old);
     root_reset();
+    return 0;
+}
+
+int op_mkdir(const struct plan_op *op) {
+    int dir = path_target(op_text(op, 0), S_IFDIR, 0755, NULL);
+
+    if (dir < 0 && errno != EACCES) /* the user may be allowed what root is not: OP_CHDIR will see */
+        return fail(STEP_MKDIR);
+    close(dir);
     return 0;
 }
 

@@ -14,6 +14,8 @@ JUMP_EQUAL, JUMP_NOT_EQUAL = 0x16, 0x56  # BPF_JMP32 (5.1) | BPF_JEQ, BPF_JNE | 
 JUMP_NOT_EQUAL_REGISTER = 0x5E  # BPF_JMP32 | BPF_JNE | BPF_X
 EXIT = 0x95  # BPF_JMP | BPF_EXIT
 
+REACH = 2000  # exceptions that a jump leads past: its distance has 16 bits
+
 RESULT, CONTEXT, TYPE, ACCESS, MAJOR, MINOR = range(6)  # registers; CONTEXT is scratch once it has been read
 
 
@@ -23,7 +25,12 @@ def _instruction(code, register=0, source=0, offset=0, value=0):
 
 
 def assemble(filter):
-    """The program (bytes). Its result is 1 for what is allowed, else 0."""
+    """The program (bytes). Its result is 1 for what is allowed, else 0.
+
+    The kernel's verifier follows every path as long as registers differ in what is known of them, up to a million instructions.
+    So exceptions of one major number stand together, and whatever matches one of them ends there: the next group begins with the
+    number unknown, and the verifier's work grows with the number of exceptions alone.
+    """
     program = [
         # struct bpf_cgroup_dev_ctx: access << 16 | type, major, minor
         _instruction(LOAD_WORD, TYPE, CONTEXT, 0),
@@ -33,24 +40,47 @@ def assemble(filter):
         _instruction(LOAD_WORD, MAJOR, CONTEXT, 4),
         _instruction(LOAD_WORD, MINOR, CONTEXT, 8),
     ]
+    groups = {}
     for (kind, major, minor), access in filter.exceptions.items():
-        # (code, register, source, value): jumps past the exception if it does not match
-        checks = [(JUMP_NOT_EQUAL, TYPE, 0, TYPES[kind])]
-        if major is not ANY:
-            checks.append((JUMP_NOT_EQUAL, MAJOR, 0, major))
-        if minor is not ANY:
-            checks.append((JUMP_NOT_EQUAL, MINOR, 0, minor))
-        if access != MKNOD | READ | WRITE:
-            checks.append((MOVE_REGISTER, CONTEXT, ACCESS, 0))
-            checks.append((AND, CONTEXT, 0, access))
-            # An allowed access must be covered whole; one bit is enough for a forbidden one.
-            checks.append((JUMP_EQUAL, CONTEXT, 0, 0) if filter.allow else (JUMP_NOT_EQUAL_REGISTER, CONTEXT, ACCESS, 0))
-        for index, (code, register, source, value) in enumerate(checks):
-            jump = 0 if code in (MOVE_REGISTER, AND) else len(checks) - index + 1
-            program.append(_instruction(code, register, source, jump, value))
-        program += _verdict(not filter.allow)
+        groups.setdefault((kind, major), []).append((minor, access))
+    # Exceptions for all majors come first, and those for all minors of a major: where one of them does not match, another may.
+    for (kind, major), minors in sorted(groups.items(), key=lambda group: group[0][1] is not ANY):
+        minors.sort(key=lambda one: one[0] is not ANY)
+        for start in range(0, len(minors), REACH):
+            program += _group(filter, kind, major, minors[start : start + REACH])
     program += _verdict(filter.allow)
     return b"".join(program)
+
+
+def _group(filter, kind, major, minors):
+    """The instructions for some exceptions, [(minor, access)], of one kind and major number."""
+    body = []
+    for minor, access in minors:
+        check = _access_check(filter, access)
+        ends = [*check, *_verdict(not filter.allow)]
+        if check and minor is not ANY and major is not ANY:
+            ends += _verdict(filter.allow)
+        if minor is not ANY:
+            body.append(_instruction(JUMP_NOT_EQUAL, MINOR, 0, len(ends), minor))
+        body += ends
+        if minor is ANY and not check:  # nothing gets past it, and the verifier refuses what cannot be reached
+            break
+    if major is not ANY:
+        body.insert(0, _instruction(JUMP_NOT_EQUAL, MAJOR, 0, len(body), major))
+    return [_instruction(JUMP_NOT_EQUAL, TYPE, 0, len(body), TYPES[kind]), *body]
+
+
+def _access_check(filter, access):
+    """Jumps past the verdict that follows if an exception is none for the access that is asked for."""
+    if access == MKNOD | READ | WRITE:
+        return []
+    # An allowed access must be covered whole; one bit is enough for a forbidden one.
+    code, register, source = (JUMP_EQUAL, CONTEXT, 0) if filter.allow else (JUMP_NOT_EQUAL_REGISTER, CONTEXT, ACCESS)
+    return [
+        _instruction(MOVE_REGISTER, CONTEXT, ACCESS),
+        _instruction(AND, CONTEXT, value=access),
+        _instruction(code, register, source, len(_verdict(True))),
+    ]
 
 
 def _verdict(allow):

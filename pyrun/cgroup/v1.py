@@ -2,7 +2,7 @@
 
 from pyrun.cgroup import tree
 from pyrun.cgroup.base import DENIED, SIGKILL, Cgroup
-from pyrun.errors import Error, words
+from pyrun.errors import ConfigError, Error, words
 
 
 class V1(Cgroup):
@@ -46,6 +46,8 @@ class V1(Cgroup):
             current = None if self.new else devices.parse(tree.read(path + "/devices.list"))
             for file, texts in devices.v1_writes(target, current):
                 tree.write(f"{path}/{file}", *texts)
+        except ValueError as fault:
+            raise ConfigError(where, str(fault)) from None
         except OSError as fault:
             # A user namespace may not set device rules, and need not: no device can be made or opened in it.
             if fault.errno in DENIED and self._is_rootless():

@@ -2,7 +2,7 @@
 
 import posix
 
-from pyrun import files
+from pyrun import files, mount_option
 from pyrun.cgroup import tree
 from pyrun.cgroup.base import SIGKILL, Cgroup
 from pyrun.errors import Error, words
@@ -124,7 +124,7 @@ def _is_writable_cgroup(mount):
     from pyrun.cgroup import layout
 
     target = files.clean(mount.get("destination") or "")
-    return mount.get("source") == "cgroup" and target == layout.V2_MOUNT and "ro" not in (mount.get("options") or ())
+    return mount.get("source") == "cgroup" and target == layout.V2_MOUNT and "ro" not in mount_option.words(mount)
 
 
 def takes_processes(path):

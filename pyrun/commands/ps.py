@@ -3,6 +3,7 @@
 import posix
 
 from pyrun import jsonio, output, state
+from pyrun._native import lib
 from pyrun.errors import Error, words
 
 EVERYTHING = ("-ef",)
@@ -40,6 +41,7 @@ def call_ps(options):
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
     actions = [(posix.POSIX_SPAWN_DUP2, writer, fd) for fd in (1, 2)]
     try:
+        lib.native_cloexec(3)
         pid = posix.posix_spawnp("ps", ["ps", *options], posix.environ, file_actions=actions)
     except OSError as fault:
         posix.close(reader)

@@ -123,8 +123,9 @@ CASES = {
     "rootfs is a file": (root_is_a_file, "root.path: invalid rootfs: ", "not a directory"),
     "proc is a link": (linked_proc, "mounts[0]", "must be mounted on ordinary directory"),
     # the program
-    "missing cwd": (config("process.cwd", "/no"), 'process.cwd: chdir to cwd ("/no") set in config.json failed', "no such file", "make the"),
     "cwd is a file": (config("process.cwd", "/etc/passwd"), "process.cwd: ", "not a directory"),
+    "cwd below a file": (config("process.cwd", "/etc/passwd/x"), "process.cwd: mkdir /etc/passwd/x: not a directory", "change cwd"),
+    "too many groups": (config("process.user.additionalGids", list(range(65537))), "process.user.additionalGids: must be at most 65536 groups"),
     "missing program": (config(ARGS, ["none"]), 'process.args[0]: exec: "none": executable file not found in $PATH'),
     "missing path": (config(ARGS, ["/none"]), 'process.args[0]: exec: "/none": stat /none: no such file or directory'),
     "forbidden program": (both(touch("plain"), config(ARGS, ["/plain"])), 'process.args[0]: exec: "/plain": permission denied'),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import time
 
 import pytest
@@ -97,7 +98,8 @@ def test_the_state_on_stdin(hooked, log, kind):
     assert state["bundle"] == str(b.directory)
     assert state["annotations"] == {"org.example/a": 'b/"c"'}
     assert state["ociVersion"].startswith("1.")
-    assert state.get("pid", 0) == (0 if kind == "poststop" else c.pid)
+    # A hook inside has the container's pid namespace, and can use no pid but that one's.
+    assert state.get("pid", 0) == (0 if kind == "poststop" else 1 if kind in ("createContainer", "startContainer") else c.pid)
     if kind in (*CREATE, "startContainer"):
         assert "program" not in (log / "seen").read_text()
 
@@ -328,3 +330,27 @@ def test_a_slow_poststart_hook_sees_the_program(hooked, log):
     script = f"sleep 0.1; tr '\\000' ' ' < /proc/{pid}/cmdline > {log}/cmdline"
     hook(hooked("exec sleep 100"), "poststart", sh(script)).create().start()
     assert until(lambda: lines(log / "cmdline")) == ["sleep 100 "]
+
+
+def test_the_pid_in_a_joined_pid_namespace(hooked, log, bundle):
+    other = bundle("sleep 100").detached()
+    b = hook(hooked(), "createContainer", sh(f"cat > {log}/state"))
+    for entry in b.config["linux"]["namespaces"]:
+        if entry["type"] == "pid":
+            entry["path"] = f"/proc/{other.pid}/ns/pid"
+    c = b.create()
+    pid = json.loads((log / "state").read_text())["pid"]
+    assert pid == int((pathlib.Path(f"/proc/{c.pid}/status").read_text().partition("NSpid:")[2].split("\n")[0].split())[-1])
+    c.delete("--force")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_has_stdio_and_no_file_of_the_caller(hooked, log, kind):
+    with open(log / "secret", "w") as secret:
+        fd = secret.fileno()
+        b = hook(hooked(), kind, sh(f"readlink /proc/$$/fd/{fd} > {log}/leaked; true"))
+        c = b.create(pass_fds=[fd])
+        c.start(pass_fds=[fd])
+        c.wait()
+        c.delete(pass_fds=[fd])
+    assert (log / "leaked").read_text() == ""

@@ -279,3 +279,31 @@ def test_a_symlink_is_copied(bundle, link):
     (b.rootfs / "a").unlink()
     (b.rootfs / "a").symlink_to("elsewhere")
     assert "/a: file exists" in one_line(b.call("run", code=1))
+
+
+def test_several_words_in_one_string(bundle):
+    b = bundle().mount("/t", type="tmpfs", source="tmpfs", options=["ro,nosuid", "size=64k,mode=711"])
+    b.mount("/p", type="devpts", source="devpts", options=["newinstance,ptmxmode=0640", "noexec"])
+    b.mount("/v", source=str(b.directory), options=["rbind,ro,nodev"])
+    table = seen(b)
+    assert {"ro", "nosuid"} <= table["/t"].options and {"size=64k", "mode=711"} <= table["/t"].data
+    assert "ptmxmode=640" in table["/p"].data and "noexec" in table["/p"].options
+    assert {"ro", "nodev"} <= table["/v"].options
+
+
+def test_a_comma_that_separates_nothing(bundle, tmp_path):
+    """overlay has directories with commas after a backslash."""
+    with mounted(tmp_path / "disk") as disk:
+        for name in ("a,b", "up", "work"):
+            (disk / name).mkdir()
+        (disk / "a,b/file").touch()
+        b = bundle("ls /m").mount(
+            "/m", type="overlay", source="overlay", options=[f"ro,lowerdir={disk}/a\\,b,upperdir={disk}/up,workdir={disk}/work"]
+        )
+        assert b.run().out == "file\n"
+
+
+def test_an_owner_in_such_a_string_is_checked(bundle):
+    b = bundle().mount("/t", type="tmpfs", source="tmpfs", options=["size=64k,uid=70000"])
+    user_namespace(b)
+    assert "mounts[7].options[0]: cannot specify uid=70000" in one_line(b.call("run", code=1))

@@ -50,6 +50,15 @@ def running(bundle, source, word, root=None):
         ("rprivate", "rshared", False, False),
         ("rshared", "rslave", True, False),
         ("rprivate", "rprivate", False, False),
+        # Without r the word of the root is about the mount at / alone: a volume may still be a peer of the host's mount.
+        ("shared", "slave", True, True),
+        ("rshared", "slave", True, True),
+        ("rslave", "slave", True, False),
+        ("rshared", "private", True, True),
+        ("rprivate", "private", False, False),
+        ("rshared", "unbindable", True, True),
+        ("rshared", "runbindable", False, False),
+        ("rshared", None, True, False),
     ],
 )
 def test_later_mounts(bundle, source, word, root, comes, goes):

@@ -180,3 +180,20 @@ def test_the_cgroup_with_a_namespace_of_its_own(bundle, token):
     assert c.out == "0::/below\n"
     c.delete("--force")
     assert not top.exists()
+
+
+def test_the_caller_is_in_one_that_maps_all_ids(bundle, run, token):
+    """Its uid_map is that of the first user namespace, its rights are not: it may set no device rules, and need not."""
+    holder = subprocess.Popen(["unshare", "--user", "--mount", "sleep", "1000"])
+    try:
+        until(lambda: os.readlink(f"/proc/{holder.pid}/ns/user") != os.readlink("/proc/self/ns/user"))
+        for kind in ("uid", "gid"):
+            pathlib.Path(f"/proc/{holder.pid}/{kind}_map").write_text("0 0 4294967295\n")
+        b = bundle("cat /proc/self/uid_map; test -c /dev/null && echo null").set("linux.cgroupsPath", f"/{token}").write()
+        command = run.command("run", "--bundle", b.directory, run.new_id())
+        inside = ["nsenter", f"--target={holder.pid}", "--user", "--mount", *command]
+        found = subprocess.run(inside, capture_output=True, text=True, timeout=60)
+        assert (found.stdout.split(), found.stderr) == (["0", "0", "4294967295", "null"], "")
+    finally:
+        holder.kill()
+        holder.wait()

@@ -1,10 +1,40 @@
-"""crun's mount option `idmap=uids=0-1000-10#10-2000-5;gids=@0-0-10`, which `podman run --volume …:idmap=…` passes on.
+"""The words in a mount's options; and crun's option `idmap=uids=0-1000-10#10-2000-5;gids=@0-0-10`, which `podman run
+--volume …:idmap=…` passes on.
 
-A triple is what a line of mappings is: the first id in the file system (containerID), the first that is seen (hostID), their
-number. After `@` the second is an id of the container's user namespace.
+A triple of idmap is what a line of mappings is: the first id in the file system (containerID), the first that is seen (hostID),
+their number. After `@` the second is an id of the container's user namespace.
 """
 
 NAMES = {"uids": "uidMappings", "gids": "gidMappings"}
+
+
+def words(mount):
+    """The options (list of str) of an entry of config.mounts, one word each."""
+    found = []
+    for option in mount.get("options") or ():
+        found += split(option)
+    return found
+
+
+def split(option):
+    """The words of one string: there may be several, `ro,size=64k`, as for mount(8).
+
+    For the kernel a comma in quotes (SELinux's context=) or after a backslash (overlay's directories) separates nothing.
+    """
+    if "," not in option:
+        return (option,)
+    found, start, quoted, escaped = [], 0, False, False
+    for index, character in enumerate(option):
+        if escaped:
+            escaped = False
+        elif character == "\\":
+            escaped = True
+        elif character == '"':
+            quoted = not quoted
+        elif character == "," and not quoted:
+            found.append(option[start:index])
+            start = index + 1
+    return [*found, option[start:]]
 
 
 def value_of(option):
