@@ -113,8 +113,7 @@ def rlimits(process):
 
 
 def additional_groups(process):
-    count = len((process.get("user") or {}).get("additionalGids") or ())
-    if count > GROUPS_MAX:
+    if (count := len((process.get("user") or {}).get("additionalGids") or ())) > GROUPS_MAX:
         yield "process.user.additionalGids", f"must be at most {GROUPS_MAX} groups, the kernel's limit, not {count}"
 
 
@@ -269,8 +268,8 @@ def mapped_owners(config, linux, namespaces):
     for index, mount in enumerate(config.get("mounts") or ()):
         if mount.get("type") not in ("tmpfs", "devpts"):
             continue
-        options = mount.get("options") or ()
-        for number, word in ((number, word) for number, option in enumerate(options) for word in mount_option.split(option)):
+        words = ((number, word) for number, option in enumerate(mount.get("options") or ()) for word in mount_option.split(option))
+        for number, word in words:
             name, _, id = word.partition("=")
             if name in ("uid", "gid") and id.isdecimal() and not _maps(linux.get(f"{name}Mappings"), int(id)):
                 yield f"mounts[{index}].options[{number}]", f"cannot specify {word}: map it in linux.{name}Mappings, or leave the option out"
@@ -421,10 +420,10 @@ def intel_rdt(config, linux, namespaces):
 def seccomp(config, linux, namespaces):
     """Without a default action and rules there is no filter, as with runc."""
     profile = linux.get("seccomp") or {}
-    named = sum(len(call["names"]) for call in profile.get("syscalls") or ())
-    if named > SECCOMP_NAMES_MAX:
+    calls = profile.get("syscalls") or ()
+    if (named := sum(len(call["names"]) for call in calls)) > SECCOMP_NAMES_MAX:
         yield "linux.seccomp.syscalls", f"too many rules: they name {named} system calls, at most {SECCOMP_NAMES_MAX} are taken"
-    for index, call in enumerate(profile.get("syscalls") or ()):
+    for index, call in enumerate(calls):
         if not call["action"]:
             yield f"linux.seccomp.syscalls[{index}].action", "missing: say what happens to these system calls, as SCMP_ACT_ALLOW"
     if profile.get("syscalls") and not profile.get("defaultAction"):

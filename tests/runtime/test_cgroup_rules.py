@@ -34,6 +34,9 @@ VERDICTS = [
     # docker's
     ([DENY_ALL, *(rule(True, f"c {n} rwm") for n in ("1:5", "1:3", "1:9", "1:8", "5:0", "5:1")), rule(False, "c 10:229 rwm")],
      "c 5:1 r, c 5:1 w, c 5:1 rw"),
+    # so many that the kernel's verifier would give up a program in which it had to follow each beside all others
+    ([DENY_ALL, *(rule(True, f"c {300 + n % 100}:{n // 100} rw") for n in range(2000)), rule(True, "c 10:229 rwm"), rule(True, "b 7:* r")],
+     "c 10:229 r, c 10:229 w, c 10:229 rw, b 7:5 r"),
 ]  # fmt: skip
 
 

@@ -51,6 +51,11 @@ TABLE = [
     # `a` is everything, whatever numbers stand beside it
     ([{"allow": True, "type": "a", "major": 1, "minor": 3, "access": "r"}], ["b 8:0 rwm"], []),
     ([DENY_ALL, {"allow": True, "type": "c", "major": -1, "minor": -1, "access": "r"}], ["c 77:1 r"], ["c 77:1 w"]),
+    # several minors of a major, and what is for all of them beside it
+    ([DENY_ALL, yes("c 1:11 r"), yes("c 1:12 w"), yes("c 1:* m"), yes("c *:13 r")],
+     ["c 1:11 r", "c 1:12 w", "c 1:12 m", "c 2:13 r", "c 1:13 r"], ["c 1:11 w", "c 1:12 r", "c 2:11 r", "b 1:11 r"]),
+    ([DENY_ALL, yes("c 1:11 r"), yes("c 1:* rwm"), yes("c 2:3 r")], ["c 1:11 w", "c 1:7 rwm", "c 2:3 r"], ["c 2:3 w"]),
+    ([ALLOW_ALL, no("c 200:11 r"), no("c 200:* w"), no("c *:13 r")], ["c 200:11 m", "c 2:11 r"], ["c 200:11 r", "c 200:5 w", "c 2:13 rw"]),
     ([DENY_ALL, yes("c 4294967295:4294967295 rw")], ["c 4294967295:4294967295 rw"], ["c 4294967295:0 r"]),
 ]
 
