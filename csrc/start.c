@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,8 +23,8 @@ extern const unsigned char init_image[];
 extern const unsigned long init_image_size;
 
 /* Numbers from 424 on are the same on every architecture. */
-enum { NR_CLOSE_RANGE = 436 };
-enum { CLOEXEC_RANGE = 4, EXECUTABLE_MEMFD = 0x10, MAX_FILES = 4096 };
+enum { NR_FSOPEN = 430, NR_FSCONFIG = 431, NR_FSMOUNT = 432, NR_CLOSE_RANGE = 436, NR_MOUNT_SETATTR = 442 };
+enum { CLOEXEC_RANGE = 4, PLAIN_MEMFD = 0x08, EXECUTABLE_MEMFD = 0x10, MAX_FILES = 4096 };
 
 /* --- memfds -------------------------------------------------------------------------------------------------------- */
 
@@ -64,8 +65,80 @@ static int sealed_memfd(const char *name, unsigned flags, const void *data, size
     return error;
 }
 
+/* The root of a tmpfs that is mounted nowhere and goes with its last file. It takes CAP_SYS_ADMIN, and Linux 5.2. */
+static int private_tmpfs(void) {
+    int fs = (int)syscall(NR_FSOPEN, "tmpfs", 1 /* FSOPEN_CLOEXEC */);
+    int dir = -1;
+
+    if (fs >= 0 && syscall(NR_FSCONFIG, fs, 6 /* FSCONFIG_CMD_CREATE */, NULL, NULL, 0) == 0)
+        dir = (int)syscall(NR_FSMOUNT, fs, 1 /* FSMOUNT_CLOEXEC */, 2 | 4 /* MOUNT_ATTR_NOSUID, NODEV */);
+    if (fs >= 0)
+        close(fs);
+    return dir;
+}
+
+/* A file without a name (O_EXCL: it cannot get one), open for reading alone. */
+static int nameless_file(int dir, const char *path, const void *data, size_t size) {
+    int writer = openat(dir, path, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0500);
+    char name[32];
+    int reader = -1;
+
+    if (writer < 0)
+        return -errno;
+    snprintf(name, sizeof name, "/proc/self/fd/%d", writer);
+    if (write_all(writer, data, size) == 0)
+        reader = open(name, O_RDONLY | O_CLOEXEC);
+    close(writer);
+    return reader < 0 ? -EIO : reader;
+}
+
+static int in_private_tmpfs(const void *data, size_t size) {
+    const uint64_t read_only[4] = {1 /* MOUNT_ATTR_RDONLY */};
+    int dir = private_tmpfs();
+    int fd;
+
+    if (dir < 0)
+        return -ENOSYS;
+    fd = nameless_file(dir, ".", data, size);
+    if (fd >= 0 && syscall(NR_MOUNT_SETATTR, dir, "", AT_EMPTY_PATH, read_only, sizeof read_only) < 0) {
+        close(fd);
+        fd = -ENOSYS;
+    }
+    close(dir);
+    return fd;
+}
+
+/* For the caller without CAP_SYS_ADMIN: wherever a file may be executed. The file is of this one start: who writes to it inside
+ * the container, once init has left it, changes nothing that anybody else runs. */
+static int in_shared_directory(const void *data, size_t size) {
+    const char *const directories[] = {getenv("XDG_RUNTIME_DIR"), "/dev/shm", "/tmp", "/var/tmp"};
+    struct statvfs fs;
+
+    for (size_t i = 0; i < sizeof directories / sizeof directories[0]; i++) {
+        if (directories[i] == NULL || statvfs(directories[i], &fs) < 0 || (fs.f_flag & ST_NOEXEC) != 0)
+            continue;
+        int fd = nameless_file(AT_FDCWD, directories[i], data, size);
+        if (fd >= 0)
+            return fd;
+    }
+    return -EACCES;
+}
+
+/* A copy of data that nobody can change: a sealed memfd; or, where there is none to be had (vm.memfd_noexec is 2, a seccomp
+ * filter around us), a file without a name. Of the errors the memfd's is told. */
+static int private_copy(const char *name, unsigned flags, const void *data, size_t size) {
+    int memory = sealed_memfd(name, flags, data, size);
+    int fd = memory;
+
+    if (fd < 0)
+        fd = in_private_tmpfs(data, size);
+    if (fd < 0)
+        fd = in_shared_directory(data, size);
+    return fd < 0 ? memory : fd;
+}
+
 int native_memfd(const char *name, const void *data, size_t size) {
-    return sealed_memfd(name, 0, data, size);
+    return private_copy(name, PLAIN_MEMFD, data, size);
 }
 
 /* --- starting init ------------------------------------------------------------------------------------------------- */
@@ -96,8 +169,10 @@ static int cloexec_listed(int first) {
                 fcntl(fd, F_SETFD, FD_CLOEXEC);
             at += entry->size;
         }
+    if (size < 0)
+        size = -errno;
     close(dir);
-    return 0;
+    return (int)size;
 }
 
 int native_cloexec(int first) {
@@ -192,7 +267,7 @@ int native_spawn(const int *stdio, const int *fds, int count, int keep) {
     memcpy(files, stdio, 3 * sizeof(int));
     memcpy(files + 3, fds, (size_t)count * sizeof(int));
     snprintf(start.first, sizeof start.first, "%d", 3 + keep);
-    start.image = sealed_memfd("pyrun-init", EXECUTABLE_MEMFD, init_image, init_image_size);
+    start.image = private_copy("pyrun-init", EXECUTABLE_MEMFD, init_image, init_image_size);
     if (start.image < 0)
         return start.image;
     int image = start.image;

@@ -8,5 +8,5 @@ int native_spawn(const int *stdio, const int *fds, int count, int keep);
 /* What the caller of the runtime left open from this fd on never reaches a program. */
 int native_cloexec(int first);
 
-/* A sealed memfd holding data. */
+/* A sealed memfd holding data; where there is none to be had, a file without a name that is open for reading alone. */
 int native_memfd(const char *name, const void *data, size_t size);

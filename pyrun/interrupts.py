@@ -33,6 +33,11 @@ def hold_interrupts():
     return signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
 
 
+def others_blocked():
+    """The mask for waiting() in a command that keeps all other signals for its program."""
+    return signals.valid_signals() - set(_INTERRUPTS)
+
+
 def set_mask(mask):
     signals.pthread_sigmask(signals.SIG_SETMASK, mask)
 

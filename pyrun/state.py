@@ -16,6 +16,7 @@ STATE, CONFIG, START_SOCKET = "state.json", "config.json", "start.sock"
 FORMAT = 2
 """`version` of the state.json that is written. 1 had no such member, and numbers for the names of ops in `notes`."""
 _STREAM = 1  # SOCK_STREAM
+LOCK_PATIENCE, LOCK_LOOK = 10, 0.01  # s
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -122,7 +123,7 @@ class Container:
     def _lock(self):
         try:
             self.lock_fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-            fcntl.flock(self.lock_fd, fcntl.LOCK_EX)
+            _await_lock(self.lock_fd, self.id)
             self._check_same()
         except FileNotFoundError:
             raise Gone(self.root, self.id) from None
@@ -274,6 +275,32 @@ class Container:
 
 
 # --- reading state.json
+
+
+def _await_lock(fd, id):
+    """Locks an open directory; others hold it as long as their command works on the container. Raises Error after 10 s."""
+    limit = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > limit:
+                raise Error(f"container {id} is locked by {_lock_holder(fd)}, for {LOCK_PATIENCE} s: end that, or wait for it") from None
+        time.sleep(LOCK_LOOK)
+
+
+def _lock_holder(fd):
+    """Who holds the lock (proc_locks(5)): `process 12 (pyrun create …)`."""
+    inode = b":%d " % posix.fstat(fd).st_ino
+    for line in files.read("/proc/locks").splitlines():
+        if b" FLOCK " in line and inode in line and b"->" not in line:
+            pid = line.split()[4].decode()
+            try:
+                command = files.read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+            except OSError:
+                command = "gone"
+            return f"process {pid} ({command})"
+    return "a process that cannot be seen from here"
 
 
 def load(root, id):

@@ -14,18 +14,36 @@ int op_fd(int slot) {
     return slot < 0 ? -1 : self.table[slot];
 }
 
-/* Only a plan that nobody can write to or cut short any more can be trusted to stay what verify_plan saw. */
+/* A plan in a file that others could open for writing: a copy of it that is ours alone. */
+static void *read_plan(int fd, size_t size) {
+    char *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t got = 0;
+
+    while (data != MAP_FAILED && got < size) {
+        ssize_t n = pread(fd, data + got, size - got, (off_t)got);
+        if (n <= 0)
+            return MAP_FAILED;
+        got += (size_t)n;
+    }
+    return data;
+}
+
+/* Only a plan that nobody can write to or cut short any more can be trusted to stay what verify_plan saw. Without memfds it
+ * comes in a file without a name (csrc/start.c), which has no seals. */
 static int map_plan(int fd) {
     const int sealed = F_SEAL_WRITE | F_SEAL_SHRINK;
+    int seals = fcntl(fd, F_GET_SEALS);
     struct stat st;
     void *data;
 
     self.index = UINT32_MAX;
     if (fstat(fd, &st) < 0)
         return fail(STEP_STAT);
-    if ((fcntl(fd, F_GET_SEALS) & sealed) != sealed || st.st_size <= 0)
+    if (seals < 0 || (seals & sealed) != sealed)
+        seals = 0;
+    if ((seals == 0 && (st.st_nlink != 0 || (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY)) || st.st_size <= 0)
         return fail_errno(STEP_VERIFY, EINVAL);
-    data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    data = seals != 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : read_plan(fd, (size_t)st.st_size);
     if (data == MAP_FAILED)
         return fail(STEP_OPEN);
     return verify_plan(data, (size_t)st.st_size);

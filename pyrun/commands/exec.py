@@ -2,7 +2,7 @@
 
 import posix
 
-from pyrun import compile, handover, log, seccomp, state
+from pyrun import compile, handover, interrupts, log, seccomp, state
 from pyrun import config as configs
 from pyrun import tty as terminals
 from pyrun.control import Init
@@ -10,6 +10,7 @@ from pyrun.errors import Error
 from pyrun.namespaces import CLONE_NEWNS
 from pyrun.plan import Plan
 from pyrun.process import CAPABILITIES
+from pyrun.processes import readable
 
 
 def exec_(
@@ -130,11 +131,16 @@ def execute(glob, container, config, process, files, cgroup_paths):
     compile.execute(plan, config, process, host, filter, mask, root)
 
     foreground = terminals.Foreground()
+    # Until the program runs a signal ends us and what we have begun, wherever we wait: the container may have stopped init.
+    interrupts.interruptible()
+    mask = interrupts.hold_interrupts()
     if not files.detach:
         foreground.take_signals()
         foreground.adopt_orphans()
+        mask = interrupts.others_blocked()
     init = Init(plan)
-    console.connect()
+    init.before_message = lambda: interrupts.waiting(mask, readable, init.sock)
+    interrupts.waiting(mask, console.connect)
     pidfd = posix.pidfd_open(pid)
     try:
         if not container.alive():
@@ -144,12 +150,12 @@ def execute(glob, container, config, process, files, cgroup_paths):
         init.drive_program(
             child=lambda: join_shares(config, container.id, init.pid),
             console=console.receive,
-            notify=lambda number: handover.send_listener(container, config, number, init.pid),
+            notify=lambda number: interrupts.waiting(mask, handover.send_listener, container, config, number, init.pid),
         )
         if files.pid_file:
             handover.write_pid_file(files.pid_file, init.pid)
         if files.pidfd_socket:
-            handover.send_pidfd(files.pidfd_socket, init.pid)
+            interrupts.waiting(mask, handover.send_pidfd, files.pidfd_socket, init.pid)
     except BaseException:
         init.kill()
         raise

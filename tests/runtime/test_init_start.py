@@ -2,10 +2,14 @@
 
 import errno
 import os
+import pathlib
 import signal
 import socket
+import subprocess
 
 import pytest
+from harness import until
+from seccomp_tools import refuse
 from stepper import Stepper
 
 
@@ -77,3 +81,66 @@ def test_a_program_that_is_killed_at_once_has_run(bundle):
     container = bundle(["sh", "-c", "ulimit -t 0; while :; do :; done"]).create()
     container.start()
     assert container.wait() == 128 + signal.SIGKILL
+
+
+MEMFD_CREATE, FSOPEN = 319, 430
+
+
+@pytest.mark.parametrize("refused", [[MEMFD_CREATE], [MEMFD_CREATE, FSOPEN]])
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
+def test_init_starts_without_memfds(refused, error, bundle):
+    """From a file without a name: in a tmpfs that is mounted nowhere, or wherever files may be executed."""
+    assert bundle("echo fine").run(preexec_fn=refuse(refused, error)).out == "fine\n"
+
+
+def test_init_starts_where_no_memfd_may_be_executed(bundle, run):
+    made = bundle("echo fine").write()
+    script = 'echo 2 > /proc/sys/vm/memfd_noexec && exec "$@"'
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh", *run.command("run", "--bundle", made.directory, run.new_id())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "fine\n", done.stderr
+
+
+def test_delete_says_who_holds_the_lock(bundle, run):
+    container = bundle("true").create()
+    with subprocess.Popen(["flock", run.root / container.id, "sleep", "100"]) as holder:
+        until(lambda: f" FLOCK  ADVISORY  WRITE {holder.pid} " in pathlib.Path("/proc/locks").read_text())
+        assert f"is locked by process {holder.pid} (flock " in run("delete", "--force", container.id, code=1).err
+        for pid in (*children_of(holder.pid), holder.pid):
+            os.kill(pid, signal.SIGKILL)
+    run("delete", "--force", container.id)
+
+
+def children_of(pid):
+    return map(int, pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+
+@pytest.fixture
+def full(tmp_path):
+    """The path of a socket at which nobody accepts, and that has no room for another connection."""
+    with socket.socket(socket.AF_UNIX) as full, socket.socket(socket.AF_UNIX) as first:
+        full.bind(str(tmp_path / "full"))
+        full.listen(0)
+        first.connect(str(tmp_path / "full"))
+        yield tmp_path / "full"
+
+
+def test_a_console_socket_that_nobody_accepts_at(bundle, full, leftovers):
+    said = bundle("true", terminal=True).call("create", "--console-socket", full, code=1).err
+    assert "--console-socket" in said and "connection timed out" in said
+    assert not leftovers()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", ["create", "exec"])
+def test_a_signal_ends_a_command_that_waits_for_a_socket(command, number, bundle, run, full, leftovers):
+    if command == "create":
+        args = ["--bundle", bundle("true", terminal=True).write().directory, run.new_id()]
+    else:
+        args = ["--tty", "--detach", bundle("sleep 100").detached().id, "true"]
+    before = leftovers()
+    with subprocess.Popen(run.command(command, "--console-socket", full, *args), stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: pathlib.Path(f"/proc/{process.pid}/wchan").read_text() == "unix_wait_for_peer")
+        process.send_signal(number)
+        assert f"interrupted by signal {number}" in process.communicate(timeout=5)[1]
+    assert process.returncode == 128 + number and leftovers() == before
