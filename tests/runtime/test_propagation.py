@@ -88,7 +88,7 @@ def test_rootfs_propagation(bundle, word):
 
 # Of the root, and of a volume that is bound as a slave: where the host's mounts have not arrived, there is no master.
 ON_SHARED_MOUNTS = {
-    None: (set(), {"master"}), "private": (set(), set()), "rprivate": (set(), set()),
+    None: (set(), {"master"}), "private": (set(), {"master"}), "rprivate": (set(), set()),
     "slave": ({"master"}, {"master"}), "rslave": ({"master"}, {"master"}),
     "shared": ({"shared"}, {"master"}), "rshared": ({"shared"}, {"shared", "master"}),
     "unbindable": ({"unbindable"}, {"master"}), "runbindable": ({"unbindable"}, {"unbindable"}),
