@@ -40,7 +40,7 @@ dist: build
 
 ## remove what was built; .venv stays
 clean:
-	rm -rf build dist pyrun/_argv_table.py pyrun/_checks.py pyrun/_build_info.py pyrun/*.so *.egg-info
+	rm -rf build dist pyrun/_build_info.py pyrun/cli/_argv_table.py pyrun/plan/_ops.py pyrun/config/_checks.py pyrun/*.so *.egg-info
 	rm -rf bundles/*/rootfs
 
 # --- running, testing, installing -------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ DESTDIR ?=
 
 # Debian packages; csrc/needs.sh installs those that are missing.
 PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static
-TEST_PACKAGES := criu debootstrap git iproute2 iptables procps uidmap util-linux runc golang-github-opencontainers-specs-dev
+TEST_PACKAGES := criu debootstrap git iproute2 iptables procps uidmap util-linux strace runc golang-github-opencontainers-specs-dev
 
 # The engines of tests/e2e, and what is no Debian package: the kubelet's client and containerd 2 are built where there is Go.
 E2E_PACKAGES := containerd containernetworking-plugins curl debootstrap dnsmasq-base docker-compose docker.io iptables \
@@ -117,8 +117,8 @@ $(CRICTL):
 	cd build/e2e/module && { [ -f go.mod ] || go mod init crictl; } && go get sigs.k8s.io/cri-tools@v1.37.0 && \
 	    go get sigs.k8s.io/cri-tools/cmd/crictl && go build -o ../crictl sigs.k8s.io/cri-tools/cmd/crictl
 
-## see that the tests of specs/coverage.md fail when their field is ignored, as root; FIELDS="hostname linux.resources.*" for some
 FIELDS ?=
+## see that the tests of specs/coverage.md fail when their field is ignored, as root; FIELDS="hostname linux.resources.*" for some
 coverage-check: test-needs ext
 	PYTHONPATH=tests:. $(VENV)/bin/python tests/coverage_check.py $(FIELDS)
 

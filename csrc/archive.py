@@ -1,6 +1,6 @@
 """Makes the archive of the standalone binary: the cold modules, what they need of the standard library, and data files.
 
-pyrun/archive.py reads it and describes its layout.
+pyrun/base/archive.py reads it and describes its layout.
 """
 
 import marshal

@@ -12,7 +12,7 @@ import image
 from build import BUILD, CFLAGS, CSRC, JSON, ROOT, SOURCES, build_init, init_source, native_source, run, stale
 
 # Modules of pyrun that import slow parts of the standard library or other packages: they go to the archive.
-COLD = ["cli", "schemas", "validate", "trace", "features"]
+COLD = ["cli/declaration", "config/schemas", "config/validate"]
 # Frozen beside the hot modules: Python's core needs UTF-8 before the archive is opened.
 CODECS = ["encodings", "encodings.aliases", "encodings.utf_8"]
 # No PIE: the image (csrc/image.h) lies at fixed addresses.
@@ -28,7 +28,7 @@ def build_binary():
     sources = [*SOURCES, *JSON, *own, native_source(), init_source(build_init()), cffi_source()]
     if not stale(target, [*python, *CSRC.glob("*.h"), *sources, *(ROOT / "specs").glob("*.json"), CSRC / "requirements.txt"]):
         return
-    cold = [f"pyrun.{name}" for name in COLD if (ROOT / f"pyrun/{name}.py").exists()]
+    cold = [f"pyrun.{name.replace('/', '.')}" for name in COLD]
     frozen = freeze(cold)
     shared = archive.make(ROOT, cold, BUILD / "archive.bin")
     (BUILD / "archive.s").write_text(incbin("archive", BUILD / "archive.bin"))
@@ -98,13 +98,44 @@ def freeze(cold):
 
 
 def compile_hot(path):
-    """The code of a module without its docstrings, which nobody reads in the binary."""
-    tree = ast.parse(path.read_bytes())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.copy_location(ast.Pass(), node.body[0])]
+    """The code of a module without what nobody reads in the binary: docstrings, annotations and what these alone import."""
+    tree = Bare().visit(ast.parse(path.read_bytes()))
     file = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
-    return compile(tree, str(file), "exec", dont_inherit=True)
+    return compile(ast.fix_missing_locations(tree), str(file), "exec", dont_inherit=True)
+
+
+class Bare(ast.NodeTransformer):
+    """A module without docstrings and annotations."""
+
+    def visit_body(self, node):
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.copy_location(ast.Pass(), node.body[0])]
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
+
+    visit_Module = visit_ClassDef = visit_body
+
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        return self.visit_body(node)
+
+    def visit_arg(self, node):
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node):
+        if node.value is None:
+            return None
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+    def visit_ImportFrom(self, node):
+        return None if node.module == "__future__" else node
+
+    def visit_If(self, node):
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        return self.generic_visit(node)
 
 
 def write_exports(shared, target):

@@ -13,6 +13,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import plan_table
+
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 BUILD = ROOT / "build"
@@ -61,16 +63,24 @@ def c_array(name, data):
 
 # --- init --------------------------------------------------------------------------------------------------------
 
+def build_plan_table():
+    """What is made of the ops that plan.h declares: build/plan_table.c, and the Python module of Ops."""
+    target = BUILD / "plan_table.c"
+    plan_table.write(cdef(CSRC / "plan.h"), target, ROOT / "pyrun/plan/_ops.py")
+    return target
+
+
 def build_init():
     """The static init of csrc/init/*.c. musl makes it about 20 KB; glibc's libc.a does where musl is not installed."""
     target = BUILD / "init"
-    sources = sorted((CSRC / "init").glob("*.c"))
+    sources = [*sorted((CSRC / "init").glob("*.c")), build_plan_table()]
     if stale(target, [*sources, *(CSRC / "init").glob("*.h"), CSRC / "plan.h"]):
         compiler = "musl-gcc" if shutil.which("musl-gcc") else "gcc"
         run(compiler, "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
             "-fno-pie", "-no-pie", "-ffunction-sections", "-fdata-sections",
             "-Wl,--gc-sections,-z,noexecstack,-z,noseparate-code,-z,norelro,--build-id=none",
-            "-iquote", CSRC, "-idirafter", "/usr/include", "-idirafter", f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}",
+            "-iquote", CSRC, "-iquote", CSRC / "init", "-idirafter", "/usr/include",
+            "-idirafter", f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}",
             "-o", target, *sources)
     return target
 
@@ -126,8 +136,8 @@ def build_extensions(directory=ROOT / "pyrun"):
 
 # Modules of pyrun made from others: name -> (what prints it, the sources it depends on).
 GENERATED = {
-    "_argv_table": (["pyrun.cli", "--argv-table"], ["pyrun/cli.py", "pyrun/argv.py"]),
-    "_checks": (["pyrun.schemas"], ["pyrun/schemas.py", *(f"specs/{path.name}" for path in (ROOT / "specs").glob("*.json"))]),
+    "cli/_argv_table": (["pyrun.cli.declaration", "--argv-table"], ["pyrun/cli/declaration.py", "pyrun/cli/scan.py"]),
+    "config/_checks": (["pyrun.config.schemas"], ["pyrun/config/schemas.py", *(f"specs/{path.name}" for path in (ROOT / "specs").glob("*.json"))]),
 }
 
 

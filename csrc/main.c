@@ -1,7 +1,7 @@
 /* The standalone binary: Python, the hot modules and the C parts in one executable.
  *
  * Only Python's core is started (PyConfig._init_main = 0): built-in and frozen modules, no codecs but UTF-8, no io, no path.
- * That suffices for the hot commands. For the others pyrun.cold starts the rest of Python, out of the archive. */
+ * That suffices for the hot commands. For the others pyrun.base.cold starts the rest of Python, out of the archive. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -35,7 +35,7 @@ int __wrap__Py_Deepfreeze_Init(void) {
     return 0;
 }
 
-/* --- pyrun._standalone: what pyrun/cold.py needs of this file ------------------------------------------------------------ */
+/* --- pyrun._standalone: what pyrun/base/cold.py needs of this file ------------------------------------------------------------ */
 
 static PyObject *start_rest(PyObject *module, PyObject *unused) {
     if (__real__Py_Deepfreeze_Init() < 0)
@@ -167,9 +167,9 @@ static void find_all(void) {
         PyObject **place;
         const char *module, *name;
     } wanted[] = {
-        {&found.main, "pyrun.__main__", "main"}, {&found.start, "pyrun.cold", "start"},
-        {&found.finish, "pyrun.cold", "finish"}, {&found.signal, "_signal", "signal"},
-        {&found.ignore, "_signal", "SIG_IGN"},   {&found.interrupt, "_signal", "default_int_handler"},
+        {&found.main, "pyrun.__main__", "main"},      {&found.start, "pyrun.base.cold", "start"},
+        {&found.finish, "pyrun.base.cold", "finish"}, {&found.signal, "_signal", "signal"},
+        {&found.ignore, "_signal", "SIG_IGN"},        {&found.interrupt, "_signal", "default_int_handler"},
         {&found.environ, "posix", "environ"},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {

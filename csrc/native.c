@@ -322,17 +322,26 @@ int native_prctl(int option, unsigned long arg) {
 
 _Static_assert(sizeof(struct termios) <= 64, "native.h promises that 64 bytes hold a terminal's settings");
 
-/* keys: whether what is typed there is for the container, ^C too. Without OPOST in any case: the container's terminal has put in
- * the carriage returns already. */
-int native_tty_raw(int fd, int keys, void *saved) {
+/* What is typed there is for the container, ^C too. OPOST stays: this terminal puts in the carriage returns. */
+int native_tty_raw(int fd, void *saved) {
     struct termios settings;
+    tcflag_t output;
 
     if (tcgetattr(fd, &settings) < 0)
         return -errno;
     memcpy(saved, &settings, sizeof settings);
-    if (keys)
-        cfmakeraw(&settings);
-    settings.c_oflag &= ~(tcflag_t)OPOST;
+    output = settings.c_oflag;
+    cfmakeraw(&settings);
+    settings.c_oflag = output;
+    return result(tcsetattr(fd, TCSANOW, &settings));
+}
+
+int native_tty_no_carriage_returns(int fd) {
+    struct termios settings;
+
+    if (tcgetattr(fd, &settings) < 0)
+        return -errno;
+    settings.c_oflag &= ~(tcflag_t)ONLCR;
     return result(tcsetattr(fd, TCSANOW, &settings));
 }
 

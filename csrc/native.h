@@ -46,7 +46,8 @@ int native_capabilities(unsigned long long out[4]);
 int native_prctl(int option, unsigned long arg);
 
 /* Terminal: raw mode with the old settings kept in `saved` (64 bytes), and back; size as rows << 16 | columns. */
-int native_tty_raw(int fd, int keys, void *saved);
+int native_tty_raw(int fd, void *saved);
+int native_tty_no_carriage_returns(int fd);
 int native_tty_restore(int fd, const void *saved);
 int native_tty_get_size(int fd);
 int native_tty_set_size(int fd, int rows, int columns);

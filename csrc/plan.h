@@ -1,18 +1,18 @@
-/* The plan: what init executes, and what it answers. This is the only declaration of both; init includes it and
- * cffi reads it (csrc/build.py drops the preprocessor lines that are not plain #define NAME NUMBER).
+/* The plan: what init executes, and what it answers. This is the only declaration of both.
+ *
+ * init includes this file. The build reads it with cffi and makes two things of it: the table by which init verifies
+ * a plan (plan_table.c), and the methods by which Python writes one (pyrun/plan/_ops.py), such as
+ * plan.hostname(where, subject, name="box"). So an op is declared here once: its number below in plan_opcode, its
+ * operands as the members of its struct, its flags in plan_flag, named after it.
  *
  * A plan is one block of flat data:   plan_header | plan_op[op_count] | string area (string_size bytes)
- * Strings are NUL-terminated and named by their offset in the string area; offset 0 is the empty string and means
- * "none". A list of strings is a run of non-empty strings ended by an empty one; lists that may hold empty strings
- * (argv, env) carry their count in n[]. Binary data (BPF, gids, CPU masks) lies 8-aligned in the same area, its
- * size in `len`.
+ * Offset 0 of the string area is the empty string and means "none"; its last byte is a NUL.
  *
  * Files: init starts with stdio on 0, 1, 2, the files the user's program shall keep on 3 .. first-1, and the plan's
- * table on first .. first+fd_count-1. Slot 0 of the table is the control socket (SOCK_SEQPACKET), slot 1 the plan.
- * `fd` and `fd2` of an op are slots of the table, -1 for none. */
+ * table on first .. first+fd_count-1. Slot 0 of the table is the control socket (SOCK_SEQPACKET), slot 1 the plan. */
 
 #define PLAN_MAGIC 0x4e555259
-#define PLAN_VERSION 1
+#define PLAN_VERSION 2
 #define PLAN_MAX_FDS 1024
 /* MSG_TIMING follows each op that has run, until OP_READY or OP_SECCOMP. */
 #define PLAN_TIMED 1
@@ -26,102 +26,265 @@ struct plan_header {
     uint32_t flags; /* PLAN_TIMED */
 };
 
-struct plan_op {
-    uint16_t op;
-    uint16_t flags;
-    int32_t fd;
-    int32_t fd2;
-    uint32_t len;
-    uint32_t s[4];
-    uint64_t n[6];
-};
+/* --- kinds of operands: the type of a member says what verify.c holds it to ------------------------------------------- */
 
-/* Every path that init resolves "in the root" is resolved with openat2(RESOLVE_IN_ROOT) below the root fd, to an fd,
- * and used by that fd. OP_ROOT sets the root fd; OP_PIVOT and OP_CHROOT make it "/". Before OP_ROOT the root is "/". */
+struct plan_text { uint32_t at; };               /* a string that is not empty */
+struct plan_optional { uint32_t at; };           /* a string, or none */
+struct plan_list { uint32_t at; };               /* strings that are not empty, ended by an empty one */
+struct plan_strings { uint32_t at, count; };     /* any strings, one after the other */
+struct plan_bytes { uint32_t at, size; };        /* binary data, 8-aligned as the next two are, or none */
+struct plan_gids { uint32_t at, size; };         /* uint32_t[] */
+struct plan_filter { uint32_t at, size; };       /* struct sock_filter[] */
+struct plan_fd { int32_t slot; };                /* an open file: a slot of the table */
+struct plan_optional_fd { int32_t slot; };       /* the same, -1 for none */
+/* Numbers are uint64_t. The names of some say how they are to be read: `namespaces` is a mask of CLONE_NEW*, `attr_…` of
+ * MOUNT_ATTR_*, `propagation` and `ms_flags` of MS_* (these may be left out in Python: 0), `mode` of S_IF* and permissions. */
+
+/* --- ops -------------------------------------------------------------------------------------------------------------
+ *
+ * Every path that init resolves "in the root" is resolved with openat2(RESOLVE_IN_ROOT) below the root fd, to an fd,
+ * and used by that fd. OP_ROOT sets the root fd; OP_PIVOT and OP_CHROOT make it "/". Before OP_ROOT the root is "/".
+ *
+ * Without operands, and so without a struct: OP_SETSID, OP_LO_UP (sets the loopback interface up), OP_PIVOT, OP_NO_NEW_PRIVS. */
+
 enum plan_opcode {
     OP_NONE = 0,
-
-    /* --- first stage, in the caller's namespaces --- */
-    OP_SETNS,          /* fd: nsfd or pidfd; n0: CLONE_NEW* mask. SETNS_TRY: EPERM is kept for a later SETNS_RETRY of the same mask */
-    OP_OOM_SCORE_ADJ,  /* s0: the number as text, written to oom_score_adj of init itself (inherited by what it clones) */
-    OP_RLIMIT,         /* n0: resource, n1: soft, n2: hard. RLIMIT_RAISE: only lifts the hard limit if it is lower */
-    OP_CLONE,          /* n0: CLONE_NEW* mask. clone3 with CLONE_PARENT: the rest of the plan is the child's; the child sends
-                          MSG_CHILD, the first stage exits 0. fd: a directory of cgroup v2 that the child begins in
-                          (CLONE_INTO_CGROUP), as far as the kernel can do that */
-
-    /* --- set-up --- */
-    OP_BARRIER,        /* n0: number. Sends MSG_BARRIER, waits for MSG_GO with the same number; anything else ends init */
-    OP_DUMPABLE,       /* n0: PR_SET_DUMPABLE value. init is not dumpable from its first instruction on (CVE-2016-9962) */
-    OP_CGROUP_JOIN,    /* fd: an open cgroup.procs, or tasks of v1; s0: its path, for people. Writes "0". CGROUP_JOIN_BORN: only
-                          if OP_CLONE could not do it */
-    OP_UNSHARE,        /* n0: CLONE_NEW* mask */
-    OP_TIMENS,         /* s0: text for timens_offsets, or none. unshare(CLONE_NEWTIME), offsets, then setns into it */
-    OP_SETID,          /* n0: uid, n1: gid. setresgid, setresuid; supplementary groups are kept (they may open mount sources) */
-    OP_SETSID,
-    OP_KEYRING,        /* s0: name of a new session keyring. ENOSYS, EACCES, EPERM, EDQUOT are no error */
-    OP_PROPAGATION,    /* n0: MS_* propagation flags, MS_REC included, for "/" */
-    OP_LO_UP,          /* sets the loopback interface up */
-    OP_HOSTNAME,       /* s0 */
-    OP_DOMAINNAME,     /* s0 */
-
-    /* --- the root file system --- */
-    OP_ROOT,           /* s0: host path of the rootfs. Binds it onto itself (recursively) and makes it the root fd. ROOT_UNBOUND: no bind.
-                          n0: MS_PRIVATE or MS_SLAVE for the mount it lies on, before that (pivot_root refuses a shared parent), or 0.
-                          What OP_MOUNT and OP_BIND put on "/" later becomes the root fd */
-    OP_MOUNT,          /* s0: fs type, s1: target in the root, s2: list of "key" or "key=value" for fsconfig ("source" included),
-                          n0: MOUNT_ATTR_* , n1: MS_* propagation or 0, n2: the MS_* flags for mount(2) where the kernel or an
-                          outer seccomp filter has no fsopen. MOUNT_*: see below. A missing target is made (0755) */
-    OP_BIND,           /* s0: source in init's own view of the host, or fd: a detached tree; s1: target in the root;
-                          n0/n1: MOUNT_ATTR_* to set/clear on the top mount, n2/n3: the same, recursively, n4: MS_* propagation or 0,
-                          n5: what of n1 must not stay if it is locked;
-                          fd2: user namespace of an idmapped mount. BIND_*: see below. A missing target becomes a directory or an
-                          empty file, as the source is. Flags locked by a user namespace are kept rather than EPERM */
-    OP_SETATTR,        /* s0: mount point in the root; n0/n1: MOUNT_ATTR_* to set/clear; n2: MS_* propagation or 0 */
-    OP_DEVICE,         /* s0: path in the root, n0: S_IFMT | permissions, n1: dev_t, n2: uid, n3: gid. An equal node is accepted.
-                          DEVICE_BIND: s1 (host path) is bound there instead */
-    OP_SYMLINK,        /* s0: text, s1: path in the root. An existing entry is left alone. SYMLINK_REPLACE: it is removed first.
-                          SYMLINK_SAME: it must be a symlink with the same text */
-    OP_MASK,           /* s0: path in the root. A file gets /dev/null (checked to be 1:3), a directory a read-only tmpfs that
-                          all masked directories share; ENOENT and ENOTDIR are no error */
-    OP_READONLY,       /* s0: path in the root, bound onto itself and made read-only (not recursively); ENOENT is no error */
-    OP_CONSOLE,        /* New pty from devpts of the root (s0: "/dev/pts/ptmx", none: the host's); n0: uid that owns it; n1: rows,
-                          n2: columns (0: leave); s1: path that the slave is bound on, or none. Sends MSG_CONSOLE with the master,
-                          waits for MSG_GO; setsid done before by OP_SETSID; the slave becomes the controlling tty and 0, 1, 2 */
-    OP_PIVOT,          /* pivot_root onto the root fd, the old root unmounted. PIVOT_MOVE: MS_MOVE and chroot instead, after every
-                          other proc and sysfs is unmounted (it would let a nested user namespace mount a full one) */
-    OP_CHROOT,         /* fchdir to the root fd (or fd), chroot, chdir / */
-    OP_MKDIR,          /* s0: directory in the root, made if missing, its parents too (0755) */
-    OP_SYSCTL,         /* s0: path below /proc/sys with slashes, s1: value. Through the procfs that init opened when it started */
-    OP_PROC_WRITE,     /* s0: path below /proc (as "self/attr/exec"), s1: value, s2: path to try first, or none */
-
-    /* --- the process --- */
-    OP_SCHEDULER,      /* s0: struct sched_attr, len */
-    OP_IOPRIO,         /* n0: value for ioprio_set(IOPRIO_WHO_PROCESS, 0) */
-    OP_AFFINITY,       /* s0: CPU mask, len */
-    OP_MEMPOLICY,      /* n0: mode with flags, s0: node mask, len, n1: its number of bits */
-    OP_PERSONALITY,    /* n0 */
-    OP_UMASK,          /* n0 */
-    OP_CHDIR,          /* s0. EACCES is kept for OP_CHDIR_CHECK; makes sure the directory lies inside the root */
-    OP_CHDIR_CHECK,    /* after OP_IDS: does the kept chdir again, then getcwd must be absolute (CVE-2024-21626); s0 as before */
-    OP_HOME,           /* n0: uid. Finds its home in the root's /etc/passwd ("/" if there is none) and adds HOME to the environment
-                          of OP_EXEC; a file that is no regular one, or cannot be read, counts as missing */
-    OP_EXEC_CHECK,     /* s0: list of candidate paths: the first that exists decides: ENOENT none, EACCES not executable by anyone */
-    OP_READY,          /* Sends MSG_READY, waits for MSG_GO, closes the control socket, the plan and all of the table but fd */
-    OP_WAIT_START,     /* fd: listening socket. Accepts a connection and reads one byte from it; later messages go to that
-                          connection. A connection that ends without the byte is forgotten and the next one accepted.
-                          TERM, INT, HUP, QUIT … end init as they would end a program (pid 1 has no default actions) */
-    OP_FIX_STDIO,      /* n0: uid. fchown of those of 0, 1, 2 that are FIFOs, to that uid; never a device or a file */
-    OP_BOUNDING,       /* n0: capabilities that stay in the bounding set */
-    OP_IDS,            /* n0: uid, n1: gid, s0: supplementary gids as uint32_t[], len. IDS_NO_SETGROUPS: groups untouched.
-                          Capabilities survive (PR_SET_KEEPCAPS), and what is permitted is effective again afterwards: a filter
-                          without no_new_privs is installed between this and OP_CAPS */
-    OP_CAPS,           /* n0: effective, n1: permitted, n2: inheritable, n3: ambient */
-    OP_NO_NEW_PRIVS,
-    OP_SECCOMP,        /* s0: struct sock_filter[], len, n0: SECCOMP_FILTER_FLAG_*. SECCOMP_NOTIFY: sends MSG_SECCOMP with the number
-                          of the listener fd (by write(2), after the filter is on), waits for MSG_GO (by read(2)), closes it */
-    OP_EXEC,           /* s0: list of candidate paths, s1: argv, n0: argc, s2: env, n1: envc. Tries them in order as execvp does; all
-                          fds from n2 on are closed on exec; signals and their mask are reset */
+    /* first stage, in the caller's namespaces */
+    OP_SETNS, OP_OOM_SCORE_ADJ, OP_RLIMIT, OP_CLONE,
+    /* set-up */
+    OP_BARRIER, OP_DUMPABLE, OP_CGROUP_JOIN, OP_UNSHARE, OP_TIMENS, OP_SETID, OP_SETSID, OP_KEYRING, OP_PROPAGATION, OP_LO_UP,
+    OP_HOSTNAME, OP_DOMAINNAME,
+    /* the root file system */
+    OP_ROOT, OP_MOUNT, OP_BIND, OP_SETATTR, OP_DEVICE, OP_SYMLINK, OP_MASK, OP_READONLY, OP_CONSOLE, OP_PIVOT, OP_CHROOT, OP_MKDIR,
+    OP_SYSCTL, OP_PROC_WRITE,
+    /* the process */
+    OP_SCHEDULER, OP_IOPRIO, OP_AFFINITY, OP_MEMPOLICY, OP_PERSONALITY, OP_UMASK, OP_CHDIR, OP_CHDIR_CHECK, OP_HOME, OP_EXEC_CHECK,
+    OP_READY, OP_WAIT_START, OP_FIX_STDIO, OP_BOUNDING, OP_IDS, OP_CAPS, OP_NO_NEW_PRIVS, OP_SECCOMP, OP_EXEC,
     OP_COUNT
+};
+
+/* setns(2). file: an nsfd or a pidfd. SETNS_TRY: EPERM is kept for a later SETNS_RETRY of the same namespaces. */
+struct op_setns { struct plan_fd file; uint64_t namespaces; };
+
+/* Written to oom_score_adj of init itself, and inherited by what it clones. score: the number as text. */
+struct op_oom_score_adj { struct plan_text score; };
+
+/* RLIMIT_RAISE: only lifts the hard limit if it is lower. */
+struct op_rlimit { uint64_t resource, soft, hard; };
+
+/* clone3 with CLONE_PARENT: the rest of the plan is the child's; the child sends MSG_CHILD, the first stage exits 0.
+ * cgroup: a directory of cgroup v2 that the child begins in (CLONE_INTO_CGROUP), as far as the kernel can do that. */
+struct op_clone { struct plan_optional_fd cgroup; uint64_t namespaces; };
+
+/* Sends MSG_BARRIER, waits for MSG_GO with the same number; anything else ends init. */
+struct op_barrier { uint64_t number; };
+
+/* PR_SET_DUMPABLE. init is not dumpable from its first instruction on (CVE-2016-9962). */
+struct op_dumpable { uint64_t value; };
+
+/* Writes "0" to an open cgroup.procs, or tasks of v1. path: its name, for people. CGROUP_JOIN_BORN: only if OP_CLONE could
+ * not do it. */
+struct op_cgroup_join { struct plan_fd file; struct plan_optional path; };
+
+struct op_unshare { uint64_t namespaces; };
+
+/* unshare(CLONE_NEWTIME), then the offsets (the text for timens_offsets), then setns into it. */
+struct op_timens { struct plan_optional offsets; };
+
+/* setresgid, setresuid. Supplementary groups are kept: they may open mount sources. */
+struct op_setid { uint64_t uid, gid; };
+
+/* A new session keyring of this name. ENOSYS, EACCES, EPERM, EDQUOT are no error. */
+struct op_keyring { struct plan_optional name; };
+
+/* Of "/", and with MS_REC of all below. */
+struct op_propagation { uint64_t propagation; };
+
+struct op_hostname { struct plan_optional name; };
+struct op_domainname { struct plan_optional name; };
+
+/* Binds the rootfs (a path on the host) onto itself, recursively, and makes it the root fd. ROOT_UNBOUND: no bind.
+ * parent_propagation: MS_PRIVATE or MS_SLAVE for the mount it lies on, before that (pivot_root refuses a shared parent), or 0.
+ * What OP_MOUNT and OP_BIND put on "/" later becomes the root fd. */
+struct op_root { struct plan_text path; uint64_t parent_propagation; };
+
+/* options: "key" or "key=value" for fsconfig, "source" included. ms_flags: for mount(2), where the kernel or an outer seccomp
+ * filter has no fsopen. A missing target is made (0755). */
+struct op_mount {
+    struct plan_text type, target;
+    struct plan_list options;
+    uint64_t attr_set, propagation, ms_flags;
+};
+
+/* source: a path in init's own view of the host; none where `tree`, a detached tree, is given. attr_…: of the top mount;
+ * attr_…_below: of all of the tree. attr_named: what of attr_clear must not stay if it is locked. userns: of an idmapped
+ * mount. A missing target becomes a directory or an empty file, as the source is. Flags that a user namespace has locked are
+ * kept rather than EPERM. */
+struct op_bind {
+    struct plan_optional source;
+    struct plan_text target;
+    struct plan_optional_fd tree, userns;
+    uint64_t attr_set, attr_clear, attr_set_below, attr_clear_below, propagation, attr_named;
+};
+
+/* Of a mount point in the root. */
+struct op_setattr {
+    struct plan_text target;
+    uint64_t attr_set, attr_clear, propagation;
+};
+
+/* A node of this mode and number in the root. An equal node is accepted. DEVICE_BIND: `source`, a path on the host, is
+ * bound there instead. */
+struct op_device {
+    struct plan_text path;
+    struct plan_optional source;
+    uint64_t mode, device, uid, gid;
+};
+
+/* An existing entry is left alone. SYMLINK_REPLACE: it is removed first. SYMLINK_SAME: it must be a symlink with the same
+ * text. */
+struct op_symlink { struct plan_text text, path; };
+
+/* A file gets /dev/null (checked to be 1:3), a directory a read-only tmpfs that all masked directories share. ENOENT and
+ * ENOTDIR are no error. */
+struct op_mask { struct plan_text path; };
+
+/* Bound onto itself and made read-only (not recursively). ENOENT is no error. */
+struct op_readonly { struct plan_text path; };
+
+/* A new pty from devpts of the root ("/dev/pts/ptmx"; none: the host's). uid: who owns it. rows, columns: 0 leaves them.
+ * bind: where the slave is bound, or none. Sends MSG_CONSOLE with the master, waits for MSG_GO. OP_SETSID comes before; the
+ * slave becomes the controlling terminal and 0, 1, 2. */
+struct op_console {
+    struct plan_optional ptmx, bind;
+    uint64_t uid, rows, columns;
+};
+
+/* OP_PIVOT: pivot_root onto the root fd, the old root unmounted. PIVOT_MOVE: MS_MOVE and chroot instead, after every other proc and
+ * sysfs is unmounted (it would let a nested user namespace mount a full one). */
+
+/* fchdir to `root`, or to the root fd, chroot, chdir /. */
+struct op_chroot { struct plan_optional_fd root; };
+
+/* A directory in the root, made if missing, its parents too (0755). */
+struct op_mkdir { struct plan_text path; };
+
+/* path: below /proc/sys, with slashes. Through the procfs that init opened when it started. */
+struct op_sysctl { struct plan_text path; struct plan_optional value; };
+
+/* path: below /proc, as "self/attr/exec". preferred: the path that is tried first, or none. */
+struct op_proc_write { struct plan_text path; struct plan_optional value, preferred; };
+
+/* attributes: struct sched_attr. */
+struct op_scheduler { struct plan_bytes attributes; };
+
+/* For ioprio_set(IOPRIO_WHO_PROCESS, 0). */
+struct op_ioprio { uint64_t priority; };
+
+/* cpus: a mask. */
+struct op_affinity { struct plan_bytes cpus; };
+
+/* policy: the mode with its flags. nodes: a mask. bits: its length. */
+struct op_mempolicy { struct plan_bytes nodes; uint64_t policy, bits; };
+
+struct op_personality { uint64_t persona; };
+struct op_umask { uint64_t mask; };
+
+/* EACCES is kept for OP_CHDIR_CHECK. Makes sure that the directory lies inside the root. */
+struct op_chdir { struct plan_text path; };
+
+/* After OP_IDS: does the kept chdir again, then getcwd must be absolute (CVE-2024-21626). */
+struct op_chdir_check { struct plan_text path; };
+
+/* Finds the home of a user id in the root's /etc/passwd ("/" if there is none) and adds HOME to the environment of OP_EXEC.
+ * A file that is no regular one, or cannot be read, counts as missing. */
+struct op_home { uint64_t uid; };
+
+/* The first path that exists decides: ENOENT none, EACCES not executable by anyone. */
+struct op_exec_check { struct plan_list candidates; };
+
+/* Sends MSG_READY, waits for MSG_GO, closes the control socket, the plan and all of the table but `kept`. */
+struct op_ready { struct plan_fd kept; };
+
+/* socket: a listening one. Accepts a connection and reads one byte from it; later messages go to that connection. A
+ * connection that ends without the byte is forgotten and the next one accepted. TERM, INT, HUP, QUIT … end init as they
+ * would end a program (pid 1 has no default actions). */
+struct op_wait_start { struct plan_fd socket; };
+
+/* fchown of those of 0, 1, 2 that are FIFOs, to that uid; never a device or a file. */
+struct op_fix_stdio { uint64_t uid; };
+
+/* kept: the capabilities that stay in the bounding set. */
+struct op_bounding { uint64_t kept_caps; };
+
+/* gids: the supplementary ones. IDS_NO_SETGROUPS: they are untouched. Capabilities survive (PR_SET_KEEPCAPS), and what is
+ * permitted is effective again afterwards: a filter without no_new_privs is installed between this and OP_CAPS. */
+struct op_ids { struct plan_gids gids; uint64_t uid, gid; };
+
+struct op_caps { uint64_t effective, permitted, inheritable, ambient; };
+
+/* flags: SECCOMP_FILTER_FLAG_*. SECCOMP_NOTIFY: sends MSG_SECCOMP with the number of the listener fd (by write(2), after the
+ * filter is on), waits for MSG_GO (by read(2)), closes it. */
+struct op_seccomp { struct plan_filter filter; uint64_t filter_flags; };
+
+/* Tries the candidates in order as execvp does. All fds from `first_closed` on are closed on exec; signals and their mask are
+ * reset. Nothing comes after it. */
+struct op_exec {
+    struct plan_list candidates;
+    struct plan_strings argv, env;
+    uint64_t first_closed;
+};
+
+struct plan_op {
+    uint16_t op;
+    uint16_t flags; /* of plan_flag */
+    union {
+        struct op_setns setns;
+        struct op_oom_score_adj oom_score_adj;
+        struct op_rlimit rlimit;
+        struct op_clone clone;
+        struct op_barrier barrier;
+        struct op_dumpable dumpable;
+        struct op_cgroup_join cgroup_join;
+        struct op_unshare unshare;
+        struct op_timens timens;
+        struct op_setid setid;
+        struct op_keyring keyring;
+        struct op_propagation propagation;
+        struct op_hostname hostname;
+        struct op_domainname domainname;
+        struct op_root root;
+        struct op_mount mount;
+        struct op_bind bind;
+        struct op_setattr setattr;
+        struct op_device device;
+        struct op_symlink symlink;
+        struct op_mask mask;
+        struct op_readonly readonly;
+        struct op_console console;
+        struct op_chroot chroot;
+        struct op_mkdir mkdir;
+        struct op_sysctl sysctl;
+        struct op_proc_write proc_write;
+        struct op_scheduler scheduler;
+        struct op_ioprio ioprio;
+        struct op_affinity affinity;
+        struct op_mempolicy mempolicy;
+        struct op_personality personality;
+        struct op_umask umask;
+        struct op_chdir chdir;
+        struct op_chdir_check chdir_check;
+        struct op_home home;
+        struct op_exec_check exec_check;
+        struct op_ready ready;
+        struct op_wait_start wait_start;
+        struct op_fix_stdio fix_stdio;
+        struct op_bounding bounding;
+        struct op_ids ids;
+        struct op_caps caps;
+        struct op_seccomp seccomp;
+        struct op_exec exec;
+    };
 };
 
 enum plan_flag {

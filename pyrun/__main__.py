@@ -4,7 +4,8 @@ import _signal
 import posix
 import sys
 
-from pyrun import argv, errors, log, timeline
+from pyrun.base import errors, log, timeline
+from pyrun.cli import scan
 
 # How the message of a failed command begins, and its exit status, where they differ from the others': callers know both.
 FAILURES = {"create": ("pyrun create failed: ", 1), "run": ("pyrun run failed: ", 1), "exec": ("exec failed: ", 255)}
@@ -26,15 +27,15 @@ def main(words):
         # What the caller's limits (ulimit -f, -t) forbid is an error where it happens, and undone, not our death half-way.
         _signal.signal(_signal.SIGXFSZ, _signal.SIG_IGN)
         _signal.signal(_signal.SIGXCPU, _signal.SIG_IGN)
-        glob, name, values = argv.parse(words) or parse_cold(words)
-        log.start(glob.log, glob.log_format, glob.debug)
-        glob.check()
+        settings, name, values = scan.parse(words) or parse_cold(words)
+        log.start(settings.log, settings.log_format, settings.debug)
+        settings.check()
         if name not in STATELESS:
-            glob.own_root()
+            settings.own_root()
         command = name
-        timeline.start(glob.timeline, glob.debug)
+        timeline.start(settings.timeline, settings.debug)
         try:
-            return load(name)(glob, **values) or 0
+            return load(name)(settings, **values) or 0
         finally:
             timeline.write(name)
     except SystemExit as end:
@@ -61,12 +62,12 @@ def main(words):
 
 def parse_cold(words):
     """The same as argv.parse(), by click."""
-    from pyrun import cold
+    from pyrun.base import cold
 
     cold.start()
-    from pyrun import cli
+    from pyrun.cli import declaration
 
-    return cli.parse(words)
+    return declaration.parse(words)
 
 
 def load(name):
@@ -114,7 +115,7 @@ def place(fault):
 def log_traceback():
     if not log.debugging():
         return
-    from pyrun import cold
+    from pyrun.base import cold
 
     cold.start()
     import traceback

@@ -16,8 +16,10 @@ import sys
 if __name__ == "__main__":
     sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
-from pyrun import config, rdt, seccomp
 from pyrun.cgroup import devices, resources
+from pyrun.config import load
+from pyrun.host import rdt
+from pyrun.plan import seccomp
 
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 # No more is done with these than to check them, so what goes is what there is to check.
@@ -130,10 +132,10 @@ class Drop:
     def install(self):
         """Puts it between the check of a config and all the rest, and before what the tests of one module call."""
         checked = self.field not in CHECKED_ONLY
-        self._around(config, "check", "", after=checked)
-        self._around(config, "check_process", "process", after=checked)
-        load = config.load_resources
-        config.load_resources = lambda path: self(load(path), "linux.resources")
+        self._around(load, "check", "", after=checked)
+        self._around(load, "check_process", "process", after=checked)
+        given = load.load_resources
+        load.load_resources = lambda path: self(given(path), "linux.resources")
         self._around(resources, "writes", "linux.resources")
         self._around(devices, "compile", "linux.resources.devices")
         self._around(seccomp, "compile_profile", "linux.seccomp")

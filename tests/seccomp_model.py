@@ -6,8 +6,8 @@ import functools
 import os
 import struct
 
-from pyrun import seccomp
 from pyrun._native import ffi, lib
+from pyrun.plan import seccomp
 
 ALL_BITS = (1 << 64) - 1
 X86_64, X86, X32, AARCH64, ARM = (seccomp.ARCHS[f"SCMP_ARCH_{name}"] for name in ("X86_64", "X86", "X32", "AARCH64", "ARM"))

@@ -7,9 +7,9 @@
 enum { PATIENCE = 1000, PAUSE = 100 }; /* ms */
 
 int op_barrier(const struct plan_op *op) {
-    if (send_message(MSG_BARRIER, (uint32_t)op->n[0], 0, -1) < 0)
+    if (send_message(MSG_BARRIER, (uint32_t)op->barrier.number, 0, -1) < 0)
         return fail(STEP_SOCKET);
-    return await_go((uint32_t)op->n[0]);
+    return await_go((uint32_t)op->barrier.number);
 }
 
 static void close_fd(int *fd) {
@@ -33,7 +33,7 @@ int op_ready(const struct plan_op *op) {
     if (await_go(self.index) < 0)
         return -1;
     for (int slot = 0; slot < PLAN_MAX_FDS; slot++)
-        if (slot != op->fd)
+        if (slot != op->ready.kept.slot)
             close_fd(&self.table[slot]);
     self.out = -1;
     root_reset();
@@ -61,7 +61,7 @@ static int passes(int error) {
 
 int op_wait_start(const struct plan_op *op) {
     for (;;) {
-        int connection = accept4(op_fd(op->fd), NULL, NULL, SOCK_CLOEXEC);
+        int connection = accept4(op_fd(op->wait_start.socket), NULL, NULL, SOCK_CLOEXEC);
         if (connection < 0) {
             if (!passes(errno))
                 return fail(STEP_SOCKET);
@@ -70,7 +70,7 @@ int op_wait_start(const struct plan_op *op) {
         }
         if (is_start(connection)) {
             self.out = connection;
-            close_fd(&self.table[op->fd]);
+            close_fd(&self.table[op->wait_start.socket.slot]);
             return 0;
         }
         close(connection);

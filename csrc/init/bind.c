@@ -9,7 +9,7 @@
  * then it is a directory, unless the runtime has set BIND_TARGET_FILE. */
 static mode_t target_type(const struct plan_op *op, int tree) {
     struct stat st;
-    int result = tree >= 0 ? fstat(tree, &st) : stat(op_text(op, 0), &st);
+    int result = tree >= 0 ? fstat(tree, &st) : stat(op_text(op->bind.source), &st);
 
     if ((op->flags & BIND_TARGET_FILE) != 0)
         return S_IFREG;
@@ -24,12 +24,12 @@ static int bind_target(const struct plan_op *op, int tree) {
     struct stat st;
 
     if ((op->flags & BIND_TARGET_NOFOLLOW) != 0)
-        target = path_open_symlink(op_text(op, 1));
+        target = path_open_symlink(op_text(op->bind.target));
     if (target < 0)
-        target = path_target(op_text(op, 1), type, 0755, NULL);
+        target = path_target(op_text(op->bind.target), type, 0755, NULL);
     if (target < 0)
         return fail(STEP_OPEN_TARGET);
-    if (hides_proc(op_text(op, 1), target))
+    if (hides_proc(op_text(op->bind.target), target))
         return fail_errno(STEP_INSIDE_PROC, EPERM);
     if (fstat(target, &st) == 0 && S_ISDIR(st.st_mode) != S_ISDIR(type))
         return fail_errno(STEP_MOVE_MOUNT, ENOTDIR);
@@ -44,14 +44,14 @@ static int ask_idmap(int tree) {
 
 /* For a file system without idmapped mounts the kernel gives a plain EINVAL. The type of the file system is reported with it. */
 static int idmap(const struct plan_op *op, int tree) {
-    struct k_mount_attr attr = {.set = K_ATTR_IDMAP, .userns_fd = (uint64_t)op_fd(op->fd2)};
+    struct k_mount_attr attr = {.set = K_ATTR_IDMAP, .userns_fd = (uint64_t)op_fd(op->bind.userns)};
     unsigned flags = AT_EMPTY_PATH | ((op->flags & BIND_IDMAP_RECURSIVE) != 0 ? K_AT_RECURSIVE : 0);
     char detail[32];
     struct statfs fs;
 
     if ((op->flags & BIND_IDMAP_ASKED) != 0)
         return ask_idmap(tree);
-    if (op_fd(op->fd2) < 0 || sys_mount_setattr(tree, flags, &attr) == 0)
+    if (op_fd(op->bind.userns) < 0 || sys_mount_setattr(tree, flags, &attr) == 0)
         return 0;
     int error = errno;
     if (fstatfs(tree, &fs) == 0) {
@@ -64,18 +64,18 @@ static int idmap(const struct plan_op *op, int tree) {
 /* EPERM of mount_setattr has two causes: a flag to clear is locked by a user namespace, or a seccomp filter refuses the call. It is
  * the first if the same call without flags succeeds. */
 static int is_locked(const struct plan_op *op, int tree) {
-    struct k_mount_attr nothing = {.set = 0}, named = {.set = op->n[0], .clear = op->n[5]};
+    struct k_mount_attr nothing = {.set = 0}, named = {.set = op->bind.attr_set, .clear = op->bind.attr_named};
 
-    return op->n[5] != 0 && sys_mount_setattr(tree, AT_EMPTY_PATH, &named) < 0 && errno == EPERM &&
+    return op->bind.attr_named != 0 && sys_mount_setattr(tree, AT_EMPTY_PATH, &named) < 0 && errno == EPERM &&
            sys_mount_setattr(tree, AT_EMPTY_PATH, &nothing) == 0;
 }
 
 /* A tree that comes as an fd was cloned by the runtime, outside the user namespace, so the kernel has not locked its flags:
  * tree_restrictions() takes the place of that. */
 static int bind_new(const struct plan_op *op, int tree) {
-    const int given = op->fd >= 0 || (op->flags & BIND_SOURCE_ASKED) != 0;
-    const int times = (op->n[5] & K_ATTR_ATIME) != 0;
-    uint64_t clear = op->n[1];
+    const int given = op->bind.tree.slot >= 0 || (op->flags & BIND_SOURCE_ASKED) != 0;
+    const int times = (op->bind.attr_named & K_ATTR_ATIME) != 0;
+    uint64_t clear = op->bind.attr_clear;
     int late = 0;
     int target = bind_target(op, tree);
 
@@ -83,22 +83,22 @@ static int bind_new(const struct plan_op *op, int tree) {
         return -1;
     if (idmap(op, tree) < 0)
         return -1;
-    if (given ? tree_restricts(tree, op->n[0], op->n[5], times) : is_locked(op, tree))
+    if (given ? tree_restricts(tree, op->bind.attr_set, op->bind.attr_named, times) : is_locked(op, tree))
         return fail_errno(STEP_MOUNT_SETATTR, EPERM);
     if (given)
         clear &= ~(tree_restrictions(tree) | (times ? 0 : K_ATTR_ATIME | K_ATTR_NODIRATIME));
-    if (tree_setattr(tree, op->n[2], op->n[3], 1) < 0)
+    if (tree_setattr(tree, op->bind.attr_set_below, op->bind.attr_clear_below, 1) < 0)
         return fail(STEP_MOUNT_SETATTR);
-    if (tree_setattr(tree, op->n[0], clear, 0) < 0) {
+    if (tree_setattr(tree, op->bind.attr_set, clear, 0) < 0) {
         if (!unavailable(errno))
             return fail(STEP_MOUNT_SETATTR);
         late = 1; /* mount(2) can set them, but only on an attached mount */
     }
-    if (!late && tree_propagation(tree, op->n[4]) < 0)
+    if (!late && tree_propagation(tree, op->bind.propagation) < 0)
         return fail(STEP_MOUNT_SETATTR);
     if (tree_attach(tree, target) < 0)
         return fail(STEP_MOVE_MOUNT);
-    if (late && tree_remount(tree, op->n[0], clear) < 0)
+    if (late && tree_remount(tree, op->bind.attr_set, clear) < 0)
         return fail(STEP_MOUNT_SETATTR);
     if (is_root(target) && root_cover(tree) < 0)
         return -1;
@@ -114,15 +114,15 @@ static int bind_old(const struct plan_op *op) {
 
     if (target < 0)
         return -1;
-    if (op_fd(op->fd2) >= 0 || (op->n[2] | op->n[3]) != 0 ||
+    if (op_fd(op->bind.userns) >= 0 || (op->bind.attr_set_below | op->bind.attr_clear_below) != 0 ||
         (op->flags & (BIND_SOURCE_NOFOLLOW | BIND_TARGET_NOFOLLOW | BIND_IDMAP_ASKED)) != 0)
         return fail_errno(STEP_MOUNT_SETATTR, ENOSYS); /* mount(2) cannot do these. To leave them out would mean, say, a writable mount */
-    if (old_mount(op_text(op, 0), target, NULL, K_MS_BIND | recursive, NULL) < 0)
+    if (old_mount(op_text(op->bind.source), target, NULL, K_MS_BIND | recursive, NULL) < 0)
         return fail(STEP_MOUNT);
-    top = top_open(op_text(op, 1), target);
+    top = top_open(op_text(op->bind.target), target);
     if (top < 0)
         return fail(STEP_OPEN_TARGET);
-    if ((op->n[0] | op->n[1]) != 0 && tree_remount(top, op->n[0], op->n[1]) < 0)
+    if ((op->bind.attr_set | op->bind.attr_clear) != 0 && tree_remount(top, op->bind.attr_set, op->bind.attr_clear) < 0)
         return fail(STEP_MOUNT);
     if (is_root(target) && root_cover(top) < 0)
         return -1;
@@ -140,8 +140,8 @@ static int is_proc(int mount) {
 static int clone_source(const struct plan_op *op) {
     int recursive = (op->flags & BIND_RECURSIVE) != 0;
 
-    return (op->flags & BIND_SOURCE_NOFOLLOW) != 0 ? tree_clone_symlink(op_text(op, 0), recursive)
-                                                   : tree_clone(AT_FDCWD, op_text(op, 0), recursive);
+    return (op->flags & BIND_SOURCE_NOFOLLOW) != 0 ? tree_clone_symlink(op_text(op->bind.source), recursive)
+                                                   : tree_clone(AT_FDCWD, op_text(op->bind.source), recursive);
 }
 
 /* A mount of what init can reach itself. */
@@ -155,7 +155,7 @@ static int bind_own(const struct plan_op *op) {
 
 /* A mount of what the runtime has cloned. */
 static int bind_given(const struct plan_op *op) {
-    int tree = op_fd(op->fd);
+    int tree = op_fd(op->bind.tree);
 
     if ((op->flags & BIND_SOURCE_ASKED) != 0) {
         if (send_message(MSG_SOURCE, self.index, 0, -1) < 0)
@@ -168,28 +168,28 @@ static int bind_given(const struct plan_op *op) {
 }
 
 int op_bind(const struct plan_op *op) {
-    int mount = op->fd >= 0 || (op->flags & BIND_SOURCE_ASKED) != 0 ? bind_given(op) : bind_own(op);
+    int mount = op->bind.tree.slot >= 0 || (op->flags & BIND_SOURCE_ASKED) != 0 ? bind_given(op) : bind_own(op);
 
     if (mount < 0)
         return -1;
-    if (strcmp(op_text(op, 1), "/proc") == 0 && !is_proc(mount))
+    if (strcmp(op_text(op->bind.target), "/proc") == 0 && !is_proc(mount))
         return fail_errno(STEP_INSIDE_PROC, EPERM);
     /* Once more: attaching a mount to a shared one makes it shared. */
-    if (tree_propagation(mount, op->n[4]) < 0)
+    if (tree_propagation(mount, op->bind.propagation) < 0)
         return fail(STEP_MOUNT_SETATTR);
-    if (view_keep(op_text(op, 1), mount) < 0)
+    if (view_keep(op_text(op->bind.target), mount) < 0)
         return fail(STEP_DUP);
-    if (op->fd < 0)
+    if (op->bind.tree.slot < 0)
         close(mount);
     return 0;
 }
 
 int op_setattr(const struct plan_op *op) {
-    int fd = path_open(op_text(op, 0), 0);
+    int fd = path_open(op_text(op->setattr.target), 0);
 
     if (fd < 0)
         return fail(STEP_OPEN_TARGET);
-    if (tree_set_attached(fd, op->n[0], op->n[1]) < 0 || tree_propagation(fd, op->n[2]) < 0)
+    if (tree_set_attached(fd, op->setattr.attr_set, op->setattr.attr_clear) < 0 || tree_propagation(fd, op->setattr.propagation) < 0)
         return fail(STEP_MOUNT_SETATTR);
     close(fd);
     return 0;
@@ -252,7 +252,7 @@ static int mask_with_empty(const char *path, int target) {
 
 int op_mask(const struct plan_op *op) {
     struct stat st;
-    int target = view_path_open(op_text(op, 0));
+    int target = view_path_open(op_text(op->mask.path));
 
     if (target < 0)
         return errno == ENOENT || errno == ENOTDIR ? 0 : fail(STEP_OPEN_TARGET);
@@ -260,7 +260,7 @@ int op_mask(const struct plan_op *op) {
         return fail(STEP_STAT);
     if (is_root(target))
         return fail_errno(STEP_MOUNT, EBUSY);
-    if ((S_ISDIR(st.st_mode) ? mask_with_empty(op_text(op, 0), target) : mask_with_null(target)) < 0)
+    if ((S_ISDIR(st.st_mode) ? mask_with_empty(op_text(op->mask.path), target) : mask_with_null(target)) < 0)
         return -1;
     close(target);
     return 0;
@@ -288,7 +288,7 @@ static int readonly_old(const char *path, int target) {
 
 /* Bound with all mounts below it: without them, what they cover would be visible. Their own flags stay. */
 int op_readonly(const struct plan_op *op) {
-    int target = view_path_open(op_text(op, 0));
+    int target = view_path_open(op_text(op->readonly.path));
     int tree, result;
 
     if (target < 0)
@@ -300,7 +300,7 @@ int op_readonly(const struct plan_op *op) {
         return fail(STEP_OPEN_TREE);
     result = tree >= 0 ? readonly_new(tree, target) : -1;
     if (tree < 0 || (result < 0 && unavailable(self.error)))
-        result = readonly_old(op_text(op, 0), target);
+        result = readonly_old(op_text(op->readonly.path), target);
     close(tree);
     close(target);
     return result;

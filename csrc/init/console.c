@@ -46,15 +46,15 @@ static int open_slave(int master) {
 
 /* All else stays as the kernel made it: ONLCR is on, and whoever has the far end gets CR LF. */
 static int set_up(const struct plan_op *op, int slave) {
-    const struct winsize size = {.ws_row = (unsigned short)op->n[1], .ws_col = (unsigned short)op->n[2]};
+    const struct winsize size = {.ws_row = (unsigned short)op->console.rows, .ws_col = (unsigned short)op->console.columns};
     struct stat st;
 
-    if ((op->n[1] != 0 || op->n[2] != 0) && ioctl(slave, TIOCSWINSZ, &size) < 0)
+    if ((op->console.rows != 0 || op->console.columns != 0) && ioctl(slave, TIOCSWINSZ, &size) < 0)
         return fail(STEP_IOCTL);
     if (fstat(slave, &st) < 0)
         return fail(STEP_STAT);
     /* the group stays as devpts has it: its gid may not be mapped */
-    if (st.st_uid != op->n[0] && fchown(slave, (uid_t)op->n[0], (gid_t)-1) < 0)
+    if (st.st_uid != op->console.uid && fchown(slave, (uid_t)op->console.uid, (gid_t)-1) < 0)
         return fail(STEP_CHOWN);
     return 0;
 }
@@ -100,12 +100,12 @@ static int bind_slave(int slave, const char *path) {
 }
 
 int op_console(const struct plan_op *op) {
-    int master = open_master(op_text(op, 0));
+    int master = open_master(op_text(op->console.ptmx));
     int slave;
 
     if (master < 0 || (slave = open_slave(master)) < 0 || set_up(op, slave) < 0)
         return -1;
-    if (op->s[1] != 0 && bind_slave(slave, op_text(op, 1)) < 0)
+    if (op->console.bind.at != 0 && bind_slave(slave, op_text(op->console.bind)) < 0)
         return -1;
     if (send_message(MSG_CONSOLE, self.index, 0, master) < 0)
         return fail(STEP_SOCKET);

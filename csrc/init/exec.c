@@ -25,13 +25,13 @@ int exec_prepare(void) {
 
     if (op->op != OP_EXEC || argv_list != NULL)
         return 0;
-    room = (size_t)(op->n[0] + op->n[1] + 3) * sizeof(char *);
+    room = ((size_t)op->exec.argv.count + op->exec.env.count + 3) * sizeof(char *);
     argv_list = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (argv_list == MAP_FAILED)
         return fail(STEP_EXECVE);
-    env_list = point_at(argv_list, op_text(op, 1), op->n[0]) + 1;
-    *point_at(env_list, op_text(op, 2), op->n[1]) = (char *)(uintptr_t)home_text();
-    return cloexec_from((int)op->n[2]) < 0 ? fail(STEP_EXECVE) : 0;
+    env_list = point_at(argv_list, op_text(op->exec.argv), op->exec.argv.count) + 1;
+    *point_at(env_list, op_text(op->exec.env), op->exec.env.count) = (char *)(uintptr_t)home_text();
+    return cloexec_from((int)op->exec.first_closed) < 0 ? fail(STEP_EXECVE) : 0;
 }
 
 /* Errors of execve after which the next directory of PATH is tried, as execvp does. */
@@ -46,7 +46,7 @@ int op_exec(const struct plan_op *op) {
 
     if (exec_prepare() < 0)
         return -1;
-    for (const char *path = op_text(op, 0); *path != '\0'; path += strlen(path) + 1) {
+    for (const char *path = op_text(op->exec.candidates); *path != '\0'; path += strlen(path) + 1) {
         execve(path, argv_list, env_list);
         if (!try_next(errno))
             return fail_path(STEP_EXECVE, path);
@@ -60,7 +60,7 @@ int op_exec(const struct plan_op *op) {
 int op_exec_check(const struct plan_op *op) {
     int denied = 0;
 
-    for (const char *path = op_text(op, 0); *path != '\0'; path += strlen(path) + 1) {
+    for (const char *path = op_text(op->exec_check.candidates); *path != '\0'; path += strlen(path) + 1) {
         struct stat st;
         if (stat(path, &st) == 0) {
             if (S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0)
@@ -83,9 +83,9 @@ int op_no_new_privs(const struct plan_op *op) {
 /* The listener's number goes to the runtime, which copies the fd out of this process (pidfd_getfd). After the filter is on only
  * write and read are called here. execve closes the listener. */
 int op_seccomp(const struct plan_op *op) {
-    const struct k_sock_fprog program = {(unsigned short)(op->len / 8), op_text(op, 0)};
+    const struct k_sock_fprog program = {(unsigned short)(op->seccomp.filter.size / 8), op_text(op->seccomp.filter)};
     const int notify = (op->flags & SECCOMP_NOTIFY) != 0;
-    const uint64_t flags = op->n[0] | (notify ? K_SECCOMP_FLAG_NEW_LISTENER : 0);
+    const uint64_t flags = op->seccomp.filter_flags | (notify ? K_SECCOMP_FLAG_NEW_LISTENER : 0);
     long result;
 
     if (exec_prepare() < 0)

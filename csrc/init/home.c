@@ -81,7 +81,7 @@ int op_home(const struct plan_op *op) {
     int passwd = open_passwd();
 
     put_text(home, home + sizeof home, "HOME=");
-    if (!find_home(passwd, op->n[0]))
+    if (!find_home(passwd, op->home.uid))
         put_text(home + PREFIX, home + sizeof home, "/");
     close(passwd);
     return 0;

@@ -38,21 +38,27 @@ extern struct init self;
 
 typedef int op_function(const struct plan_op *op);
 
-/* main.c: the string i of an op ("" for none) and the fd in a slot (-1 for none) */
-const char *op_text(const struct plan_op *op, int i);
-int op_fd(int slot);
+/* An operand of an op, which plan.h declares as a member of its struct: the text ("" for none) or the first of the strings, the
+ * data (NULL for none), the fd in a slot (-1 for none). */
+#define op_text(operand) (self.strings + (operand).at)
+#define op_data(operand) ((operand).at != 0 ? (const void *)op_text(operand) : NULL)
+#define op_fd(operand) ((operand).slot < 0 ? -1 : self.table[(operand).slot])
 
-/* ops.c, verify.c */
-enum operand { ANY, TEXT, LIST, BLOB, COUNTED_0, COUNTED_1 };
+/* plan_table.c, which the build makes of plan.h: what runs each op, and what verify.c holds its record to */
+enum operand_kind { PLAN_TEXT, PLAN_OPTIONAL, PLAN_LIST, PLAN_STRINGS, PLAN_BYTES, PLAN_GIDS, PLAN_FILTER, PLAN_FD, PLAN_OPTIONAL_FD };
+struct operand {
+    unsigned char at; /* its place in struct plan_op */
+    unsigned char kind;
+};
 struct op_type {
     op_function *run;
-    unsigned char operands[4]; /* what s[0..3] must be */
-    unsigned char unit;        /* BLOB: size of an element */
-    uint32_t most;             /* BLOB: how many elements at most */
-    unsigned char fd;          /* 1: a slot is needed */
-    uint16_t flags;            /* those allowed */
+    const struct operand *operands;
+    unsigned operand_count;
+    uint16_t flags; /* those allowed */
 };
 extern const struct op_type op_types[OP_COUNT];
+
+/* verify.c */
 int verify_plan(const void *data, size_t size);
 
 /* message.c */
@@ -126,6 +132,9 @@ int copy_tree(int from, int to);
 
 /* nopivot.c */
 int unmount_kernel_views(void);
+
+/* namespace.c: setresgid, setresuid */
+int set_ids(uint64_t uid, uint64_t gid);
 
 /* home.c: "HOME=…" for the environment, NULL if OP_HOME was not in the plan */
 const char *home_text(void);

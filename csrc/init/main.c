@@ -6,14 +6,6 @@
 
 struct init self = {.proc = -1, .root = -1, .views = {-1, -1}, .mask_file = -1, .mask_dir = -1};
 
-const char *op_text(const struct plan_op *op, int i) {
-    return self.strings + op->s[i];
-}
-
-int op_fd(int slot) {
-    return slot < 0 ? -1 : self.table[slot];
-}
-
 /* A plan in a file that others could open for writing: a copy of it that is ours alone. */
 static void *read_plan(int fd, size_t size) {
     char *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -34,11 +34,11 @@ static int open_target(const struct plan_op *op, int *made) {
     int fd;
 
     if ((op->flags & MOUNT_ORDINARY_DIR) != 0)
-        return ordinary_dir(op_text(op, 1), made);
-    fd = path_target(op_text(op, 1), S_IFDIR, 0755, made);
+        return ordinary_dir(op_text(op->mount.target), made);
+    fd = path_target(op_text(op->mount.target), S_IFDIR, 0755, made);
     if (fd < 0)
         return fail(STEP_OPEN_TARGET);
-    return hides_proc(op_text(op, 1), fd) ? fail_errno(STEP_INSIDE_PROC, EPERM) : fd;
+    return hides_proc(op_text(op->mount.target), fd) ? fail_errno(STEP_INSIDE_PROC, EPERM) : fd;
 }
 
 /* The value of the option "mode" for a tmpfs that gets the mode of its target; empty if the target was made just now. */
@@ -59,7 +59,7 @@ static int copy_up(const struct plan_op *op, int target, int mount) {
     struct stat st;
     int owner_given = 0;
 
-    for (const char *option = op_text(op, 2); *option != '\0'; option = next_text(option))
+    for (const char *option = op_text(op->mount.options); *option != '\0'; option = next_text(option))
         owner_given |= strncmp(option, "uid=", 4) == 0 || strncmp(option, "gid=", 4) == 0;
     if (fstat(target, &st) < 0)
         return fail(STEP_STAT);
@@ -70,7 +70,7 @@ static int copy_up(const struct plan_op *op, int target, int mount) {
 
 /* fsconfig takes no string longer than 255 bytes; mount(2) takes a page. */
 static int too_long(const struct plan_op *op) {
-    for (const char *option = op_text(op, 2); *option != '\0'; option = next_text(option)) {
+    for (const char *option = op_text(op->mount.options); *option != '\0'; option = next_text(option)) {
         const char *value = strchr(option, '=');
         if (value != NULL && strlen(value + 1) > K_FSCONFIG_STRING_MAX)
             return 1;
@@ -84,7 +84,7 @@ static int join_options(const struct plan_op *op, const char *mode, char data[DA
 
     *at = '\0';
     *source = "none";
-    for (const char *option = op_text(op, 2); *option != '\0'; option = next_text(option)) {
+    for (const char *option = op_text(op->mount.options); *option != '\0'; option = next_text(option)) {
         if (strncmp(option, "source=", 7) == 0) {
             *source = option + 7;
             continue;
@@ -99,21 +99,21 @@ static int join_options(const struct plan_op *op, const char *mode, char data[DA
 /* By mount(2), which returns no fd: the new mount is found by looking the target up again. */
 static int mount_old(const struct plan_op *op, int target, const char *mode) {
     const int copies = (op->flags & MOUNT_TMPCOPYUP) != 0;
-    unsigned long flags = op->n[2] & ~(copies ? K_MS_RDONLY : 0);
+    unsigned long flags = op->mount.ms_flags & ~(copies ? K_MS_RDONLY : 0);
     char data[DATA_MAX];
     const char *source;
     int top;
 
     if (join_options(op, mode, data, &source) < 0)
         return -1;
-    if (old_mount(source, target, op_text(op, 0), flags, data) < 0)
-        return fail_path(STEP_MOUNT, op_text(op, 0));
-    top = top_open(op_text(op, 1), target);
+    if (old_mount(source, target, op_text(op->mount.type), flags, data) < 0)
+        return fail_path(STEP_MOUNT, op_text(op->mount.type));
+    top = top_open(op_text(op->mount.target), target);
     if (top < 0)
         return fail(STEP_OPEN_TARGET);
     if (copies && copy_up(op, target, top) < 0)
         return -1;
-    if (flags != op->n[2] && tree_set_attached(top, K_ATTR_RDONLY, 0) < 0)
+    if (flags != op->mount.ms_flags && tree_set_attached(top, K_ATTR_RDONLY, 0) < 0)
         return fail(STEP_MOUNT_SETATTR);
     return top;
 }
@@ -121,10 +121,10 @@ static int mount_old(const struct plan_op *op, int target, const char *mode) {
 /* By fsopen. */
 static int mount_new(const struct plan_op *op, int fs, int target, const char *mode) {
     const int copies = (op->flags & MOUNT_TMPCOPYUP) != 0;
-    uint64_t attr = op->n[0] & ~(uint64_t)(copies ? K_ATTR_RDONLY : 0);
+    uint64_t attr = op->mount.attr_set & ~(uint64_t)(copies ? K_ATTR_RDONLY : 0);
     int mount;
 
-    for (const char *option = op_text(op, 2); *option != '\0'; option = next_text(option))
+    for (const char *option = op_text(op->mount.options); *option != '\0'; option = next_text(option))
         if (fs_option(fs, option) < 0)
             return -1;
     if (*mode != '\0' && fs_set(fs, "mode", mode) < 0)
@@ -133,7 +133,7 @@ static int mount_new(const struct plan_op *op, int fs, int target, const char *m
         return -1;
     if (copies && copy_up(op, target, mount) < 0)
         return -1;
-    if (attr != op->n[0] && tree_setattr(mount, K_ATTR_RDONLY, 0, 0) < 0)
+    if (attr != op->mount.attr_set && tree_setattr(mount, K_ATTR_RDONLY, 0, 0) < 0)
         return fail(STEP_MOUNT_SETATTR);
     if (tree_attach(mount, target) < 0)
         return fail(STEP_MOVE_MOUNT);
@@ -145,9 +145,9 @@ static int mount_on(const struct plan_op *op, int target, const char *mode) {
 
     if (too_long(op))
         return mount_old(op, target, mode);
-    fs = fs_open(op_text(op, 0));
+    fs = fs_open(op_text(op->mount.type));
     if (fs < 0)
-        return unavailable(errno) ? mount_old(op, target, mode) : fail_path(STEP_FSOPEN, op_text(op, 0));
+        return unavailable(errno) ? mount_old(op, target, mode) : fail_path(STEP_FSOPEN, op_text(op->mount.type));
     mount = mount_new(op, fs, target, mode);
     close(fs);
     return mount;
@@ -163,11 +163,11 @@ int op_mount(const struct plan_op *op) {
     mount = mount_on(op, target, mode);
     if (mount < 0)
         return -1;
-    if (tree_propagation(mount, op->n[1]) < 0)
+    if (tree_propagation(mount, op->mount.propagation) < 0)
         return fail(STEP_MOUNT_SETATTR);
     if (is_root(target) && root_cover(mount) < 0)
         return -1;
-    if (view_keep(op_text(op, 1), mount) < 0)
+    if (view_keep(op_text(op->mount.target), mount) < 0)
         return fail(STEP_DUP);
     close(target);
     close(mount);

@@ -17,20 +17,20 @@
  * joined first; if it is the host's, the target must be entered before. Which it is, is not known, so the plan tries before
  * (SETNS_TRY) and again after it (SETNS_RETRY). */
 int op_setns(const struct plan_op *op) {
-    if ((op->flags & SETNS_RETRY) != 0 && (self.setns_pending & op->n[0]) == 0)
+    if ((op->flags & SETNS_RETRY) != 0 && (self.setns_pending & op->setns.namespaces) == 0)
         return 0;
-    self.setns_pending &= ~op->n[0];
-    if (setns(op_fd(op->fd), (int)op->n[0]) < 0) {
+    self.setns_pending &= ~op->setns.namespaces;
+    if (setns(op_fd(op->setns.file), (int)op->setns.namespaces) < 0) {
         if ((op->flags & SETNS_TRY) == 0 || errno != EPERM)
             return fail(STEP_SETNS);
-        self.setns_pending |= op->n[0];
+        self.setns_pending |= op->setns.namespaces;
     }
     root_reset(); /* another mount namespace has another "/" */
     return 0;
 }
 
 int op_unshare(const struct plan_op *op) {
-    return unshare((int)op->n[0]) < 0 ? fail(STEP_UNSHARE) : 0;
+    return unshare((int)op->unshare.namespaces) < 0 ? fail(STEP_UNSHARE) : 0;
 }
 
 /* Offsets can be set only while no process is in a time namespace. unshare puts only later children into it, so this process sets
@@ -41,7 +41,7 @@ int op_timens(const struct plan_op *op) {
 
     if (unshare((int)K_CLONE_NEWTIME) < 0)
         return fail(STEP_UNSHARE);
-    if (op->s[0] != 0 && proc_write_own("self/timens_offsets", op_text(op, 0)) < 0)
+    if (op->timens.offsets.at != 0 && proc_write_own("self/timens_offsets", op_text(op->timens.offsets)) < 0)
         return -1;
     fd = openat(self.proc, "self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstatfs(fd, &fs) < 0)
@@ -64,8 +64,8 @@ static long clone_old(unsigned long flags) {
 /* Makes the child in its cgroup (CLONE_INTO_CGROUP). Moving a process into one takes a lock that waits for all forks and exits of
  * the machine. If this fails for any reason, OP_CGROUP_JOIN moves the child and reports its own error. */
 static long clone_into(const struct plan_op *op, unsigned long flags) {
-    struct k_clone_args args = {.flags = flags | K_CLONE_INTO_CGROUP, .cgroup = (uint64_t)op_fd(op->fd)};
-    long pid = op->fd < 0 ? -1 : syscall(NR_CLONE3, &args, sizeof args);
+    struct k_clone_args args = {.flags = flags | K_CLONE_INTO_CGROUP, .cgroup = (uint64_t)op_fd(op->clone.cgroup)};
+    long pid = op->clone.cgroup.slot < 0 ? -1 : syscall(NR_CLONE3, &args, sizeof args);
 
     self.born_in_cgroup = pid == 0;
     return pid;
@@ -80,10 +80,10 @@ static long clone_plain(unsigned long flags) {
 
 /* CLONE_PARENT: the child's parent is the runtime, not this process; the kernel then takes over this process's exit signal. */
 int op_clone(const struct plan_op *op) {
-    const unsigned long flags = (unsigned long)op->n[0] | K_CLONE_PARENT;
+    const unsigned long flags = (unsigned long)op->clone.namespaces | K_CLONE_PARENT;
     long pid;
 
-    if ((op->n[0] & ~(uint64_t)(unsigned)NAMESPACES) != 0)
+    if ((op->clone.namespaces & ~(uint64_t)(unsigned)NAMESPACES) != 0)
         return fail_errno(STEP_CLONE, EINVAL);
     pid = clone_into(op, flags);
     if (pid < 0)
@@ -97,19 +97,23 @@ int op_clone(const struct plan_op *op) {
 }
 
 int op_dumpable(const struct plan_op *op) {
-    return prctl(PR_SET_DUMPABLE, op->n[0], 0, 0, 0) < 0 ? fail(STEP_PRCTL) : 0;
+    return prctl(PR_SET_DUMPABLE, op->dumpable.value, 0, 0, 0) < 0 ? fail(STEP_PRCTL) : 0;
 }
 
 int op_cgroup_join(const struct plan_op *op) {
     if ((op->flags & CGROUP_JOIN_BORN) != 0 && self.born_in_cgroup)
         return 0;
-    return write(op_fd(op->fd), "0", 1) < 0 ? fail(STEP_WRITE) : 0;
+    return write(op_fd(op->cgroup_join.file), "0", 1) < 0 ? fail(STEP_WRITE) : 0;
+}
+
+int set_ids(uint64_t uid, uint64_t gid) {
+    if (syscall(SYS_setresgid, gid, gid, gid) < 0)
+        return fail(STEP_SETGID);
+    return syscall(SYS_setresuid, uid, uid, uid) < 0 ? fail(STEP_SETUID) : 0;
 }
 
 int op_setid(const struct plan_op *op) {
-    if (syscall(SYS_setresgid, op->n[1], op->n[1], op->n[1]) < 0)
-        return fail(STEP_SETGID);
-    return syscall(SYS_setresuid, op->n[0], op->n[0], op->n[0]) < 0 ? fail(STEP_SETUID) : 0;
+    return set_ids(op->setid.uid, op->setid.gid);
 }
 
 int op_setsid(const struct plan_op *op) {
@@ -119,7 +123,7 @@ int op_setsid(const struct plan_op *op) {
 
 /* Without keyrings in the kernel, or without the right or the quota for one, the container keeps the caller's. */
 int op_keyring(const struct plan_op *op) {
-    if (syscall(SYS_keyctl, K_KEYCTL_JOIN_SESSION_KEYRING, op->s[0] != 0 ? op_text(op, 0) : NULL, 0, 0, 0) >= 0)
+    if (syscall(SYS_keyctl, K_KEYCTL_JOIN_SESSION_KEYRING, op->keyring.name.at != 0 ? op_text(op->keyring.name) : NULL, 0, 0, 0) >= 0)
         return 0;
     return errno == ENOSYS || errno == EACCES || errno == EPERM || errno == EDQUOT ? 0 : fail(STEP_KEYCTL);
 }
@@ -141,9 +145,9 @@ int op_lo_up(const struct plan_op *op) {
 }
 
 int op_hostname(const struct plan_op *op) {
-    return sethostname(op_text(op, 0), strlen(op_text(op, 0))) < 0 ? fail(STEP_SETHOSTNAME) : 0;
+    return sethostname(op_text(op->hostname.name), strlen(op_text(op->hostname.name))) < 0 ? fail(STEP_SETHOSTNAME) : 0;
 }
 
 int op_domainname(const struct plan_op *op) {
-    return setdomainname(op_text(op, 0), strlen(op_text(op, 0))) < 0 ? fail(STEP_SETDOMAINNAME) : 0;
+    return setdomainname(op_text(op->domainname.name), strlen(op_text(op->domainname.name))) < 0 ? fail(STEP_SETDOMAINNAME) : 0;
 }

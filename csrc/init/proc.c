@@ -80,9 +80,9 @@ int proc_open(const char *path, int flags) {
 static int sysctl_file(const struct plan_op *op, char *path, size_t room) {
     const char *end = path + room;
 
-    if (strstr(op_text(op, 0), "..") != NULL) /* no sysctl has such a name; the rest of procfs must not be reached */
+    if (strstr(op_text(op->sysctl.path), "..") != NULL) /* no sysctl has such a name; the rest of procfs must not be reached */
         return fail_errno(STEP_OPEN, EINVAL);
-    if (put_text(put_text(path, end, "sys/"), end, op_text(op, 0)) + 1 == end)
+    if (put_text(put_text(path, end, "sys/"), end, op_text(op->sysctl.path)) + 1 == end)
         return fail_errno(STEP_OPEN, ENAMETOOLONG);
     return 0;
 }
@@ -169,23 +169,23 @@ int proc_write_own(const char *path, const char *value) {
 }
 
 int op_oom_score_adj(const struct plan_op *op) {
-    return proc_write_own("self/oom_score_adj", op_text(op, 0));
+    return proc_write_own("self/oom_score_adj", op_text(op->oom_score_adj.score));
 }
 
 int op_sysctl(const struct plan_op *op) {
     char path[512];
 
-    return sysctl_file(op, path, sizeof path) < 0 ? -1 : proc_write(path, op_text(op, 1));
+    return sysctl_file(op, path, sizeof path) < 0 ? -1 : proc_write(path, op_text(op->sysctl.value));
 }
 
 int op_proc_write(const struct plan_op *op) {
-    const char *preferred = op_text(op, 2);
+    const char *preferred = op_text(op->proc_write.preferred);
 
     if (*preferred != '\0') {
-        if (proc_write(preferred, op_text(op, 1)) == 0)
+        if (proc_write(preferred, op_text(op->proc_write.value)) == 0)
             return 0;
         if (self.step != STEP_OPEN || self.error != ENOENT)
             return -1;
     }
-    return proc_write(op_text(op, 0), op_text(op, 1));
+    return proc_write(op_text(op->proc_write.path), op_text(op->proc_write.value));
 }

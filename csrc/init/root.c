@@ -4,7 +4,7 @@
 #include <string.h>
 
 int op_propagation(const struct plan_op *op) {
-    return sys_mount(NULL, "/", NULL, op->n[0], NULL) < 0 ? fail(STEP_MOUNT) : 0;
+    return sys_mount(NULL, "/", NULL, op->propagation.propagation, NULL) < 0 ? fail(STEP_MOUNT) : 0;
 }
 
 static int same_file(int a, int b) {
@@ -37,7 +37,7 @@ static int set_mount_propagation(int dir, uint64_t propagation) {
 /* pivot_root needs a mount point, so the root file system is bound onto itself. Only with mount(2) the path is used twice; it is
  * the host's, not the container's. */
 int op_root(const struct plan_op *op) {
-    const char *path = op_text(op, 0);
+    const char *path = op_text(op->root.path);
     int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int tree;
 
@@ -48,7 +48,7 @@ int op_root(const struct plan_op *op) {
         self.root = dir;
         return 0;
     }
-    if (op->n[0] != 0 && set_mount_propagation(dir, op->n[0]) < 0)
+    if (op->root.parent_propagation != 0 && set_mount_propagation(dir, op->root.parent_propagation) < 0)
         return -1;
     tree = tree_clone(dir, "", 1);
     if (tree >= 0) {
@@ -173,7 +173,7 @@ int op_pivot(const struct plan_op *op) {
 }
 
 int op_mkdir(const struct plan_op *op) {
-    int dir = path_target(op_text(op, 0), S_IFDIR, 0755, NULL);
+    int dir = path_target(op_text(op->mkdir.path), S_IFDIR, 0755, NULL);
 
     if (dir < 0 && errno != EACCES) /* the user may be allowed what root is not: OP_CHDIR will see */
         return fail(STEP_MKDIR);
@@ -182,7 +182,7 @@ int op_mkdir(const struct plan_op *op) {
 }
 
 int op_chroot(const struct plan_op *op) {
-    if (fchdir(op->fd >= 0 ? op_fd(op->fd) : root_fd()) < 0)
+    if (fchdir(op->chroot.root.slot >= 0 ? op_fd(op->chroot.root) : root_fd()) < 0)
         return fail(STEP_CHDIR);
     return enter_here();
 }

@@ -21,51 +21,67 @@ static int ended_list(uint32_t at, uint32_t size) {
     return at < size;
 }
 
-static int blob(const struct plan_op *op, uint32_t at, const struct op_type *type, uint32_t size) {
-    if (at == 0)
-        return op->len == 0;
-    return at % 8 == 0 && op->len <= size - at && op->len % type->unit == 0 && op->len / type->unit <= type->most;
+/* Binary data: the size of an element, and how many there may be at most. */
+static const struct {
+    uint32_t unit, most;
+} limits[] = {
+    [PLAN_BYTES] = {1, 8192},  /* a CPU or node mask of 65536 bits is the largest */
+    [PLAN_GIDS] = {4, 65536},  /* NGROUPS_MAX */
+    [PLAN_FILTER] = {8, 4096}, /* BPF_MAXINSNS */
+};
+
+static int data(const struct plan_bytes *bytes, enum operand_kind kind, uint32_t size) {
+    const uint32_t unit = limits[kind].unit;
+
+    if (bytes->at == 0)
+        return bytes->size == 0;
+    return bytes->at % 8 == 0 && bytes->at < size && bytes->size <= size - bytes->at && bytes->size % unit == 0 &&
+           bytes->size / unit <= limits[kind].most;
 }
 
-static int operand(const struct plan_op *op, int i, const struct op_type *type, uint32_t size) {
-    uint32_t at = op->s[i];
+static int slot(int32_t number, int least) {
+    return number >= least && number < (int32_t)self.plan->fd_count;
+}
 
-    if (at >= size)
-        return 0;
-    switch (type->operands[i]) {
-    case TEXT:
-        return self.strings[at] != '\0';
-    case LIST:
+static int operand(const struct plan_op *op, const struct operand *operand) {
+    const void *value = (const char *)op + operand->at;
+    const uint32_t size = self.plan->string_size, at = *(const uint32_t *)value;
+
+    switch ((enum operand_kind)operand->kind) {
+    case PLAN_TEXT:
+        return at < size && self.strings[at] != '\0';
+    case PLAN_OPTIONAL:
+        return at < size;
+    case PLAN_LIST:
         return ended_list(at, size);
-    case BLOB:
-        return blob(op, at, type, size);
-    case COUNTED_0:
-        return counted_strings(at, op->n[0], size);
-    case COUNTED_1:
-        return counted_strings(at, op->n[1], size);
-    default:
-        return 1;
+    case PLAN_STRINGS:
+        return counted_strings(at, ((const struct plan_strings *)value)->count, size);
+    case PLAN_BYTES:
+    case PLAN_GIDS:
+    case PLAN_FILTER:
+        return data(value, (enum operand_kind)operand->kind, size);
+    case PLAN_FD:
+        return slot(*(const int32_t *)value, 0);
+    case PLAN_OPTIONAL_FD:
+        return slot(*(const int32_t *)value, -1);
     }
+    return 0;
 }
 
-static int slot(int32_t number, uint32_t count) {
-    return number >= -1 && number < (int32_t)count;
-}
+static int record(const struct plan_op *op, int last) {
+    const struct op_type *type;
 
-static int record(const struct plan_op *op, const struct plan_header *plan, int last) {
     if (op->op == OP_NONE || op->op >= OP_COUNT)
         return 0;
-    const struct op_type *type = &op_types[op->op];
-    if ((op->flags & ~type->flags) != 0 || !slot(op->fd, plan->fd_count) || !slot(op->fd2, plan->fd_count))
+    type = &op_types[op->op];
+    if ((op->flags & ~type->flags) != 0)
         return 0;
-    if (type->fd && op->fd < 0)
-        return 0;
-    for (int i = 0; i < 4; i++)
-        if (!operand(op, i, type, plan->string_size))
+    for (unsigned i = 0; i < type->operand_count; i++)
+        if (!operand(op, &type->operands[i]))
             return 0;
-    if (op->op == OP_BIND && op->fd < 0 && op->s[0] == 0)
+    if (op->op == OP_BIND && op->bind.tree.slot < 0 && op->bind.source.at == 0)
         return 0;
-    return op->op != OP_EXEC || (last && op->n[0] > 0); /* nothing can follow a program */
+    return op->op != OP_EXEC || (last && op->exec.argv.count > 0); /* nothing can follow a program */
 }
 
 static int header(const struct plan_header *plan, size_t size) {
@@ -89,7 +105,7 @@ int verify_plan(const void *data, size_t size) {
     if (self.strings[0] != '\0' || self.strings[plan->string_size - 1] != '\0')
         return fail_errno(STEP_VERIFY, EINVAL);
     for (self.index = 0; self.index < plan->op_count; self.index++)
-        if (!record(&self.ops[self.index], plan, self.index + 1 == plan->op_count))
+        if (!record(&self.ops[self.index], self.index + 1 == plan->op_count))
             return fail_errno(STEP_VERIFY, EINVAL);
     return 0;
 }

@@ -1,6 +1,6 @@
 """The cgroup of a container: limits, device rules, processes (config-linux.md, Control groups).
 
-    group = cgroup.open(config, id, glob)      # create: decides where it lies, touches nothing
+    group = cgroup.open(config, id, settings)      # create: decides where it lies, touches nothing
     group.reserve()                            # asks systemd, if it makes the cgroup: may take long
     group.create()                             # the directories
     group.apply(config["linux"]["resources"])  # the limits, by the table in resources.py
@@ -15,7 +15,7 @@ v1.py and v2.py are two ways to do the same; a hybrid machine is v1 with one mor
 them a unit of systemd.
 """
 
-from pyrun.errors import ConfigError
+from pyrun.base.errors import ConfigError
 
 USUAL = "/sys/fs/cgroup/"
 FILE_SYSTEMS = (0x63677270, 0x27E0EB)
@@ -24,7 +24,7 @@ MANAGERS = {"v1": True, "v2": True, "systemd": True, "systemdUser": True}
 """Who may manage the cgroups, in the words of features.md."""
 
 
-def open(config, id, glob):
+def open(config, id, settings):
     """The cgroup (Cgroup) that a config (dict) asks for. Reads /proc/self/mountinfo and /proc/self/cgroup, changes nothing.
 
     linux.cgroupsPath counts from the mount point if it is absolute, from the runtime's own cgroup if it is relative (on
@@ -35,16 +35,16 @@ def open(config, id, glob):
     """
     import posix
 
-    from pyrun import files
+    from pyrun.base import files
     from pyrun.cgroup import layout
 
-    unprivileged = posix.geteuid() != 0 or glob.rootless == "true"
-    if glob.systemd_cgroup:
-        from pyrun.cgroup import systemd
-        from pyrun.glob import in_user_namespace
+    unprivileged = posix.geteuid() != 0 or settings.rootless == "true"
+    if settings.systemd_cgroup:
+        from pyrun.cgroup.systemd import manager
+        from pyrun.cli.settings import in_user_namespace
 
-        user = glob.rootless != "false" and (unprivileged or in_user_namespace())
-        return systemd.open(config, id, layout.discover(), glob.rootless, user)
+        user = settings.rootless != "false" and (unprivileged or in_user_namespace())
+        return manager.open(config, id, layout.discover(), settings.rootless, user)
     path = (config.get("linux") or {}).get("cgroupsPath") or ""
     inner = files.clean(path or id)
     if inner == "/" or "\0" in inner:
@@ -58,7 +58,7 @@ def open(config, id, glob):
         if unified:
             own = own.rpartition("/")[0]
         paths.update(dict.fromkeys(mount.names, mount.point + own + inner))
-    group = _kind(paths)({"paths": paths, "claimed": False}, mounts, config, glob.rootless)
+    group = _kind(paths)({"paths": paths, "claimed": False}, mounts, config, settings.rootless)
     group.give_up()
     return group
 
@@ -83,7 +83,7 @@ def _is_cgroup(path):
         return False
     if path.startswith(USUAL):
         return True
-    from pyrun import files
+    from pyrun.base import files
 
     return files.file_system(path) in (None, *FILE_SYSTEMS)
 
@@ -91,9 +91,9 @@ def _is_cgroup(path):
 def from_state(state):
     """The cgroup (Cgroup) that to_state() described (dict). Touches nothing."""
     if "systemd" in state:
-        from pyrun.cgroup import systemd
+        from pyrun.cgroup.systemd import manager
 
-        return systemd.kind(state["paths"])(state)
+        return manager.kind(state["paths"])(state)
     return _kind(state["paths"])(state)
 
 

@@ -3,9 +3,9 @@
 import errno
 import posix
 
+from pyrun.base.errors import ConfigError, Error, words
+from pyrun.base.files import read_line
 from pyrun.cgroup import tree
-from pyrun.errors import ConfigError, Error, words
-from pyrun.files import read_line
 
 SIGKILL = 9
 END_TIMEOUT = 10
@@ -135,12 +135,12 @@ class Cgroup:
             self._tell_missing()
 
     def _is_rootless(self):
-        from pyrun import glob
+        from pyrun.cli import settings
 
-        return self.rootless == "true" or (self.rootless == "auto" and (posix.geteuid() != 0 or glob.in_user_namespace()))
+        return self.rootless == "true" or (self.rootless == "auto" and (posix.geteuid() != 0 or settings.in_user_namespace()))
 
     def _tell_missing(self):
-        from pyrun import log
+        from pyrun.base import log
 
         spaces = self.linux.get("namespaces") or ()
         if any(space.get("type") == "pid" and not space.get("path") for space in spaces):
@@ -376,7 +376,7 @@ class Cgroup:
         killed = False
         for _ in tree.pauses(END_TIMEOUT):
             if fault.errno in DENIED and self._is_rootless():
-                from pyrun import log
+                from pyrun.base import log
 
                 log.warning(f"rmdir {path}: {words(fault.errno)}")
                 return

@@ -1,8 +1,8 @@
 """Other limits for a cgroup in use: all of them, or none."""
 
-from pyrun import log
+from pyrun.base import log
+from pyrun.base.errors import Error
 from pyrun.cgroup import resources, tree
-from pyrun.errors import Error
 
 # Files with a line for each device or interface: the value that lifts its limit.
 LIFTED = {

@@ -5,7 +5,7 @@ but for exceptions, or everything is. So compile() turns a list into such a Filt
 of v1, and bpf.py makes a program of it that gives the same verdicts on v2.
 """
 
-from pyrun.errors import ConfigError
+from pyrun.base.errors import ConfigError
 
 MKNOD, READ, WRITE = 1, 2, 4  # BPF_DEVCG_ACC_*
 ACCESS = {"r": READ, "w": WRITE, "m": MKNOD}

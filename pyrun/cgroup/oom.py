@@ -3,8 +3,8 @@
 import posix
 import select
 
+from pyrun.base.errors import Error
 from pyrun.cgroup import tree
-from pyrun.errors import Error
 
 
 def watch(group):

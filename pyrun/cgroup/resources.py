@@ -18,8 +18,8 @@ on that version: if the converter has something to write, the sentence beside it
 
 import errno
 
+from pyrun.base.errors import ConfigError, words
 from pyrun.cgroup import tree
-from pyrun.errors import ConfigError, words
 
 UNSET = (None, 0, "")
 """runc's and docker's "not set" for limits whose 0 means nothing."""
@@ -309,7 +309,7 @@ class Write:
             tree.write(f"{self.directory}/{last}", text)
         except OSError as fault:
             if last in DEPRECATED:
-                from pyrun import log
+                from pyrun.base import log
 
                 log.warning(f"{self.where}: {last} is no longer set by this kernel: {words(fault.errno)}")
             elif fault.errno != errno.ENOENT or text.__class__ is not Spare:

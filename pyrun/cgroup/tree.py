@@ -4,8 +4,8 @@ import errno
 import posix
 import time
 
-from pyrun.files import named
-from pyrun.files import write as write  # of control files
+from pyrun.base.files import named
+from pyrun.base.files import write as write  # of control files
 
 GONE = (errno.ENOENT, errno.ENODEV)
 """errnos of a cgroup that was removed: before its file was opened, or after."""

@@ -1,8 +1,8 @@
 """cgroup v1: a directory in every mounted hierarchy, of which on a hybrid machine one is v2."""
 
+from pyrun.base.errors import ConfigError, Error, words
 from pyrun.cgroup import tree
 from pyrun.cgroup.base import DENIED, SIGKILL, Cgroup
-from pyrun.errors import ConfigError, Error, words
 
 
 class V1(Cgroup):

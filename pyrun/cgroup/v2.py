@@ -2,10 +2,11 @@
 
 import posix
 
-from pyrun import files, mount_option
+from pyrun.base import files
+from pyrun.base.errors import Error, words
 from pyrun.cgroup import tree
 from pyrun.cgroup.base import SIGKILL, Cgroup
-from pyrun.errors import Error, words
+from pyrun.config import mount_option
 
 DELEGATE = "/sys/kernel/cgroup/delegate"
 DELEGATED = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n"

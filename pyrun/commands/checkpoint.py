@@ -3,43 +3,45 @@
 import fcntl
 import posix
 
-from pyrun import criu, criu_options, external, jsonio, lifecycle, log, state
-from pyrun.errors import Error, words
+from pyrun.base import jsonio, log
+from pyrun.base.errors import Error, words
+from pyrun.container import life, state
+from pyrun.criu import arguments, outside, service
 
 LOG = "dump.log"
 
 
 def checkpoint(
-    glob, *, id, image_path, work_path, parent_path, leave_running, tcp_skip_in_flight, link_remap, status_fd, page_server, pre_dump, **shared
+    settings, *, id, image_path, work_path, parent_path, leave_running, tcp_skip_in_flight, link_remap, status_fd, page_server, pre_dump, **shared
 ):  # fmt: skip
     """Returns the exit status. shared: the options that restore has too."""
-    container = state.load(glob.root, id)
+    container = state.load(settings.root, id)
     container.lock()
     status = container.status()
     if status not in ("running", "paused"):
         raise Error(f"Container cannot be checkpointed in {status} state")
     config = container.config()
-    options = criu_options.common(config, shared) | {
+    options = arguments.common(config, shared) | {
         "pid": container.data["pid"],
         "root": container.data["rootfs"],
         "leave_running": int(leave_running),
         "tcp_skip_in_flight": int(tcp_skip_in_flight),
         "link_remap": int(link_remap),
-        "ps": criu_options.page_server(page_server),
+        "ps": arguments.page_server(page_server),
     }
     status_fd = _check_status_fd(status_fd)
-    criu.use(glob.criu, "checkpoint")
-    directories = criu_options.Directories(image_path, work_path, LOG, make=True)
+    service.use(settings.criu, "checkpoint")
+    directories = arguments.Directories(image_path, work_path, LOG, make=True)
     try:
         options |= directories.options()
-        if parent := criu_options.parent_image(directories.image_path, parent_path):
+        if parent := arguments.parent_image(directories.image_path, parent_path):
             options |= {"parent_img": parent, "track_mem": 1}
         _dump(container, config, options, directories, pre_dump, status_fd)
     finally:
         directories.close()
     if not leave_running and not pre_dump:
-        lifecycle.kill_init(container)  # criu has, but it may be on its way out still
-        lifecycle.destroy(container, config)
+        life.kill_init(container)  # criu has, but it may be on its way out still
+        life.destroy(container, config)
     return 0
 
 
@@ -60,12 +62,12 @@ def _dump(container, config, options, directories, pre_dump, status_fd):
     pid, group = container.data["pid"], container.cgroup()
     if group and group.paths.get(group.FREEZER):
         options["freeze_cgroup"] = group.paths[group.FREEZER]
-    options["external"] = external.saved_namespaces(config, pid)
+    options["external"] = outside.saved_namespaces(config, pid)
     if not pre_dump:
-        stdio = external.saved_stdio(container, (group and group.pids()) or [pid])
-        options["external"] += external.external_files(stdio)
-        options["ext_mnt"] = external.saved_mounts(config, container)
-        jsonio.write(f"{directories.image_path}/{external.DESCRIPTORS}", stdio)
+        stdio = outside.saved_stdio(container, (group and group.pids()) or [pid])
+        options["external"] += outside.external_files(stdio)
+        options["ext_mnt"] = outside.saved_mounts(config, container)
+        jsonio.write(f"{directories.image_path}/{outside.DESCRIPTORS}", stdio)
 
     def notified(script, *_):
         # Pages may be asked for from now on: whoever waits to start the restore elsewhere may do so.
@@ -76,13 +78,13 @@ def _dump(container, config, options, directories, pre_dump, status_fd):
                 log.warning(f"--status-fd {status_fd}: {words(fault.errno)}")
             posix.close(status_fd)
 
-    process = criu.Criu("checkpoint")
+    process = service.Criu("checkpoint")
     try:
         process.require("lazy_pages" if options["lazy_pages"] else "mem_track" if pre_dump else None)
         directories.forget_log()
         try:
-            process.ask({"type": criu.SINGLE_PRE_DUMP if pre_dump else criu.DUMP, "opts": options}, notified)
-        except criu.Refused as error:
+            process.ask({"type": service.SINGLE_PRE_DUMP if pre_dump else service.DUMP, "opts": options}, notified)
+        except service.Refused as error:
             raise directories.explain(error) from None
     finally:
         process.wait()

@@ -1,32 +1,34 @@
 """pyrun delete: what a stopped container still holds; with --force a live one too."""
 
-from pyrun import cgroup, lifecycle, log, state
+from pyrun import cgroup
+from pyrun.base import log
+from pyrun.base.errors import Error
 from pyrun.cgroup import tree
-from pyrun.errors import Error
-from pyrun.glob import with_systemd
-from pyrun.namespaces import CLONE_NEWPID
+from pyrun.cli.settings import with_systemd
+from pyrun.container import life, state
+from pyrun.plan.namespaces import CLONE_NEWPID
 
 
-def delete(glob, *, id, force):
+def delete(settings, *, id, force):
     """Returns the exit status (runtime.md#delete)."""
     try:
-        container = state.load(glob.root, id)
+        container = state.load(settings.root, id)
         if force:
             # Not locked yet: whoever is creating it fails when init dies, cleans up and lets the lock go.
-            lifecycle.kill_init(container)
+            life.kill_init(container)
         container.lock()
     except state.Gone as gone:
-        return remove_remains(glob, id, force, gone)
+        return remove_remains(settings, id, force, gone)
     except state.Unusable as fault:
         if not force:
             raise Error(f"{fault}: `delete --force` ends what it finds of the container, and removes it") from None
-        return end_damaged(glob, state.salvage(glob.root, id, fault.data), fault)
+        return end_damaged(settings, state.salvage(settings.root, id, fault.data), fault)
     status = container.status()
     if status != "stopped":
         if not force:
             raise Error(f"cannot delete container {id} that is not stopped: {status}")
-        lifecycle.kill_init(container)
-    lifecycle.destroy(container, read_config(container))
+        life.kill_init(container)
+    life.destroy(container, read_config(container))
     return 0
 
 
@@ -41,9 +43,9 @@ def read_config(container):
         return {}
 
 
-def remove_remains(glob, id, force, gone):
+def remove_remains(settings, id, force, gone):
     """There is no state.json: it is nothing, or what a `create` left that was killed right after mkdir, or is at work there now."""
-    remains = state.salvage(glob.root, id, None)
+    remains = state.salvage(settings.root, id, None)
     try:
         if not remains.lock_now():
             raise Error(f"container {id} is being created: try again") if force else gone
@@ -52,11 +54,11 @@ def remove_remains(glob, id, force, gone):
     else:
         if remains.has(state.STATE):  # it was written just now
             remains.unlock()
-            return delete(glob, id=id, force=force)
+            return delete(settings, id=id, force=force)
         if not remains.has(state.CONFIG):
             remains.remove()
         elif force:
-            return end_damaged(glob, remains, Error(f"{remains.directory}/{state.STATE} is gone"), locked=True)
+            return end_damaged(settings, remains, Error(f"{remains.directory}/{state.STATE} is gone"), locked=True)
         else:
             raise Error(f"{remains.directory}/{state.STATE} is gone: `delete --force` ends what it finds of the container, and removes it")
     if not force:
@@ -67,7 +69,7 @@ def remove_remains(glob, id, force, gone):
 # --- a container whose state.json cannot be used ----------------------------------------------------------------------
 
 
-def end_damaged(glob, container, fault, locked=False):
+def end_damaged(settings, container, fault, locked=False):
     """Ends all that is found of a container by the good members of its state.json and by its config, and removes it.
 
     Raises Error where something of it may live unseen: then its directory stays. fault: what is wrong (Error).
@@ -76,7 +78,7 @@ def end_damaged(glob, container, fault, locked=False):
         raise Error(f"container {container.id} is being created or changed: try again")
     try:
         config = container.config()
-        group = container.cgroup() or cgroup.open(config, container.id, with_systemd(glob, config))
+        group = container.cgroup() or cgroup.open(config, container.id, with_systemd(settings, config))
     except (Error, OSError, TypeError, AttributeError, KeyError) as reason:  # of a config.json that is damaged too
         raise unseen(container, fault, reason) from None
     found = any(map(tree.exists, group.paths.values()))
@@ -85,12 +87,12 @@ def end_damaged(glob, container, fault, locked=False):
     if not found and not all_by_init:
         raise unseen(container, fault, f"there is no cgroup {next(iter(group.paths.values()), '')}")
     log.warning(str(fault))
-    lifecycle.kill_init(container)
+    life.kill_init(container)
     group.state["claimed"] = True  # config.json is written after that
     if found:
-        group.kill(lifecycle.SIGKILL)
+        group.kill(life.SIGKILL)
     container.data["cgroup"] = group.to_state()
-    lifecycle.destroy(container, config)
+    life.destroy(container, config)
     return 0
 
 

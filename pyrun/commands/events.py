@@ -4,20 +4,21 @@ import posix
 import select
 import time
 
-from pyrun import jsonio, log, output, state
+from pyrun.base import jsonio, log, output
+from pyrun.base.errors import Error, words
 from pyrun.cgroup import oom
 from pyrun.cgroup import stats as statistics
-from pyrun.errors import Error, words
+from pyrun.container import state
 
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 
 
-def events(glob, *, id, interval, stats):
+def events(settings, *, id, interval, stats):
     """Prints statistics every `interval` (text, as `5s`), and each time that memory runs out, until the container ends.
 
     stats: only the statistics of now. Returns the exit status.
     """
-    container = state.load(glob.root, id)
+    container = state.load(settings.root, id)
     seconds = parse_duration(interval)
     if seconds <= 0:
         raise Error("duration interval must be greater than 0")

@@ -2,31 +2,34 @@
 
 import posix
 
-from pyrun import compile, handover, interrupts, log, seccomp, state
-from pyrun import config as configs
-from pyrun import tty as terminals
-from pyrun.control import Init
-from pyrun.errors import Error
-from pyrun.namespaces import CLONE_NEWNS
-from pyrun.plan import Plan
-from pyrun.process import CAPABILITIES
-from pyrun.processes import readable
+from pyrun.base import interrupts, log
+from pyrun.base.errors import Error
+from pyrun.base.processes import readable
+from pyrun.config import load
+from pyrun.container import state
+from pyrun.host import passing
+from pyrun.host import terminal as terminals
+from pyrun.init.session import Init
+from pyrun.plan import compile, seccomp
+from pyrun.plan.namespaces import CLONE_NEWNS
+from pyrun.plan.process import CAPABILITIES
+from pyrun.plan.records import Plan
 
 
 def exec_(
-    glob, *, id, args, tty, user, env, detach, cwd, cap, process, pid_file, console_socket, pidfd_socket, additional_gids,
+    settings, *, id, args, tty, user, env, detach, cwd, cap, process, pid_file, console_socket, pidfd_socket, additional_gids,
     no_new_privs, apparmor, process_label, preserve_fds, ignore_paused, cgroup,
 ):  # fmt: skip
     """Returns the process's exit code, 128 + N if signal N ended it; errors of our own are 255."""
-    container = state.load(glob.root, id)
+    container = state.load(settings.root, id)
     require_running(container, ignore_paused)
     config = container.config()
     if process:
         described = read_process(process)
     else:
         described = make_process(config, args, tty, user, env, cwd, cap, additional_gids, no_new_privs, apparmor, process_label)
-        configs.check_process(described, "exec")
-    return execute(glob, container, config, described, Files(detach, pid_file, console_socket, pidfd_socket, preserve_fds), cgroup)
+        load.check_process(described, "exec")
+    return execute(settings, container, config, described, Files(detach, pid_file, console_socket, pidfd_socket, preserve_fds), cgroup)
 
 
 class Files:
@@ -50,8 +53,8 @@ def require_running(container, ignore_paused):
 
 def read_process(path):
     """A process.json; /dev/fd/N and pipes work too. Its environment is the whole environment."""
-    described = configs.load_process(path)
-    configs.check_process(described, path)
+    described = load.load_process(path)
+    load.check_process(described, path)
     return described
 
 
@@ -110,22 +113,22 @@ def add_capabilities(sets, names):
 def join_shares(config, id, pid):
     """The process has its share of cache and memory bandwidth with the container's others (linux.intelRdt)."""
     if "intelRdt" in (config.get("linux") or {}):
-        from pyrun import rdt
+        from pyrun.host import rdt
 
         rdt.group_of(config, id).add(pid)
 
 
-def execute(glob, container, config, process, files, cgroup_paths):
+def execute(settings, container, config, process, files, cgroup_paths):
     """Starts the process; waits for it, unless detached."""
     console = terminals.Console(process, files.console_socket, files.detach)
-    keep = handover.preserved_fds(files.preserve_fds)
+    keep = passing.preserved_fds(files.preserve_fds)
     pid, mask = container.data["pid"], container.data["mask"]
     group = container.cgroup()
     cgroup_files = (group.sub(cgroup_paths) if cgroup_paths else group.procs_files(pid)) if group else ()
     host = compile.Host(container.data["bundle"], cgroup_files, keep=len(keep), id=container.id)
     host.user_namespace = bool(mask & compile.CLONE_NEWUSER)
     host.learn_groups(config, process, lambda: host.denies_setgroups(pid))
-    filter = seccomp.compile_of(config, glob.root)
+    filter = seccomp.compile_of(config, settings.root)
     plan = Plan()
     root = None if mask & CLONE_NEWNS else f"/proc/{pid}/root"
     compile.execute(plan, config, process, host, filter, mask, root)
@@ -150,12 +153,12 @@ def execute(glob, container, config, process, files, cgroup_paths):
         init.drive_program(
             child=lambda: join_shares(config, container.id, init.pid),
             console=console.receive,
-            notify=lambda number: interrupts.waiting(mask, handover.send_listener, container, config, number, init.pid),
+            notify=lambda number: interrupts.waiting(mask, passing.send_listener, container, config, number, init.pid),
         )
         if files.pid_file:
-            handover.write_pid_file(files.pid_file, init.pid)
+            passing.write_pid_file(files.pid_file, init.pid)
         if files.pidfd_socket:
-            interrupts.waiting(mask, handover.send_pidfd, files.pidfd_socket, init.pid)
+            interrupts.waiting(mask, passing.send_pidfd, files.pidfd_socket, init.pid)
     except BaseException:
         init.kill()
         raise

@@ -1,11 +1,66 @@
-"""pyrun features: what this runtime can do."""
+"""pyrun features: what this runtime can do (features.md), told by the tables that it works with."""
 
-from pyrun import jsonio, output
+from pyrun import SPEC_VERSION
+from pyrun._native import lib
+from pyrun.base import jsonio, output
+from pyrun.cgroup import MANAGERS, resources
+from pyrun.cgroup.systemd import unit
+from pyrun.config import rules
+from pyrun.criu import arguments
+from pyrun.plan import compile, mounts, namespaces, process, seccomp
+
+OCI_VERSION_MIN = "1.0.0"
+UNSAFE_ANNOTATIONS = (unit.ANNOTATION, arguments.CONFIG_ANNOTATION, compile.KEEP_GROUPS)
+"""Annotations of a config that change what the runtime does; one that ends in a dot stands for all that begin so."""
 
 
-def features(glob):
-    """Prints the Features structure (features.md) as JSON."""
-    from pyrun import cli
-    from pyrun import features as table
+def features(settings):
+    """Prints the Features structure as JSON."""
+    from pyrun.cli.declaration import PYRUN
 
-    output.write(jsonio.dumps(table.features(cli.PYRUN.commands), 4) + "\n")
+    output.write(jsonio.dumps(structure(PYRUN.commands), 4) + "\n")
+
+
+def structure(commands):
+    """The Features structure (dict). commands: the names of the runtime's commands."""
+    return {
+        "ociVersionMin": OCI_VERSION_MIN,
+        "ociVersionMax": SPEC_VERSION,
+        "hooks": list(rules.HOOKS),
+        "mountOptions": sorted(mounts.WORDS),
+        "linux": {
+            "namespaces": sorted(namespaces.FLAGS),
+            "capabilities": list(process.CAPABILITIES),
+            "cgroup": MANAGERS | {"rdma": any(row[0].startswith("rdma") for row in resources.RESOURCES)},
+            "seccomp": seccomp_features(),
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
+            "memoryPolicy": {"modes": list(process.MEMORY_MODES), "flags": list(process.MEMORY_FLAGS)},
+            "mountExtensions": {"idmap": {"enabled": "idmap" in mounts.SHAPE_WORDS}},
+            "netDevices": {"enabled": True},
+        },
+        "annotations": annotations(commands),
+        "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
+    }
+
+
+def seccomp_features():
+    known = seccomp.SUPPORTED
+    return {
+        "enabled": True,
+        "actions": sorted(known["actions"]),
+        "operators": sorted(known["operators"]),
+        "archs": sorted(known["archs"]),
+        "knownFlags": sorted(known["flags"]),
+        "supportedFlags": sorted(filter(seccomp.flag_supported, known["flags"])),
+    }
+
+
+def annotations(commands):
+    """Facts that the specification has no member for, under the names that callers know them by."""
+    version = lib.native_seccomp_version()
+    return {
+        "io.github.seccomp.libseccomp.version": f"{version >> 16}.{version >> 8 & 0xFF}.{version & 0xFF}",
+        "org.opencontainers.runc.checkpoint.enabled": "true" if "checkpoint" in commands else "false",
+    }

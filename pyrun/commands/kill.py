@@ -2,9 +2,9 @@
 
 import posix
 
-from pyrun import state
-from pyrun.errors import Error, words
-from pyrun.namespaces import CLONE_NEWPID
+from pyrun.base.errors import Error, words
+from pyrun.container import state
+from pyrun.plan.namespaces import CLONE_NEWPID
 
 SIGKILL = 9
 SIGNALS = {
@@ -18,10 +18,10 @@ SIGNALS = {
 RTMIN, RTMAX = 34, 64
 
 
-def kill(glob, *, id, signal, all):
+def kill(settings, *, id, signal, all):
     """Returns the exit status (runtime.md#kill). Callers match `container not running`."""
     number = parse_signal(signal or "TERM")
-    container = state.load(glob.root, id)
+    container = state.load(settings.root, id)
     group = container.cgroup()
     everyone = all or not container.data["mask"] & CLONE_NEWPID
     if not container.alive():

@@ -1,20 +1,21 @@
 """`pyrun list`."""
 
-from pyrun import jsonio, log, output, state
-from pyrun.errors import Error, visible, words
+from pyrun.base import jsonio, log, output
+from pyrun.base.errors import Error, visible, words
+from pyrun.container import state
 
 COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
 LEAST_WIDTH = 12
 GAP = 3
 
 
-def list_(glob, *, format, quiet):
+def list_(settings, *, format, quiet):
     """Prints the containers under the state directory: a table, their ids alone, or a JSON array on one line.
 
     A container whose state cannot be read is left out with a warning. Raises Error for an unknown format, and for a state
     directory that was named and is not there.
     """
-    found = containers(glob)
+    found = containers(settings)
     if quiet:
         text = "".join(f"{container['id']}\n" for container in found)
     elif format == "table":
@@ -27,18 +28,18 @@ def list_(glob, *, format, quiet):
     output.write(text)
 
 
-def containers(glob):
+def containers(settings):
     """What `state` prints of each container (list of dict)."""
     try:
-        names = state.ids(glob.root)
+        names = state.ids(settings.root)
     except OSError as fault:
-        if isinstance(fault, FileNotFoundError) and not glob.root_given:
+        if isinstance(fault, FileNotFoundError) and not settings.root_given:
             return []
-        raise Error(f"open {glob.root}: {words(fault.errno)}") from None
+        raise Error(f"open {settings.root}: {words(fault.errno)}") from None
     found = []
     for name in names:
         try:
-            found.append(state.load(glob.root, name).public())
+            found.append(state.load(settings.root, name).public())
         except state.Gone:  # meanwhile, or it is not made yet
             pass
         except (Error, OSError) as fault:

@@ -1,12 +1,12 @@
 """pyrun pause: all processes of a container stop."""
 
-from pyrun import state
-from pyrun.errors import Error
+from pyrun.base.errors import Error
+from pyrun.container import state
 
 
-def pause(glob, *, id):
+def pause(settings, *, id):
     """Returns the exit status. Callers match `container not running`."""
-    container = state.load(glob.root, id)
+    container = state.load(settings.root, id)
     container.lock()
     if container.status() not in ("created", "running"):
         raise Error("container not running")

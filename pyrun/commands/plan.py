@@ -1,18 +1,21 @@
 """pyrun plan: what `create` would do for a bundle, op by op, each with the line of the config it comes from."""
 
-from pyrun import argv, cgroup, compile, output, seccomp
-from pyrun import config as configs
-from pyrun.plan import Plan
+from pyrun import cgroup
+from pyrun.base import output
+from pyrun.cli import scan
+from pyrun.config import load
+from pyrun.plan import compile, describe, seccomp
+from pyrun.plan.records import Plan
 
 
-def plan(glob, *, bundle):
+def plan(settings, *, bundle):
     """Prints the plan; makes nothing. Returns the exit status."""
-    bundle, id = argv.bundle_and_id(bundle, "plan")
-    config = configs.load(bundle)
-    configs.check(config, bundle=bundle)
-    group = cgroup.open(config, id, glob)
+    bundle, id = scan.bundle_and_id(bundle, "plan")
+    config = load.load(bundle)
+    load.check(config, bundle=bundle)
+    group = cgroup.open(config, id, settings)
     ops = Plan()
     host = compile.Host(bundle, group.procs_files(), group.hierarchies(), id=id)
-    compile.create(ops, config, host, seccomp.compile_of(config, glob.root), waits=True)
-    output.write("\n".join(ops.describe()) + "\n")
+    compile.create(ops, config, host, seccomp.compile_of(config, settings.root), waits=True)
+    output.write("\n".join(describe.lines(ops)) + "\n")
     return 0

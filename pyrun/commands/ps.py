@@ -2,19 +2,20 @@
 
 import posix
 
-from pyrun import jsonio, output, state
 from pyrun._native import lib
-from pyrun.errors import Error, words
+from pyrun.base import jsonio, output
+from pyrun.base.errors import Error, words
+from pyrun.container import state
 
 EVERYTHING = ("-ef",)
 
 
-def ps(glob, *, id, format, args):
+def ps(settings, *, id, format, args):
     """Prints the processes of a container, none if it is stopped. args: options for ps(1). Returns the exit status.
 
     Raises Error for an unknown format and where ps(1) fails or prints no pids.
     """
-    container = state.load(glob.root, id)
+    container = state.load(settings.root, id)
     pids = find_pids(container)
     if format == "json":
         # Of no processes runc makes a null: callers decode it into an empty list.

@@ -1,12 +1,12 @@
 """pyrun resume: the processes of a paused container go on."""
 
-from pyrun import state
-from pyrun.errors import Error
+from pyrun.base.errors import Error
+from pyrun.container import state
 
 
-def resume(glob, *, id):
+def resume(settings, *, id):
     """Returns the exit status. Callers match `container not paused`."""
-    container = state.load(glob.root, id)
+    container = state.load(settings.root, id)
     container.lock()
     if container.status() != "paused":
         raise Error("container not paused")

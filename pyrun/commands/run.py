@@ -1,24 +1,27 @@
 """pyrun run: create and start in one; in the foreground until the program ends, unless detached."""
 
-from pyrun import argv, interrupts, launch, lifecycle, state, timeline, tty
+from pyrun.base import interrupts, timeline
+from pyrun.cli import scan
+from pyrun.container import life, make, state
+from pyrun.host import terminal
 
 
-def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach, keep, no_subreaper):
+def run(settings, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach, keep, no_subreaper):
     """Returns the program's exit code, 128 + N if signal N ended it."""
-    bundle, id = argv.bundle_and_id(bundle, id)
-    request = launch.Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach)
+    bundle, id = scan.bundle_and_id(bundle, id)
+    request = make.Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach)
     if detach:
-        container, init, _, _ = launch.create(glob, request, waits=False)
+        container, init, _, _ = make.create(settings, request, waits=False)
         if container.notify:
             interrupts.uninterrupted()
             container.unlock()
             container.notify.wait(init.pid)
         return 0
-    foreground = tty.Foreground()
+    foreground = terminal.Foreground()
     if not no_subreaper:
         foreground.adopt_orphans()
     # Until the program is about to run a signal ends us and all that was begun; from then on signals are the program's.
-    container, init, console, config = launch.create(glob, request, waits=False, before_start=foreground.take_signals)
+    container, init, console, config = make.create(settings, request, waits=False, before_start=foreground.take_signals)
     foreground.adopt(console)
     container.unlock()
     timeline.phase("program")
@@ -27,7 +30,7 @@ def run(glob, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fd
         timeline.phase("remove")
         try:
             container.lock()
-            lifecycle.destroy(container, config)
+            life.destroy(container, config)
         except state.Gone:
             pass  # `delete --force` was what ended it
     return code

@@ -3,15 +3,16 @@
 import errno
 import posix
 
-from pyrun import SPEC_VERSION, files, jsonio
-from pyrun.errors import Error, words
+from pyrun import SPEC_VERSION
+from pyrun.base import files, jsonio
+from pyrun.base.errors import Error, words
 
 FILE = "config.json"
 CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 SAFE = ["nosuid", "noexec", "nodev"]
 
 
-def spec(glob, *, bundle, rootless):
+def spec(settings, *, bundle, rootless):
     """Writes a config.json that runs a shell in the root file system `rootfs`; an existing one stays and is an Error."""
     path = f"{bundle}/{FILE}" if bundle else FILE
     config = example(cgroup_namespace=unified())

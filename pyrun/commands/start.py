@@ -1,14 +1,15 @@
 """pyrun start: the program of a created container begins."""
 
-from pyrun import lifecycle, notify, state
+from pyrun.container import life, state
+from pyrun.host import notify
 
 
-def start(glob, *, id):
+def start(settings, *, id):
     """Returns the exit status (runtime.md#start)."""
-    container = state.load(glob.root, id)
+    container = state.load(settings.root, id)
     container.lock()
     proxy = notify.listen(container) if notify.host_socket() else None
-    lifecycle.start(container)
+    life.start(container)
     if proxy:
         container.unlock()
         proxy.wait(container.data["pid"])

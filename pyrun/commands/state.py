@@ -1,9 +1,9 @@
 """`pyrun state ID`."""
 
-from pyrun import jsonio, output
-from pyrun import state as containers
+from pyrun.base import jsonio, output
+from pyrun.container import state as containers
 
 
-def state(glob, *, id):
+def state(settings, *, id):
     """Prints the container's state (runtime-spec, "State") as JSON."""
-    output.write(jsonio.dumps(containers.load(glob.root, id).public(), 2) + "\n")
+    output.write(jsonio.dumps(containers.load(settings.root, id).public(), 2) + "\n")

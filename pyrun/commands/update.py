@@ -2,11 +2,13 @@
 
 import posix
 
-from pyrun import config as configs
-from pyrun import jsonio, log, rdt, state
+from pyrun.base import jsonio, log
+from pyrun.base.errors import ConfigError, Error
 from pyrun.cgroup.change import change, put_back
-from pyrun.errors import ConfigError, Error
-from pyrun.state import CONFIG
+from pyrun.config import load
+from pyrun.container import state
+from pyrun.container.state import CONFIG
+from pyrun.host import rdt
 
 UNITS = {"": 1, "b": 1} | {letter: 1024**power for power, letter in enumerate("kmgtp", 1)}
 # The entries of these lists are known by these members; an entry with the same ones takes the place of the old.
@@ -14,15 +16,15 @@ LIST_KEYS = {"hugepageLimits": ("pageSize",), "priorities": ("name",)}
 DEVICE = ("major", "minor")
 
 
-def update(glob, *, id, resources, l3_cache_schema, mem_bw_schema, **options):
+def update(settings, *, id, resources, l3_cache_schema, mem_bw_schema, **options):
     """Sets limits (config-linux.md, Control groups) and keeps them in the container's config.
 
     resources: a file with the JSON of linux.resources, `-` for stdin; other limits are then not looked at. options: the
     text of each option of OPTIONS, None where it was not given. Returns the exit status.
     """
-    container = state.load(glob.root, id)
+    container = state.load(settings.root, id)
     if resources:
-        named = configs.load_resources(resources)
+        named = load.load_resources(resources)
         # As with runc: callers send the whole list of a config, and what others have allowed since would be lost.
         named.pop("devices", None)
     else:

@@ -1,21 +1,22 @@
 """validate: all faults of a bundle's config.json, one on a line."""
 
-from pyrun import cold, config, log, output
+from pyrun.base import cold, log, output
+from pyrun.config import load
 
 
-def validate(glob, *, bundle):
+def validate(settings, *, bundle):
     """Prints every fault as `path: message`, or that there is none; the exit status is 1 if there is one. Doubts are warnings."""
     cold.start()
-    from pyrun.trial import refusals
-    from pyrun.validate import doubts, faults
+    from pyrun.config.validate import doubts, faults
+    from pyrun.container.trial import refusals
 
-    found = config.load(bundle)
-    wrong = faults(found, bundle) or refusals(found, bundle, glob)
+    found = load.load(bundle)
+    wrong = faults(found, bundle) or refusals(found, bundle, settings)
     if not wrong:
         for path, message in doubts(found):
-            log.warning(f"{config.FILE}: {path}: {message}")
+            log.warning(f"{load.FILE}: {path}: {message}")
     for path, message in wrong:
         output.write(f"{path}: {message}\n" if path else f"{message}\n")
     if not wrong:
-        output.write(f"{bundle}/{config.FILE} is valid\n")
+        output.write(f"{bundle}/{load.FILE} is valid\n")
     return 1 if wrong else 0

@@ -1,9 +1,10 @@
 """`pyrun --version`."""
 
-from pyrun import SPEC_VERSION, __version__, output
+from pyrun import SPEC_VERSION, __version__
+from pyrun.base import output
 
 
-def version(glob):
+def version(settings):
     """Prints what podman and dockerd parse: `pyrun version X.Y.Z`, `commit: …`, `spec: X.Y.Z`."""
     try:
         from pyrun._build_info import COMMIT

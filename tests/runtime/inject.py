@@ -1,7 +1,7 @@
 """Runs commands of the runtime in which one op of the plan is made to fail. A program of its own, started by test_failures.py:
 
     one request on each line of stdin:  {"args": ["create", …], "op": 7, "out": "/file", "err": "/file", "cwd": "/"}
-    one answer on each line of stdout:  {"code": 1, "ops": 80, "opcode": "MOUNT", "where": "mounts[0]"}
+    one answer on each line of stdout:  {"code": 1, "ops": 80, "op": "mount", "where": "mounts[0]"}
 
 Each request is served by a child of its own, as the command would be by a new process. The op is replaced by one that no
 kernel carries out at any stage: writing to the plan, which is sealed (EPERM), and closed later (EBADF).
@@ -11,9 +11,9 @@ import json
 import os
 import sys
 
-from pyrun import __main__, compile
-from pyrun._native import lib
-from pyrun.plan import OP_NAMES, Plan
+from pyrun import __main__
+from pyrun.plan import compile
+from pyrun.plan.records import Plan
 
 PLAN_SLOT = 1
 
@@ -44,9 +44,9 @@ def break_plans(index, report_to):
 def broken(make, index, report_to):
     def wrapper(plan, *args, **kwargs):
         make(plan, *args, **kwargs)
-        opcode, where, _ = plan.notes[index]
-        answer = {"ops": len(plan.ops), "opcode": OP_NAMES[opcode], "where": where}
-        plan.ops[index] = failing_op()
+        name, where, _ = plan.notes[index]
+        answer = {"ops": len(plan.records), "op": name, "where": where}
+        plan.records[index] = failing_op()
         os.write(report_to, json.dumps(answer).encode() + b"\n")
 
     return wrapper
@@ -54,8 +54,8 @@ def broken(make, index, report_to):
 
 def failing_op():
     plan = Plan()
-    plan.add(lib.OP_CGROUP_JOIN, fd=PLAN_SLOT)
-    return plan.ops[0]
+    plan.cgroup_join(file=PLAN_SLOT)
+    return plan.records[0]
 
 
 if __name__ == "__main__":

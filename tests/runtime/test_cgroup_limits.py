@@ -9,7 +9,7 @@ import signal
 import pytest
 from cgroup_worlds import MIB, Missing, answer, ended, spawn, value
 
-from pyrun.errors import ConfigError
+from pyrun.base.errors import ConfigError
 
 pytestmark = pytest.mark.worlds
 

@@ -9,8 +9,8 @@ import pytest
 from cgroup_worlds import MIB, ROOT, Missing, answer, ended, spawn, sub_cgroup, value
 
 from pyrun import cgroup
+from pyrun.base.errors import ConfigError, Error
 from pyrun.cgroup import tree
-from pyrun.errors import ConfigError, Error
 
 pytestmark = pytest.mark.worlds
 

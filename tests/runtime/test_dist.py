@@ -32,7 +32,7 @@ def copy(tmp_path):
         target.mkdir()
         for source in SOURCES:
             call("cp", "-a", PROJECT / source, target)
-        for made in ("pyrun/_argv_table.py", "pyrun/_checks.py", "pyrun/_build_info.py", *target.glob("pyrun/*.so")):
+        for made in ("pyrun/_build_info.py", "pyrun/cli/_argv_table.py", "pyrun/plan/_ops.py", "pyrun/config/_checks.py", *target.glob("pyrun/*.so")):
             (target / made).unlink(missing_ok=True)
         (target / ".venv").symlink_to(PROJECT / ".venv")
         (target / "build").mkdir()

@@ -85,8 +85,8 @@ IDS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 def faults(answer, code, begin):
     """What is wrong with the answer to a failing op: lines."""
     found = []
-    wanted = answer["where"] or answer["opcode"].lower()
-    if answer["opcode"] == "EXEC":  # all else is done: the line is that of a shell
+    wanted = answer["where"] or answer["op"]
+    if answer["op"] == "exec":  # all else is done: the line is that of a shell
         wanted = begin = "exec "
     if answer["code"] != code:
         found.append(f"exit code {answer['code']}, not {code}")
@@ -106,7 +106,7 @@ def fail_each(inject, leftovers, args, code, begin, pid_file, after=lambda answe
         found += leftovers()
         found += ["pid file"] if pid_file.exists() else []
         if found:
-            report.append(f"op {op} {answer['opcode']} # {answer['where']}: {'; '.join(found)}\n    {answer['err']}")
+            report.append(f"op {op} {answer['op']} # {answer['where']}: {'; '.join(found)}\n    {answer['err']}")
         op += 1
     assert not report, "\n".join(report)
 
@@ -120,7 +120,7 @@ def test_every_op_of_create(kind, request, inject, run, leftovers, tmp_path):
         return json.loads(run("state", name).out)["status"]
 
     def start(answer):
-        if answer["opcode"] == "WAIT_START":  # `start` comes too late: nobody waits for it
+        if answer["op"] == "wait_start":  # `start` comes too late: nobody waits for it
             until(lambda: status(name) == "stopped")
             found = []
         else:

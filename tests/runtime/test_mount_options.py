@@ -3,7 +3,7 @@
 import pytest
 from looks import mount, mount_table, mounted, one_line, seen, user_namespace
 
-from pyrun import mounts
+from pyrun.plan import mounts
 
 # word -> what mountinfo shows of a tmpfs that has it.
 SET = {

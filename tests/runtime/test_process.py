@@ -12,7 +12,7 @@ from harness import until
 from limits import freeze, freezer, thaw
 from looks import fields, one_line
 
-from pyrun.process import CAPABILITIES, RLIMITS
+from pyrun.plan.process import CAPABILITIES, RLIMITS
 
 RT_GROUPS = os.path.exists("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")
 SETS = {"bounding": "CapBnd", "effective": "CapEff", "inheritable": "CapInh", "permitted": "CapPrm", "ambient": "CapAmb"}

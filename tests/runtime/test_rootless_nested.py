@@ -8,7 +8,7 @@ from harness import default_config
 from looks import one_line
 from ordinary import around_namespaces, map_range, without, without_user_namespace
 
-from pyrun.process import CAPABILITIES
+from pyrun.plan.process import CAPABILITIES
 
 ROOT_ALONE = [{"containerID": 0, "hostID": 0, "size": 1}]
 

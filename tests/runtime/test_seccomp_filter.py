@@ -12,7 +12,7 @@ import struct
 import pytest
 from seccomp_model import ALL_BITS, X32_BIT, X86_64, arg, like_dockers, names, number, profile, rule, verdict
 
-from pyrun import seccomp
+from pyrun.plan import seccomp
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_NO_NEW_PRIVS = 38

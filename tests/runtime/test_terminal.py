@@ -127,7 +127,7 @@ def run_with(run, seated):
 
 def test_input_from_null(bundle, run_with):
     result = run_with(bundle(["sh", "-c", "tty; stty size; cat; echo end"], terminal=True))
-    assert result.stdout == b"/dev/pts/0\r\n47 111\r\nend\r\n"
+    assert result.stdout == b"/dev/pts/0\n47 111\nend\n"
     assert result.returncode == 0
 
 
@@ -166,7 +166,7 @@ def test_no_terminal_at_all(bundle, run, run_with, leftovers):
 @pytest.mark.parametrize("text", ["", "one\n", "one\ntwo\n", "no end of line", "one\nno end"])
 def test_input_from_a_pipe(bundle, run, seated, text):
     """Its end is the end of the terminal's input."""
-    b = bundle("stty -echo -onlcr; echo go; cat; echo '|end'", terminal=True).write()
+    b = bundle("stty -echo; echo go; cat; echo '|end'", terminal=True).write()
     command = run.command("run", "--bundle", b.directory, run.new_id())
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **seated)
     assert process.stdout.read(3) == b"go\n"
@@ -218,18 +218,18 @@ def test_a_reader_that_goes_away(bundle, run, seated):
     command = " ".join(map(str, run.command("run", "--bundle", b.directory, run.new_id())))
     script = f"{command} </dev/null | head -3; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["timeout", "--foreground", "-s", "KILL", "10", "bash", "-c", script], capture_output=True, check=False, **seated)
-    assert done.stdout == b"y\r\ny\r\ny\r\n1\n"  # of `yes`, whose terminal was hung up
+    assert done.stdout == b"y\ny\ny\n1\n"  # of `yes`, whose terminal was hung up
     assert done.stderr == b""
 
 
 # --- what the program sees
 
 
-def test_carriage_returns_come_of_the_containers_terminal(bundle, run_with):
-    """ONLCR is on, as the kernel made it."""
+def test_carriage_returns_come_of_the_callers_terminal(bundle, run_with):
+    """So that there are none in a file or a pipe, as with runc (test_console_socket.py has the other case)."""
     result = run_with(bundle("stty -a; echo line", terminal=True))
-    assert b" onlcr" in result.stdout
-    assert result.stdout.endswith(b"line\r\n")
+    assert b" -onlcr" in result.stdout
+    assert result.stdout.endswith(b"\nline\n") and b"\r" not in result.stdout
 
 
 def test_lines_are_whole_on_the_callers_terminal(bundle):
@@ -267,7 +267,7 @@ def test_without_a_terminal_there_is_no_console(bundle):
 def test_a_read_only_root(bundle, run_with):
     b = bundle("test -c /dev/console && echo yes; touch /x", terminal=True).set("root.readonly", True)
     out = run_with(b).stdout.decode()
-    assert out.startswith("yes\r\n")
+    assert out.startswith("yes\n")
     assert "Read-only" in out
 
 
@@ -278,7 +278,7 @@ def test_a_read_only_root_without_dev(bundle, run_with):
     b.mount("/dev/pts", type="devpts", source="devpts", options=["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"])
     (b.rootfs / "dev/pts").mkdir()
     out = run_with(b).stdout.decode()
-    assert out.startswith("yes\r\n"), out
+    assert out.startswith("yes\n"), out
 
 
 def test_no_devpts_mount(bundle, run_with):
@@ -303,7 +303,7 @@ def test_console_is_a_symlink_of_the_image(bundle, run_with, tmp_path):
         (b.rootfs / "dev/console").unlink(missing_ok=True)
         (b.rootfs / "dev/console").symlink_to(target)
         out = run_with(b).stdout.decode()
-        assert out == "inside\r\nfine\r\n"
+        assert out == "inside\nfine\n"
         assert victim.read_text() == "untouched"
 
 
@@ -339,9 +339,12 @@ def test_exec_without_input(running, seated):
     assert result.returncode == 0
 
 
-def test_exec_writes_carriage_returns(running, seated):
+def test_the_lines_of_exec_are_whole_too(running, seated):
+    t = running.exec_terminal("sh", "-c", "echo a; echo b")
+    t.expect("a\r\nb\r\n")
+    assert t.wait() == 0
     command = running.runner.command("exec", "-t", running.id, "sh", "-c", "echo a; echo b")
-    assert subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=20, **seated).stdout == b"a\r\nb\r\n"
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=20, **seated).stdout == b"a\nb\n"
 
 
 def test_exec_keeps_the_consoles_of_others(bundle):

@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from pyrun import argv, cli, log
-from pyrun.errors import Error
+from pyrun.base import log
+from pyrun.base.errors import Error
+from pyrun.cli import declaration, scan
 
 # Each of them right.
 LINES = [
@@ -82,7 +83,7 @@ WRONG = [
     "list -h",
     "exec -h",
 ]
-GLOBALS, COMMANDS = cli.table()
+GLOBALS, COMMANDS = declaration.table()
 
 
 @pytest.fixture(autouse=True)
@@ -94,15 +95,15 @@ def no_log(monkeypatch):
 def quick(words):
     """What the table says, or None."""
     try:
-        glob, name, values = argv.read(GLOBALS, COMMANDS, words)
-    except argv.Refused:
+        glob, name, values = scan.read(GLOBALS, COMMANDS, words)
+    except scan.Refused:
         return None
     return vars(glob), name, values
 
 
 def by_click(words):
     try:
-        glob, name, values = cli.parse(words)
+        glob, name, values = declaration.parse(words)
     except (Error, SystemExit):
         return None
     return vars(glob), name, values
@@ -137,19 +138,19 @@ def test_both_ways_agree_on_any_words():
 
 
 def test_a_table_that_the_build_has_made_is_of_today():
-    table = pytest.importorskip("pyrun._argv_table")
+    table = pytest.importorskip("pyrun.cli._argv_table")
     assert (table.GLOBALS, table.COMMANDS) == (GLOBALS, COMMANDS)
 
 
 def test_without_a_table_click_decides(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyrun._argv_table", None)
-    monkeypatch.delattr("pyrun._argv_table", raising=False)
-    assert argv.parse(["list"]) is None
+    monkeypatch.setitem(__import__("sys").modules, "pyrun.cli._argv_table", None)
+    monkeypatch.delattr("pyrun.cli._argv_table", raising=False)
+    assert scan.parse(["list"]) is None
 
 
 def test_values():
     line = "--root x/../y/. --systemd-cgroup exec -e A=1 -e B=2 -g 5 -u 1 ID sh -c"
-    glob, name, values = cli.parse(line.split())
+    glob, name, values = declaration.parse(line.split())
     assert (name, values["id"], values["args"]) == ("exec", "ID", ("sh", "-c"))
     assert (values["env"], values["additional_gids"], values["user"]) == (("A=1", "B=2"), (5,), "1")
     assert (values["no_new_privs"], values["tty"], values["pid_file"], values["cap"]) == (None, False, None, ())
@@ -165,17 +166,17 @@ def test_an_argument_that_is_a_bundle(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     path = str(bundle)
     monkeypatch.chdir(tmp_path)
-    assert argv.bundle_and_id(None, "hello") == (path, "hello")
-    assert argv.bundle_and_id(None, "./hello//") == (path, "hello")
-    assert argv.bundle_and_id(None, path) == (path, "hello")
-    assert argv.bundle_and_id(None, "link") == (path, "link")
-    assert argv.bundle_and_id("empty", "hello") == (str(tmp_path / "empty"), "hello")
-    assert argv.bundle_and_id(None, "") == (str(tmp_path), "")
+    assert scan.bundle_and_id(None, "hello") == (path, "hello")
+    assert scan.bundle_and_id(None, "./hello//") == (path, "hello")
+    assert scan.bundle_and_id(None, path) == (path, "hello")
+    assert scan.bundle_and_id(None, "link") == (path, "link")
+    assert scan.bundle_and_id("empty", "hello") == (str(tmp_path / "empty"), "hello")
+    assert scan.bundle_and_id(None, "") == (str(tmp_path), "")
     (bundle / "empty").mkdir()
     monkeypatch.chdir(bundle)
-    assert argv.bundle_and_id(None, "empty") == (path, "empty")
-    assert argv.bundle_and_id(None, ".") == (path, "hello")
-    assert argv.bundle_and_id(None, "name") == (path, "name")
+    assert scan.bundle_and_id(None, "empty") == (path, "empty")
+    assert scan.bundle_and_id(None, ".") == (path, "hello")
+    assert scan.bundle_and_id(None, "name") == (path, "name")
 
 
 @pytest.mark.parametrize(
@@ -195,5 +196,5 @@ def test_a_bundle_that_is_not_there(tmp_path, monkeypatch, bundle, word, message
     (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Error) as caught:
-        argv.bundle_and_id(bundle, word)
+        scan.bundle_and_id(bundle, word)
     assert str(caught.value) == message

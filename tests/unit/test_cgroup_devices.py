@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
+from pyrun.base.errors import ConfigError
 from pyrun.cgroup import bpf, devices
-from pyrun.errors import ConfigError
 
 BITS = {"r": devices.READ, "w": devices.WRITE, "m": devices.MKNOD}
 DENY_ALL = {"allow": False, "access": "rwm"}

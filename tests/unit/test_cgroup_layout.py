@@ -2,7 +2,7 @@
 
 import pytest
 
-from pyrun import files
+from pyrun.base import files
 from pyrun.cgroup import layout
 
 HYBRID = """\

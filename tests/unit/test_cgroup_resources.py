@@ -2,8 +2,8 @@
 
 import pytest
 
+from pyrun.base.errors import ConfigError
 from pyrun.cgroup import resources
-from pyrun.errors import ConfigError
 
 
 class Group:

@@ -7,9 +7,9 @@ import re
 import pytest
 from checkout import pyrun
 
-from pyrun import cli
+from pyrun.cli import declaration
 
-NAMES = list(cli.PYRUN.commands)
+NAMES = list(declaration.PYRUN.commands)
 
 
 def entries(path):
@@ -35,9 +35,9 @@ def test_help_of_a_command(name):
 
 
 def test_every_option_is_in_the_help():
-    for command in cli.COMMANDS:
+    for command in declaration.COMMANDS:
         text = pyrun(command.name, "-h")[1]
-        for option in cli.options_of(command).keys() - {"criu"}:  # kept for older callers, and hidden
+        for option in declaration.options_of(command).keys() - {"criu"}:  # kept for older callers, and hidden
             assert re.search(rf"^   .*-{option}[ ,]", text, re.MULTILINE), (command.name, option)
 
 

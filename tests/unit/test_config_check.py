@@ -1,16 +1,16 @@
 """What is wrong in a config: the path in the words of the specification, and words that callers or people look for."""
 
 import json
-import os
 import subprocess
 import sys
 
 import configs
 import pytest
+from harness import PROJECT
 
-from pyrun import config as configuration
-from pyrun import validate
-from pyrun.errors import ConfigError
+from pyrun.base.errors import ConfigError
+from pyrun.config import load as configuration
+from pyrun.config import validate
 
 ALL = [{"type": name} for name in ("mount", "pid", "network", "uts", "ipc", "cgroup")]
 MAPS = {"uidMappings": configs.MAPPING, "gidMappings": configs.MAPPING}
@@ -269,7 +269,7 @@ def test_validate_command(bundle):
     def run(config):
         with open(f"{bundle}/config.json", "w") as file:
             json.dump(config, file)
-        root = os.path.dirname(os.path.dirname(configuration.__file__))
+        root = PROJECT
         done = subprocess.run([sys.executable, "-m", "pyrun", "validate", bundle], cwd=root, capture_output=True, text=True, check=False)
         assert done.stderr == ""
         return done.returncode, done.stdout
@@ -321,8 +321,8 @@ def test_import_budget():
     """A hot command can afford the check: it imports built-in modules alone."""
     script = "import sys; sys.path.insert(0, sys.argv[1]); before = set(sys.modules); from pyrun import config, rules, _checks; "
     script += "print(*sorted(set(sys.modules) - before))"
-    root = os.path.dirname(os.path.dirname(configuration.__file__))
+    root = PROJECT
     made = subprocess.run([sys.executable, "-I", "-S", "-c", script, root], capture_output=True, text=True, check=True).stdout.split()
     assert {name for name in made if not name.startswith("pyrun")} <= {"errno", "posix"}
     assert "pyrun.validate" not in made
-    assert "pyrun.schemas" not in made
+    assert "pyrun.config.schemas" not in made

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pyrun import config
-from pyrun.errors import ConfigError, Error
+from pyrun.base.errors import ConfigError, Error
+from pyrun.config import load as configuration
 
 OVERLONG = "[" * 100000
 
@@ -12,7 +12,7 @@ OVERLONG = "[" * 100000
 def load(tmp_path):
     def load(content):
         (tmp_path / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
-        return config.load(str(tmp_path))
+        return configuration.load(str(tmp_path))
 
     return load
 
@@ -66,43 +66,43 @@ def test_broken_file(load, content, words):
 
 def test_no_bundle(tmp_path):
     with pytest.raises(Error, match="/nowhere/config.json: no such file or directory"):
-        config.load(str(tmp_path / "nowhere"))
+        configuration.load(str(tmp_path / "nowhere"))
     (tmp_path / "file").touch()
     with pytest.raises(Error, match="/file/config.json: not a directory"):
-        config.load(str(tmp_path / "file"))
+        configuration.load(str(tmp_path / "file"))
 
 
 def test_no_config(tmp_path):
     with pytest.raises(Error, match="config.json: no such file or directory: `pyrun spec` makes one"):
-        config.load(str(tmp_path))
+        configuration.load(str(tmp_path))
 
 
 def test_config_that_cannot_be_read(tmp_path):
     (tmp_path / "config.json").mkdir()
     with pytest.raises(Error, match="config.json: is a directory"):
-        config.load(str(tmp_path))
+        configuration.load(str(tmp_path))
 
 
 def test_process_file(tmp_path):
     path = tmp_path / "process.json"
     path.write_text('{"cwd": "/", "args": ["sh"], "env": null}')
-    assert config.load_process(str(path)) == {"cwd": "/", "args": ["sh"]}
+    assert configuration.load_process(str(path)) == {"cwd": "/", "args": ["sh"]}
     with open(path) as file:
-        assert config.load_process(f"/dev/fd/{file.fileno()}")["cwd"] == "/"
+        assert configuration.load_process(f"/dev/fd/{file.fileno()}")["cwd"] == "/"
     path.write_text("{x}")
     with pytest.raises(ConfigError, match=r"process.json: syntax error: line 1 column 2"):
-        config.load_process(str(path))
+        configuration.load_process(str(path))
     with pytest.raises(Error, match="/nowhere/process.json: no such file or directory"):
-        config.load_process("/nowhere/process.json")
+        configuration.load_process("/nowhere/process.json")
 
 
 @pytest.mark.parametrize("id", ["a", "0", "_x", "+", "-", "a.b", "A-Z_0+9.", "x" * 1024])
 def test_id(id):
-    config.check_id(id)
+    configuration.check_id(id)
 
 
 @pytest.mark.parametrize("id", ["", ".", "..", ".a", "a/b", "../a", "a b", "a\n", "a\0", "é", "a:b", "a\\", "x" * 1025])
 def test_odd_id(id):
     with pytest.raises(Error, match="^invalid container ID format: ") as caught:
-        config.check_id(id)
+        configuration.check_id(id)
     assert "\n" not in str(caught.value)

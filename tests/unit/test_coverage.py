@@ -6,7 +6,7 @@ import re
 from coverage_table import COVERAGE, FIELDS, rows, section
 from harness import PROJECT
 
-from pyrun import schemas
+from pyrun.config import schemas
 
 # Other systems are none of our business.
 PLATFORMS = {"vm", "windows", "solaris", "freebsd", "zos"}

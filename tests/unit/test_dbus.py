@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from pyrun import dbus
+from pyrun.cgroup.systemd import dbus
 
 # As `busctl --json` and gdbus see them; the bytes are those of the specification's rules for alignment.
 VALUES = [

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from checkout import pyrun
 
-from pyrun import mounts, namespaces, validate
+from pyrun.config import validate
+from pyrun.plan import mounts, namespaces
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pyrun.gvariant import parse
+from pyrun.cgroup.systemd.gvariant import parse
 
 GOOD = [
     ("true", "b", True),

@@ -6,13 +6,12 @@ import struct
 
 import pytest
 
-from pyrun import control
 from pyrun._native import ffi, lib
-from pyrun.plan import Plan
+from pyrun.init import session
+from pyrun.plan.records import Plan
 
-# struct plan_header and struct plan_op, as csrc/plan.h lays them out
-HEADER, OP = 24, 80
-FLAGS, FD, FD2, LEN, STRINGS, NUMBERS = 2, 4, 8, 12, 16, 32
+HEADER, OP = ffi.sizeof("struct plan_header"), ffi.sizeof("struct plan_op")
+FLAGS = 2
 SIGNALLED = "init died of a signal"
 
 
@@ -29,7 +28,7 @@ def run(raw, seal=True):
     os.close(memory)
     os.close(pair[1])
     assert pid > 0, os.strerror(-pid)
-    message, _, _ = control.receive(pair[0], 10_000)
+    message, _, _ = session.receive(pair[0], 10_000)
     os.close(pair[0])
     status = os.waitpid(pid, 0)[1]
     assert not os.WIFSIGNALED(status), SIGNALLED
@@ -48,13 +47,14 @@ def refused(raw, **how):
 def good_plan():
     """A plan whose first op waits for the runtime, which is not going to answer: accepted, it does no harm."""
     made = Plan()
-    made.add(lib.OP_BARRIER, n=(1,))
-    made.add(lib.OP_SETNS, fd=1, n=(0,))
-    made.add(lib.OP_MOUNT, s=("tmpfs", "/x", made.strings(["mode=755", "ro"])))
-    made.add(lib.OP_IDS, s=(made.blob(struct.pack("2I", 5, 6)),), size=8)
-    made.add(lib.OP_AFFINITY, s=(made.blob(b"\1"),), size=1)
-    made.add(lib.OP_SECCOMP, s=(made.blob(bytes(16)),), size=16)
-    made.add(lib.OP_EXEC, s=(made.strings(["/bin/true"]), made.strings(["true"]), made.strings(["A=", ""])), n=(1, 2, 3))
+    made.barrier(number=1)
+    made.setns(file=1, namespaces=0)
+    made.mount(type="tmpfs", target="/x", options=["mode=755", "ro"], ms_flags=0)
+    made.ids(gids=struct.pack("2I", 5, 6), uid=0, gid=0)
+    made.affinity(cpus=b"\1")
+    made.seccomp(filter=bytes(16), filter_flags=0)
+    made.bind(target="/x", tree=1)
+    made.exec(candidates=["/bin/true"], argv=["true"], env=["A=", ""], first_closed=3)
     return made
 
 
@@ -63,8 +63,14 @@ def packed(change=None):
     made = good_plan()
     raw = bytearray(made.pack())
     if change:
-        change(raw, HEADER + OP * len(made.ops))
+        change(raw, HEADER + OP * len(made.records))
     return raw
+
+
+def at(op, operand, part=None):
+    """The place in a record of an operand (`bind.source`), or of a part of it (`size`)."""
+    place = ffi.offsetof("struct plan_op", op, operand)
+    return place + (ffi.offsetof(dict(ffi.typeof(f"struct op_{op}").fields)[operand].type, part) if part else 0)
 
 
 def field(op, offset, form, value):
@@ -92,8 +98,8 @@ def test_a_plan_that_can_still_be_changed_is_refused():
 @pytest.mark.parametrize("change", [
     pytest.param(header(0, lib.PLAN_MAGIC + 1), id="magic"),
     pytest.param(header(1, lib.PLAN_VERSION + 1), id="version"),
-    pytest.param(header(2, 6), id="fewer ops"),
-    pytest.param(header(2, 8), id="more ops"),
+    pytest.param(header(2, 7), id="fewer ops"),
+    pytest.param(header(2, 9), id="more ops"),
     pytest.param(header(2, 0xFFFFFFFF), id="far too many ops"),
     pytest.param(header(3, 1), id="small string area"),
     pytest.param(header(3, 0), id="no string area"),
@@ -110,7 +116,7 @@ def test_a_bad_header_is_refused(change):
     assert refused(packed(change)) == 0xFFFFFFFF
 
 
-BARRIER, SETNS, MOUNT, IDS, AFFINITY, SECCOMP, EXEC = range(7)
+BARRIER, SETNS, MOUNT, IDS, AFFINITY, SECCOMP, BIND, EXEC = range(8)
 
 
 @pytest.mark.parametrize(("op", "change"), [
@@ -120,23 +126,24 @@ BARRIER, SETNS, MOUNT, IDS, AFFINITY, SECCOMP, EXEC = range(7)
         (BARRIER, (0, "H", 0xFFFF), "opcode far too large"),
         (BARRIER, (FLAGS, "H", 1), "a flag that the op does not have"),
         (MOUNT, (FLAGS, "H", 0x8000), "an unknown flag"),
-        (BARRIER, (FD, "i", 2), "slot outside the table"),
-        (BARRIER, (FD, "i", -2), "negative slot"),
-        (BARRIER, (FD2, "i", 0x7FFFFFFF), "second slot outside the table"),
-        (SETNS, (FD, "i", -1), "slot missing"),
-        (MOUNT, (STRINGS, "I", 0), "text missing"),
-        (MOUNT, (STRINGS, "I", 0xFFFFFFFF), "text outside the area"),
-        (BARRIER, (STRINGS + 12, "I", 0x7FFFFFFF), "unused text outside the area"),
-        (IDS, (LEN, "I", 7), "half a group id"),
-        (IDS, (LEN, "I", 4 * 100_000), "groups beyond the area"),
-        (AFFINITY, (LEN, "I", 0xFFFFFFFF), "mask beyond the area"),
-        (AFFINITY, (STRINGS, "I", 0), "size without data"),
-        (SECCOMP, (LEN, "I", 12), "one and a half instructions"),
-        (SECCOMP, (STRINGS, "I", 1), "data not aligned"),
-        (EXEC, (NUMBERS, "Q", 0), "no argv[0]"),
-        (EXEC, (NUMBERS, "Q", 1 << 20), "argv beyond the area"),
-        (EXEC, (NUMBERS, "Q", (1 << 64) - 1), "argc overflows"),
-        (EXEC, (NUMBERS + 8, "Q", 1 << 63), "envc overflows"),
+        (SETNS, (at("setns", "file"), "i", 2), "slot outside the table"),
+        (SETNS, (at("setns", "file"), "i", -1), "slot missing"),
+        (BIND, (at("bind", "tree"), "i", -2), "negative slot"),
+        (BIND, (at("bind", "userns"), "i", 0x7FFFFFFF), "second slot outside the table"),
+        (BIND, (at("bind", "tree"), "i", -1), "neither a source nor a tree"),
+        (BIND, (at("bind", "source"), "I", 0x7FFFFFFF), "optional text outside the area"),
+        (MOUNT, (at("mount", "type"), "I", 0), "text missing"),
+        (MOUNT, (at("mount", "target"), "I", 0xFFFFFFFF), "text outside the area"),
+        (IDS, (at("ids", "gids", "size"), "I", 7), "half a group id"),
+        (IDS, (at("ids", "gids", "size"), "I", 4 * 100_000), "groups beyond the area"),
+        (AFFINITY, (at("affinity", "cpus", "size"), "I", 0xFFFFFFFF), "mask beyond the area"),
+        (AFFINITY, (at("affinity", "cpus"), "I", 0), "size without data"),
+        (SECCOMP, (at("seccomp", "filter", "size"), "I", 12), "one and a half instructions"),
+        (SECCOMP, (at("seccomp", "filter"), "I", 1), "data not aligned"),
+        (EXEC, (at("exec", "argv", "count"), "I", 0), "no argv[0]"),
+        (EXEC, (at("exec", "argv", "count"), "I", 1 << 20), "argv beyond the area"),
+        (EXEC, (at("exec", "argv", "count"), "I", (1 << 32) - 1), "argc as large as it can be"),
+        (EXEC, (at("exec", "env", "count"), "I", 1 << 31), "env beyond the area"),
         (BARRIER, (0, "H", lib.OP_EXEC), "a program before the end"),
     ]
 ])
@@ -146,7 +153,7 @@ def test_a_bad_record_is_refused_by_its_index(op, change):
 
 def test_a_list_must_end_inside_the_area():
     made = Plan()
-    made.add(lib.OP_EXEC_CHECK, s=(made.strings(["/bin/true"]),))
+    made.exec_check(candidates=["/bin/true"])
     raw = bytearray(made.pack())
     del raw[-2:]  # the list's end and the area's last NUL: a string that ends the area, but no empty one behind it
     struct.pack_into("I", raw, 12, len(raw) - HEADER - OP)

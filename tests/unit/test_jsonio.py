@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from pyrun import files, jsonio
-from pyrun.errors import Error
+from pyrun.base import files, jsonio
+from pyrun.base.errors import Error
 
 ALPHABET = [*map(chr, range(0x20, 0x7F)), "\n", "\t", "\0", "\x1f", "é", "\u2028", "\ufffd", "😀"]
 

@@ -1,26 +1,30 @@
 """How plans are packed, shown and opened, and the words for each way in which an op can fail."""
 
 import errno
+import inspect
 import os
 import struct
 
 import pytest
 
-from pyrun import faults
-from pyrun import plan as plans
 from pyrun._native import ffi, lib
-from pyrun.errors import Error
-from pyrun.plan import Plan
+from pyrun.base.errors import Error
+from pyrun.init import faults
+from pyrun.plan import describe
+from pyrun.plan import records as plans
+from pyrun.plan.records import Plan
 
-HEADER, OP = struct.Struct("=6I"), struct.Struct("=HHiiI4I6Q")
+HEADER = struct.Struct("=6I")
 
 
 def unpacked(plan):
     """(header, ops, string area) of a packed plan."""
     raw = plan.pack()
     header = HEADER.unpack_from(raw)
-    ops = [OP.unpack_from(raw, HEADER.size + OP.size * index) for index in range(header[2])]
-    return header, ops, raw[HEADER.size + OP.size * header[2] :]
+    size = ffi.sizeof("struct plan_op")
+    ops = ffi.new("struct plan_op[]", header[2])
+    ffi.buffer(ops)[:] = raw[HEADER.size : HEADER.size + size * header[2]]
+    return header, ops, raw[HEADER.size + size * header[2] :]
 
 
 def text(area, offset):
@@ -30,36 +34,49 @@ def text(area, offset):
 # --- packing
 
 
-def test_the_records_are_those_of_the_header_file():
+def test_every_op_has_a_method_that_packs_a_whole_record():
     assert HEADER.size == ffi.sizeof("struct plan_header")
-    assert OP.size == ffi.sizeof("struct plan_op")
-    wanted = {"op": 0, "flags": 2, "fd": 4, "fd2": 8, "len": 12, "s": 16, "n": 32}
-    assert {name: ffi.offsetof("struct plan_op", name) for name in wanted} == wanted
+    plan = Plan()
+    for name in ffi.typeof("enum plan_opcode").relements:
+        if name in ("OP_NONE", "OP_COUNT"):
+            continue
+        method = getattr(plan, name[3:].lower())
+        wanted = [word for word, one in inspect.signature(method).parameters.items() if one.default is inspect.Parameter.empty]
+        values = {"str": "x", "int": 1, "bytes": b"x", "Sequence[str]": ["x"]}
+        method(**{word: values[method.__annotations__[word]] for word in wanted})
+        assert len(plan.records[-1]) == ffi.sizeof("struct plan_op")
+        assert plan.notes[-1] == (name[3:].lower(), "", "")
 
 
 def test_a_packed_plan():
     plan = Plan()
-    plan.add(lib.OP_HOSTNAME, "hostname", "box", s=("box",))
-    plan.add(lib.OP_SETNS, flags=lib.SETNS_TRY, fd=plan.given("container"), n=(5,))
+    plan.hostname("hostname", "box", name="box")
+    plan.setns(flags=lib.SETNS_TRY, file=plan.given("container"), namespaces=5)
     header, ops, area = unpacked(plan)
     assert header == (lib.PLAN_MAGIC, lib.PLAN_VERSION, 2, len(area), plans.FIRST_SLOT + 1, 0)
-    assert ops[0][:5] == (lib.OP_HOSTNAME, 0, -1, -1, 0)
-    assert text(area, ops[0][5]) == "box"
-    assert ops[1][:4] == (lib.OP_SETNS, lib.SETNS_TRY, 2, -1)
-    assert ops[1][9:] == (5, 0, 0, 0, 0, 0)
+    assert (ops[0].op, ops[0].flags) == (lib.OP_HOSTNAME, 0)
+    assert text(area, ops[0].hostname.name.at) == "box"
+    assert (ops[1].op, ops[1].flags, ops[1].setns.file.slot, ops[1].setns.namespaces) == (lib.OP_SETNS, lib.SETNS_TRY, 2, 5)
     assert area[0] == area[-1] == 0
+
+
+def test_an_operand_is_given_by_its_name():
+    with pytest.raises(TypeError):
+        Plan().hostname("hostname", "box", path="box")
+    with pytest.raises(TypeError):
+        Plan().umask()
 
 
 def test_a_string_is_kept_once():
     plan = Plan()
-    assert plan.string("same") == plan.string("same") != plan.string("other")
-    assert plan.string("") == 0
+    assert plan.text("same") == plan.text("same") != plan.text("other")
+    assert plan.text("") == 0
 
 
 def test_negative_numbers_are_their_64_bits():
     plan = Plan()
-    plan.add(lib.OP_UMASK, n=(-1,))
-    assert unpacked(plan)[1][0][9] == 2**64 - 1
+    plan.umask(mask=-1)
+    assert unpacked(plan)[1][0].umask.mask == 2**64 - 1
 
 
 def test_lists_keep_empty_strings_and_names_that_are_no_utf8():
@@ -71,7 +88,7 @@ def test_lists_keep_empty_strings_and_names_that_are_no_utf8():
 @pytest.mark.parametrize("before", ["", "a", "seven..", "eight..."])
 def test_blobs_are_aligned(before):
     plan = Plan()
-    plan.string(before)
+    plan.text(before)
     offset = plan.blob(b"data")
     assert offset % 8 == 0 and offset > 0
     assert plan.area[offset : offset + 4] == b"data"
@@ -114,34 +131,54 @@ def test_a_missing_file_is_named_with_its_place_and_the_others_are_closed(tmp_pa
 
 def test_a_line_shows_everything():
     plan = Plan()
-    plan.add(
-        lib.OP_BIND, "mounts[0]", flags=lib.BIND_RECURSIVE | lib.BIND_TARGET_FILE, fd=plan.given("a"), fd2=plan.file("/b", 0, "b"),
-        s=("", "/target", plan.strings(["x", ""])), n=(0, 16),
+    plan.bind(
+        "mounts[0]", flags=lib.BIND_RECURSIVE | lib.BIND_TARGET_FILE, tree=plan.given("a"), userns=plan.file("/b", 0, "b"), target="/a b",
+        attr_clear=0x11, propagation=0x84000,
     )  # fmt: skip
-    assert plan.describe() == ["BIND RECURSIVE TARGET_FILE fd=2:<a> fd2=3:/b '' '/target' ['x', ''] n=0x0,0x10 # mounts[0]"]
+    plan.exec(candidates=["/x"], argv=["x", ""], env=["SECRET=1"], first_closed=3)
+    plan.device(path="/dev/null", mode=0o20666, device=0x103, uid=0, gid=5)
+    plan.bounding(kept_caps=1 << 5 | 1 << 50)
+    plan.rlimit(resource=7, soft=10, hard=-1)
+    assert describe.lines(plan) == [
+        "bind target='/a b' tree=<a> userns=/b attr_clear=ro,noatime propagation=rslave recursive target_file  # mounts[0]",
+        "exec candidates=[/x] argv=[x ''] env=[SECRET] first_closed=3",
+        "device path=/dev/null mode=char rw-rw-rw- device=1:3 uid=0 gid=5",
+        "bounding kept_caps=kill,0x4000000000000",
+        "rlimit resource=RLIMIT_NOFILE soft=10 hard=unlimited",
+    ]
+
+
+def test_the_same_for_programs():
+    plan = Plan()
+    plan.mount("mounts[1]", '"tmpfs" to /x', flags=lib.MOUNT_TARGET_MODE, type="tmpfs", target="/x", options=["a=1"], attr_set=1, ms_flags=1)
+    assert describe.data(plan) == [{
+        "op": "mount", "where": "mounts[1]", "subject": '"tmpfs" to /x', "flags": ["target_mode"],
+        "operands": {"type": "tmpfs", "target": "/x", "options": ["a=1"], "attr_set": "ro", "propagation": "", "ms_flags": "0x1"},
+    }]  # fmt: skip
 
 
 def test_binary_data_is_cut():
     plan = Plan()
-    plan.add(lib.OP_AFFINITY, size=3, s=(plan.blob(b"abc"),))
-    plan.add(lib.OP_AFFINITY, size=40, s=(plan.blob(bytes(40)),))
-    assert plan.describe() == ["AFFINITY <3 bytes: 616263>", f"AFFINITY <40 bytes: {'00' * 32}…>"]
+    plan.affinity(cpus=b"abc")
+    plan.affinity(cpus=bytes(40))
+    assert describe.lines(plan) == ["affinity cpus=616263 (3 bytes)", f"affinity cpus={'00' * 16}… (40 bytes)"]
 
 
 def test_what_start_needs_is_what_comes_after_the_wait():
     plan = Plan()
-    for opcode in (lib.OP_SETSID, lib.OP_WAIT_START, lib.OP_CAPS):
-        plan.add(opcode, "place", "subject")
-    assert plan.later_notes(lib.OP_WAIT_START) == {"1": ("WAIT_START", "place", "subject"), "2": ("CAPS", "place", "subject")}
+    plan.setsid("place", "subject")
+    plan.wait_start("place", "subject", socket=2)
+    plan.no_new_privs("place", "subject")
+    assert plan.notes_from("wait_start") == {"1": ("wait_start", "place", "subject"), "2": ("no_new_privs", "place", "subject")}
 
 
 # --- errors
 
 
-def explained(opcode, where, subject, step, error, detail=""):
+def explained(name, where, subject, step, error, detail=""):
     message = ffi.new("struct plan_msg *", {"type": lib.MSG_ERROR, "value": error, "step": step})
     message.detail = detail.encode()
-    return str(faults.explain((opcode, where, subject), message))
+    return str(faults.explain((name, where, subject), message))
 
 
 ARGS0 = "process.args[0]"
@@ -150,45 +187,44 @@ MOUNT = '"src" to rootfs at "/dst"'
 
 @pytest.mark.parametrize(("given", "wanted"), [
     # docker: 127 for `executable file not found` and `no such file or directory`, 126 for `permission denied`
-    ((lib.OP_EXEC_CHECK, ARGS0, "nope", lib.STEP_EXECVE, errno.ENOENT), 'process.args[0]: exec: "nope": executable file not found in $PATH'),
-    ((lib.OP_EXEC, ARGS0, "nope", lib.STEP_EXECVE, errno.ENOENT), 'process.args[0]: exec: "nope": executable file not found in $PATH'),
-    ((lib.OP_EXEC_CHECK, ARGS0, "/x", lib.STEP_EXECVE, errno.ENOENT), 'process.args[0]: exec: "/x": stat /x: no such file or directory'),
-    ((lib.OP_EXEC_CHECK, ARGS0, "/x", lib.STEP_EXECVE, errno.EACCES), 'process.args[0]: exec: "/x": permission denied'),
-    ((lib.OP_EXEC_CHECK, ARGS0, "x", lib.STEP_EXECVE, errno.EACCES), 'process.args[0]: exec: "x": permission denied'),
-    ((lib.OP_EXEC, ARGS0, "/x", lib.STEP_EXECVE, errno.ENOENT), "exec /x: no such file or directory"),
-    ((lib.OP_EXEC, ARGS0, "/x", lib.STEP_EXECVE, errno.ENOEXEC), "exec /x: exec format error"),
-    ((lib.OP_CHDIR, "process.cwd", "/w", lib.STEP_CHDIR, errno.ENOENT),
+    (("exec_check", ARGS0, "nope", lib.STEP_EXECVE, errno.ENOENT), 'process.args[0]: exec: "nope": executable file not found in $PATH'),
+    (("exec", ARGS0, "nope", lib.STEP_EXECVE, errno.ENOENT), 'process.args[0]: exec: "nope": executable file not found in $PATH'),
+    (("exec_check", ARGS0, "/x", lib.STEP_EXECVE, errno.ENOENT), 'process.args[0]: exec: "/x": stat /x: no such file or directory'),
+    (("exec_check", ARGS0, "/x", lib.STEP_EXECVE, errno.EACCES), 'process.args[0]: exec: "/x": permission denied'),
+    (("exec_check", ARGS0, "x", lib.STEP_EXECVE, errno.EACCES), 'process.args[0]: exec: "x": permission denied'),
+    (("exec", ARGS0, "/x", lib.STEP_EXECVE, errno.ENOENT), "exec /x: no such file or directory"),
+    (("exec", ARGS0, "/x", lib.STEP_EXECVE, errno.ENOEXEC), "exec /x: exec format error"),
+    (("chdir", "process.cwd", "/w", lib.STEP_CHDIR, errno.ENOENT),
      'process.cwd: chdir to cwd ("/w") set in config.json failed: no such file or directory'
      " (make the directory in the root file system or change cwd)"),
-    ((lib.OP_CHDIR_CHECK, "process.cwd", "/w", lib.STEP_CHDIR, errno.EACCES),
+    (("chdir_check", "process.cwd", "/w", lib.STEP_CHDIR, errno.EACCES),
      'process.cwd: chdir to cwd ("/w") set in config.json failed: permission denied'),
-    ((lib.OP_MOUNT, "mounts[2]", MOUNT, lib.STEP_ORDINARY_DIR, errno.ENOTDIR),
+    (("mount", "mounts[2]", MOUNT, lib.STEP_ORDINARY_DIR, errno.ENOTDIR),
      f"error during container init: error mounting {MOUNT}: mounts[2].destination: ordinary_dir: not a directory"
      " (must be mounted on ordinary directory)"),
-    ((lib.OP_MOUNT, "mounts[2]", MOUNT, lib.STEP_FSCONFIG, errno.EINVAL, "tmpfs: Unknown parameter 'x'"),
+    (("mount", "mounts[2]", MOUNT, lib.STEP_FSCONFIG, errno.EINVAL, "tmpfs: Unknown parameter 'x'"),
      f"error during container init: error mounting {MOUNT}: mounts[2]: fsconfig: invalid argument (tmpfs: Unknown parameter 'x')"),
-    ((lib.OP_BIND, "mounts[2]", MOUNT, lib.STEP_OPEN_TREE, errno.ENOENT),
+    (("bind", "mounts[2]", MOUNT, lib.STEP_OPEN_TREE, errno.ENOENT),
      f"error during container init: error mounting {MOUNT}: mounts[2].source: open_tree: no such file or directory"
      " (create it on the host, or correct the path)"),
-    ((lib.OP_BIND, "mounts[2]", MOUNT, lib.STEP_OPEN_TREE, errno.EACCES),
+    (("bind", "mounts[2]", MOUNT, lib.STEP_OPEN_TREE, errno.EACCES),
      f"error during container init: error mounting {MOUNT}: mounts[2].source: open_tree: permission denied"),
-    ((lib.OP_PIVOT, "root.path", "", lib.STEP_PIVOT_ROOT, errno.EINVAL),
+    (("pivot", "root.path", "", lib.STEP_PIVOT_ROOT, errno.EINVAL),
      "error during container init: root.path: pivot_root: invalid argument"
      " (the root file system of the host may be an initramfs: try --no-pivot)"),
-    ((lib.OP_SETSID, "", "", lib.STEP_SETSID, errno.EPERM), "error during container init: setsid: setsid: operation not permitted"),
-    ((lib.OP_SYSCTL, "linux.sysctl[a]", "a", lib.STEP_WRITE, errno.EINVAL),
+    (("setsid", "", "", lib.STEP_SETSID, errno.EPERM), "error during container init: setsid: setsid: operation not permitted"),
+    (("sysctl", "linux.sysctl[a]", "a", lib.STEP_WRITE, errno.EINVAL),
      "error during container init: linux.sysctl[a]: write a: invalid argument"),
 ])  # fmt: skip
 def test_an_error_of_init_in_words(given, wanted):
     assert explained(*given) == wanted
 
 
-def test_every_step_has_a_word_and_every_op_a_name():
+def test_every_step_has_a_word():
     assert set(faults.STEP_NAMES) == set(range(lib.STEP_COUNT + 1))
-    assert set(plans.OP_NAMES) == set(range(lib.OP_COUNT + 1))
 
 
 def test_a_detail_that_is_no_text_does_no_harm():
     message = ffi.new("struct plan_msg *", {"type": lib.MSG_ERROR, "value": errno.EIO, "step": 9999})
     ffi.buffer(message.detail)[:] = b"\xff" * ffi.sizeof(message.detail)
-    assert "input/output error" in str(faults.explain((lib.OP_MASK, "linux.maskedPaths[0]", "/x"), message))
+    assert "input/output error" in str(faults.explain(("mask", "linux.maskedPaths[0]", "/x"), message))

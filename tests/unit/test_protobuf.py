@@ -2,7 +2,7 @@
 
 import pytest
 
-from pyrun import criu, protobuf
+from pyrun.criu import protobuf, service
 
 TABLE = {"number": (1, int), "text": (2, str), "message": (3, {"number": (1, int)}), "texts": (4, [str]), "negative": (16, int)}
 EXAMPLES = [
@@ -41,6 +41,6 @@ def test_bytes_that_are_no_message(wire):
 
 
 def test_no_two_fields_have_one_number():
-    for table in (criu.OPTIONS, criu.REQUEST, criu.RESPONSE, criu.FEATURES):
+    for table in (service.OPTIONS, service.REQUEST, service.RESPONSE, service.FEATURES):
         numbers = [number for number, _ in table.values()]
         assert len(set(numbers)) == len(numbers)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pyrun import rdt
-from pyrun.errors import ConfigError
+from pyrun.base.errors import ConfigError
+from pyrun.host import rdt
 
 LINES = {"l3CacheSchema": "L3:0=f;1=0f", "memBwSchema": "MB:0=20", "schemata": ["L3CODE:0=3"]}
 

@@ -9,13 +9,13 @@ import sys
 import configs
 import pytest
 
-from pyrun import _checks, schemas, shape, validate
+from pyrun.config import _checks, schemas, shape, validate
 
 ALPHABETS = ["019-+.aZ", "/\0a", "KMGB0129", "rwmx\n", "MB:0\n\0", "0-3, x\n", "é٣/\n"]
 
 
 def test_table_is_fresh():
-    made = subprocess.run([sys.executable, "-m", "pyrun.schemas"], capture_output=True, text=True, check=True).stdout
+    made = subprocess.run([sys.executable, "-m", "pyrun.config.schemas"], capture_output=True, text=True, check=True).stdout
     with open(_checks.__file__) as file:
         assert file.read() == made, "run `make ext`"
 

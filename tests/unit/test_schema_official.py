@@ -8,7 +8,7 @@ import configs
 import jsonschema
 import pytest
 
-from pyrun import _checks, shape, validate
+from pyrun.config import _checks, shape, validate
 
 OFFICIAL = pathlib.Path("/usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/config-schema.json")
 pytestmark = pytest.mark.skipif(not OFFICIAL.exists(), reason="needs the package golang-github-opencontainers-specs-dev")

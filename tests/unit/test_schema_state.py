@@ -7,7 +7,7 @@ import configs
 import jsonschema
 import pytest
 
-from pyrun import validate
+from pyrun.config import validate
 
 OFFICIAL = pathlib.Path("/usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/state-schema.json")
 pytestmark = pytest.mark.skipif(not OFFICIAL.exists(), reason="needs the package golang-github-opencontainers-specs-dev")

@@ -26,8 +26,10 @@ from seccomp_model import (
     verdict,
 )
 
-from pyrun import config, log, seccomp, seccomp_program
-from pyrun.errors import ConfigError
+from pyrun.base import log
+from pyrun.base.errors import ConfigError
+from pyrun.config import load
+from pyrun.plan import seccomp, seccomp_program
 
 DENY = seccomp.ACTIONS["SCMP_ACT_ERRNO"] | errno.EPERM
 KILL = seccomp.ACTIONS["SCMP_ACT_KILL"]
@@ -441,5 +443,5 @@ def test_a_profile_of_the_configs_check(tmp_path):
     }
     for path, made in wrong.items():
         with pytest.raises(ConfigError) as error:
-            config.check({**base, "linux": {"seccomp": made}}, bundle=str(tmp_path))
+            load.check({**base, "linux": {"seccomp": made}}, bundle=str(tmp_path))
         assert error.value.path == path

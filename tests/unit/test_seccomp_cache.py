@@ -6,8 +6,8 @@ import time
 import pytest
 from seccomp_model import arg, like_dockers, profile, rule
 
-from pyrun import seccomp
-from pyrun.errors import ConfigError
+from pyrun.base.errors import ConfigError
+from pyrun.plan import seccomp
 
 
 def program(profile):

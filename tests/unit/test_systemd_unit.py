@@ -2,9 +2,10 @@
 
 import pytest
 
-from pyrun.cgroup import devices, resources, unit
-from pyrun.cgroup.systemd import sockets
-from pyrun.errors import ConfigError
+from pyrun.base.errors import ConfigError
+from pyrun.cgroup import devices, resources
+from pyrun.cgroup.systemd import unit
+from pyrun.cgroup.systemd.manager import sockets
 
 MIB = 1 << 20
 DENY_ALL = {"allow": False, "access": "rwm"}

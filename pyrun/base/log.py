@@ -1,0 +1,113 @@
+"""Messages: for a person on stderr, and for the caller in the `--log` file.
+
+    level     no --log                            --log FILE
+    debug     stderr (only with --debug)          FILE (only with --debug)
+    info      stderr                              FILE
+    warning   stderr                              FILE
+    error     stderr                              FILE, and the plain text on stderr
+
+On stderr a message is one plain line that begins with `pyrun`. With --debug or --log-format json, where lines need a
+time and a level, stderr gets the lines that a file would get.
+"""
+
+import posix
+import time
+
+from pyrun.base.errors import Error, visible, words
+
+FORMATS = ("text", "json")
+# What the caller passes on with --preserve-fds are the fds from 3 up: the log file keeps out of their way.
+LOWEST_FD = 64
+QUOTED = {ord("\\"): "\\\\", ord('"'): '\\"'}
+PLAIN = {"info": "pyrun: ", "warning": "pyrun: warning: ", "error": "pyrun: "}
+
+_file = None
+_format = "text"
+_debug = False
+
+
+def start(path, form, debug_too):
+    """Opens the log. path: file to append to (str), None for stderr. form: `text` or `json`. debug_too: keep debug lines.
+
+    Raises Error for an unknown format and for a file that cannot be opened.
+    """
+    global _file, _format, _debug
+    if form not in FORMATS:
+        raise Error(f"invalid log-format: {form}")
+    _format, _debug = form, debug_too
+    if path:
+        _file = _open(path)
+
+
+def debugging():
+    """Whether debug lines are kept."""
+    return _debug
+
+
+def debug(text):
+    if _debug:
+        _say("debug", text)
+
+
+def info(text):
+    _say("info", text)
+
+
+def warning(text):
+    _say("warning", text)
+
+
+def error(text, bare=False):
+    """The message that a command ends with; __main__ alone says it. bare: without the program's name on stderr."""
+    _say("error", text, bare)
+
+
+def _open(path):
+    try:
+        fd = posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC, 0o644)
+    except OSError as fault:
+        raise Error(f"--log: open {path}: {words(fault.errno)}") from None
+    import fcntl
+
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOWEST_FD)
+    except OSError:  # RLIMIT_NOFILE is lower than that
+        return fd
+    posix.close(fd)
+    return high
+
+
+def _say(level, text, bare=False):
+    if _file is not None:
+        _write(_file, _line(level, text))
+        if level == "error":
+            _write(2, _plain(level, text, bare))
+    elif _debug or _format == "json":
+        _write(2, _line(level, text))
+    else:
+        _write(2, _plain(level, text, bare))
+
+
+# One message is one line, and a config or a file name cannot send codes to the reader's terminal (errors.visible).
+
+
+def _plain(level, text, bare):
+    prefix = "" if bare or text.startswith("pyrun ") else PLAIN[level]
+    return f"{prefix}{visible(text)}\n"
+
+
+def _line(level, text):
+    year, month, day, hour, minute, second = time.gmtime()[:6]
+    now = f"{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
+    if _format == "text":
+        return f'time="{now}" level={level} msg="{visible(text, QUOTED)}"\n'
+    from pyrun.base import jsonio
+
+    return jsonio.dumps({"level": level, "msg": text, "time": now}) + "\n"
+
+
+def _write(fd, line):
+    try:
+        posix.write(fd, line.encode(errors="surrogateescape"))
+    except OSError:  # a full disk, a closed pipe: there is no other place to say so
+        pass

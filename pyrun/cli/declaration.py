@@ -1,0 +1,461 @@
+"""The command tree: every command, option and help text, declared once, in click.
+
+What a hot command's words mean is also written into the table that pyrun/cli/scan.py reads; `python -m pyrun.cli.declaration --argv-table`
+prints it as a Python module. Both ways scan words with argv.scan() and give a command the same keyword arguments.
+"""
+
+import sys
+
+import click
+
+from pyrun import __version__
+from pyrun.base import log, output
+from pyrun.base.errors import Error
+from pyrun.cli import scan
+from pyrun.cli.settings import Settings, default_root
+
+UNKNOWN_TOPIC = 3
+
+
+class Misused(Exception):
+    """Words that `command` does not take; settings: the global options read before them."""
+
+    def __init__(self, ctx, fault):
+        guess = likely(fault.name, options_of(ctx.command), "--") if isinstance(fault, scan.Unknown) else ""
+        super().__init__(f"{fault}{guess}")
+        self.command, self.settings = ctx.command, ctx.find_root().params
+
+
+class Command(click.Command):
+    """A command. stop: whether the first argument ends the options. cold: it needs the whole of Python."""
+
+    def __init__(self, name, usage, summary, *params, text="", stop=False, cold=False):
+        super().__init__(name, params=[*params, HELP], callback=lambda **values: values, add_help_option=False)
+        self.usage, self.summary, self.text, self.stop, self.cold = usage, summary, text, stop, cold
+
+    def parse_args(self, ctx, args):
+        # Not click's own: that knows GNU's style alone.
+        values = {}
+        try:
+            rest = scan.scan(options_of(self), args, self.stop, values, ctx.parent.params)
+            if values.pop("help", False):
+                show_help(self)
+            values |= scan.arguments(self.name, arguments_of(self), rest)
+        except scan.Refused as fault:
+            raise Misused(ctx, fault) from None
+        for param in self.params:
+            param.handle_parse_result(ctx, values, [])
+        return []
+
+    def manual(self):
+        return sections({
+            "NAME": [f"pyrun {self.name} - {self.summary}"],
+            "USAGE": [f"pyrun {self.name} [options] {self.usage}"],
+            "DESCRIPTION": self.text.splitlines(),
+            "OPTIONS": option_rows(self.params),
+            "GLOBAL OPTIONS": option_rows(GLOBALS),
+        })
+
+
+class Root(click.Group):
+    """`pyrun` itself."""
+
+    def parse_args(self, ctx, args):
+        values = ctx.params
+        try:
+            ctx.args = scan.scan(options_of(self), args, True, values, values)
+        except scan.Refused as fault:
+            raise Misused(ctx, fault) from None
+        if values.pop("help", False):
+            show_help(self)
+        for param in self.params:
+            param.handle_parse_result(ctx, values, [])
+        return ctx.args
+
+    def invoke(self, ctx):
+        """Returns (command's name, its keyword arguments); raises SystemExit after help."""
+        if ctx.params.pop("version"):
+            return "version", {}
+        if not ctx.args:
+            show_help(self)
+        command = topic(ctx.args[0])
+        with command.make_context(command.name, ctx.args[1:], parent=ctx) as inner:
+            values = command.invoke(inner)
+        if command is HELP_COMMAND:
+            show_help(topic(values["topic"]) if values["topic"] else self)
+        return command.name, values
+
+    def manual(self):
+        return sections({
+            "NAME": ["pyrun - Open Container Initiative runtime"],
+            "USAGE": ["pyrun [global options] command [options] [arguments]"],
+            "VERSION": [__version__],
+            "DESCRIPTION": ABOUT.splitlines(),
+            "COMMANDS": rows([(command.name, command.summary) for command in [*COMMANDS, HELP_COMMAND]]),
+            "GLOBAL OPTIONS": option_rows(self.params),
+        })
+
+
+def parse(words):
+    """Reads a command line as argv.parse() does, and says what is wrong with one. Returns (Settings, name, keyword arguments).
+
+    words: what follows the program's name (list of str). Raises Error, and SystemExit(0) after help.
+    """
+    settings = {}
+    try:
+        with PYRUN.make_context("pyrun", list(words)) as context:
+            settings = context.params
+            name, values = PYRUN.invoke(context)
+    except Misused as fault:
+        start_log(fault.settings)
+        output.write(f"Incorrect Usage.\n\n{fault.command.manual()}\n")
+        raise Error(str(fault)) from None
+    except Error:
+        start_log(settings)
+        raise
+    return Settings(**settings), name, values
+
+
+def start_log(settings):
+    """What is wrong with the words shall reach the log that they name."""
+    settings = Settings(**{name: value for name, value in settings.items() if name != "version"})
+    log.start(settings.log, settings.log_format, settings.debug)
+
+
+def topic(name):
+    """The command of that name."""
+    command = HELP_COMMAND if name == "h" else PYRUN.commands.get(name)
+    if command is None:
+        raise Error(f"No help topic for '{name}'{likely(name, PYRUN.commands)}", UNKNOWN_TOPIC)
+    return command
+
+
+def likely(word, known, before=""):
+    """A guess, to be added to a message, which of the known words a mistyped one was meant to be; '' if there is none."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, known, 1)
+    return f": is {before}{found[0]} meant?" if found else ""
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+def show_help(command):
+    output.write(command.manual() + "\n")
+    raise SystemExit(0)
+
+
+def sections(parts):
+    """Help text: each title that has lines, and the lines."""
+    return "\n\n".join("\n".join([f"{title}:", *(f"   {line}".rstrip() for line in lines)]) for title, lines in parts.items() if lines)
+
+
+def rows(pairs):
+    width = max(len(left) for left, _ in pairs)
+    return [f"{left:{width}}  {right}" for left, right in pairs]
+
+
+def option_rows(params):
+    options = [param for param in params if isinstance(param, click.Option) and not param.hidden]
+    return rows([(", ".join(option.opts) + (f" {option.metavar}" if option.metavar else ""), option.help) for option in options])
+
+
+# --- declaring -------------------------------------------------------------------------------------------------------
+
+def flag(*names, help, default=False):
+    """A bool: `--x`, `--x=false`."""
+    return click.Option(names, is_flag=True, help=help, default=default)
+
+
+def text(*names, metavar, help, default=None):
+    return click.Option(names, metavar=metavar, help=help, default=default)
+
+
+def texts(*names, metavar, help):
+    """A tuple of str, one for each time that the option is given."""
+    return click.Option(names, metavar=metavar, help=f"{help}; may be repeated", multiple=True, default=())
+
+
+def number(*names, metavar, help, default=0):
+    """An int from 0 on."""
+    return click.Option(names, metavar=metavar, help=help, type=click.IntRange(min=0), default=default)
+
+
+def numbers(*names, metavar, help):
+    return click.Option(
+        names, metavar=metavar, help=f"{help}; may be repeated", type=click.IntRange(min=0), multiple=True, default=()
+    )
+
+
+HELP = click.Option(["--help", "-h"], is_flag=True, default=False, expose_value=False, help="show this help")
+
+# --- the options -----------------------------------------------------------------------------------------------------
+
+BUNDLE = text("--bundle", "-b", metavar="DIR", help="the bundle's directory (default: the working directory)")
+PID_FILE = text("--pid-file", metavar="FILE", help="write the process's pid to FILE")
+CONSOLE_SOCKET = text("--console-socket", metavar="PATH", help="Unix socket that gets the terminal's master end")
+PIDFD_SOCKET = text("--pidfd-socket", metavar="PATH", help="Unix socket that gets a pidfd of the process")
+NO_PIVOT = flag("--no-pivot", help="move the root mount instead of pivot_root (for a rootfs on a ramdisk)")
+NO_NEW_KEYRING = flag("--no-new-keyring", help="keep the caller's session keyring")
+PRESERVE_FDS = number("--preserve-fds", metavar="N", help="pass N file descriptors on, from 3 (after those of $LISTEN_FDS)")
+NO_SUBREAPER = flag("--no-subreaper", help="do not adopt processes that the container leaves")
+DETACH = flag("--detach", "-d", help="return as soon as the process runs")
+ID = click.Argument(["id"])
+# Two ways to say one thing.
+THIS_BUNDLE = text("--bundle", "-b", metavar="DIR", default=".", help="the bundle's directory (default: the working directory)")
+BUNDLE_ARGUMENT = click.Argument(["bundle"], default=".")
+
+# What checkpoint and restore have in common.
+IMAGE_PATH = text("--image-path", metavar="DIR", help="the directory of the saved state (default: checkpoint)")
+WORK_PATH = text("--work-path", metavar="DIR", help="where criu works and writes its log (default: that of the saved state)")
+CRIU_OPTIONS = [
+    flag("--tcp-established", help="take open TCP connections along"),
+    flag("--ext-unix-sk", help="take Unix sockets along whose other end is outside of the container"),
+    flag("--shell-job", help="take a program along whose terminal is the caller's"),
+    flag("--file-locks", help="take locks of files along; nobody outside of the container may hold them"),
+    flag("--lazy-pages", help="let memory follow when it is wanted (userfaultfd)"),
+    flag("--auto-dedup", help="drop pages from the parents' files that newer ones replace"),
+    text("--manage-cgroups-mode", metavar="MODE", help="how criu treats cgroups: soft, full, strict or ignore (default: soft)"),
+    texts("--empty-ns", metavar="NAMESPACE", help="make this namespace anew and empty: network, which always is"),
+]
+
+ABOUT = """\
+Runs a container from a bundle: a directory with a root file system and a config.json that describes the container.
+
+   pyrun spec                  writes a config.json to begin with
+   pyrun run mybundle          runs the bundle in the directory mybundle, as the container mybundle
+   pyrun run -b DIR ID         runs the bundle in DIR as the container ID
+
+Help on a command: pyrun COMMAND --help"""
+
+BUNDLE_TEXT = """\
+CONTAINER-ID is a name of your choice, one that no other container under the same --root has.
+Where --bundle is not given and the argument is a path, or the name of a directory with a config.json, that directory is
+the bundle, and its base name the container's id."""
+
+GLOBALS = [
+    flag("--debug", help="log debug messages too"),
+    text("--log", metavar="FILE", help="append messages to FILE (default: stderr)"),
+    text("--log-format", metavar="FORMAT", help="how the log is written: text or json (default: text)"),
+    text("--root", metavar="DIR", help=f"where the containers' state is kept, best a tmpfs (default: {default_root()})"),
+    text("--timeline", metavar="FILE", help="write when each step of create and run began and ended, as Chrome trace events"),
+    flag("--systemd-cgroup", help="let systemd make the cgroups; cgroupsPath is then slice:prefix:name"),
+    text("--rootless", metavar="WHEN", help="go on without cgroups that may not be written: true, false or auto (default: auto)"),
+    # Callers that know older runtimes still give it.
+    click.Option(["--criu"], metavar="PATH", help="the criu to use", hidden=True),
+]
+VERSION = flag("--version", "-v", help="show the version")
+
+COMMANDS = [
+    Command(
+        "create", "CONTAINER-ID", "make a container, ready for start",
+        BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS, ID,
+        text=BUNDLE_TEXT,
+    ),
+    Command("start", "CONTAINER-ID", "run the program of a created container", ID),
+    Command("state", "CONTAINER-ID", "print a container's state as JSON", ID),
+    Command(
+        "kill", "CONTAINER-ID [SIGNAL]", "send a signal to a container's first process",
+        flag("--all", "-a", help="send it to every process of the container"),
+        ID, click.Argument(["signal"], default="SIGTERM"),
+        text="SIGNAL is a name (KILL, SIGKILL, RTMIN+3) or a number; TERM where it is left out.",
+    ),
+    Command(
+        "delete", "CONTAINER-ID", "remove a stopped container and all that it held",
+        flag("--force", "-f", help="end the container first if it is not stopped (SIGKILL); an unknown id is no error"),
+        ID,
+    ),
+    Command(
+        "run", "CONTAINER-ID", "create, start and wait for a container, then delete it",
+        BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, DETACH,
+        flag("--keep", help="do not delete the container when it has ended"),
+        PID_FILE,
+        NO_SUBREAPER,
+        NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS, ID,
+        text=f"{BUNDLE_TEXT}\nThe exit code is the program's, or 128+N where signal N ended it.",
+    ),
+    Command(
+        "list", "", "list the containers",
+        text("--format", "-f", metavar="FORMAT", default="table", help="table or json (default: table)"),
+        flag("--quiet", "-q", help="print the ids alone"),
+        text="The containers are those under the directory that --root names.",
+    ),
+    Command(
+        "spec", "", "write a config.json to begin with",
+        text("--bundle", "-b", metavar="DIR", help="write it there (default: the working directory)"),
+        flag("--rootless", help="make it one that needs no privileges, with a user namespace"),
+        text="Its program is `sh` on a terminal, in the root file system `rootfs` beside it, which you fill. For create and\n"
+             "run --detach set process.terminal to false, and process.args to a program that needs no terminal.\n"
+             "A file that exists is kept.",
+    ),
+    Command(
+        "exec", "CONTAINER-ID COMMAND [ARGUMENT]...  |  -p FILE CONTAINER-ID", "run another process in a running container",
+        CONSOLE_SOCKET, PIDFD_SOCKET,
+        text("--cwd", metavar="DIR", help="working directory in the container"),
+        texts("--env", "-e", metavar="NAME=VALUE", help="add to the environment"),
+        flag("--tty", "-t", help="give the process a terminal"),
+        text("--user", "-u", metavar="UID[:GID]", help="the user, and group, that it runs as"),
+        numbers("--additional-gids", "-g", metavar="GID", help="a further group"),
+        text("--process", "-p", metavar="FILE", help="take the whole process from FILE, JSON as in config.json"),
+        DETACH, PID_FILE,
+        text("--process-label", metavar="LABEL", help="SELinux label of the process"),
+        text("--apparmor", metavar="PROFILE", help="AppArmor profile of the process"),
+        # Not given, it is what config.json says.
+        flag("--no-new-privs", default=None, help="let the process and its children gain no privileges"),
+        texts("--cap", "-c", metavar="CAP_NAME", help="a capability more"),
+        PRESERVE_FDS,
+        texts("--cgroup", metavar="[CONTROLLER,...:]PATH", help="run it in a cgroup below the container's"),
+        flag("--ignore-paused", help="do not refuse a paused container; the process waits until it goes on"),
+        ID, click.Argument(["args"], nargs=-1, required=False),
+        text="All that follows CONTAINER-ID is the command, options of its own included.",
+        stop=True,
+    ),
+    Command(
+        "ps", "CONTAINER-ID [PS-OPTION]...", "show the processes of a container",
+        text("--format", "-f", metavar="FORMAT", default="table", help="table, or json for the pids alone (default: table)"),
+        ID, click.Argument(["args"], nargs=-1, required=False),
+        text="All that follows CONTAINER-ID goes to ps(1), in the place of -ef.",
+        stop=True,
+    ),
+    Command("pause", "CONTAINER-ID", "stop all processes of a container, until resume", ID),
+    Command("resume", "CONTAINER-ID", "let the processes of a paused container go on", ID),
+    Command(
+        "update", "CONTAINER-ID", "change the limits of a container",
+        text("--resources", "-r", metavar="FILE", help="take them from FILE, JSON as linux.resources in config.json; - is stdin"),
+        text("--blkio-weight", metavar="N", help="share of block I/O, 10 to 1000"),
+        text("--cpu-period", metavar="USEC", help="the period that --cpu-quota counts for"),
+        text("--cpu-quota", metavar="USEC", help="CPU time in each period; -1: no limit"),
+        text("--cpu-burst", metavar="USEC", help="CPU time saved up in idle periods that may be added to one"),
+        text("--cpu-share", metavar="N", help="share of CPU time, 2 to 262144 (others have 1024)"),
+        text("--cpu-idle", metavar="0|1", help="1: run only when nothing else wants to (SCHED_IDLE)"),
+        text("--cpu-rt-period", metavar="USEC", help="the period that --cpu-rt-runtime counts for"),
+        text("--cpu-rt-runtime", metavar="USEC", help="real-time CPU time in each period"),
+        text("--cpuset-cpus", metavar="LIST", help="CPUs it may use, as 0-2,7"),
+        text("--cpuset-mems", metavar="LIST", help="memory nodes it may use, as 0-1"),
+        text("--memory", metavar="SIZE", help="memory in bytes, or as 50M; -1: no limit"),
+        text("--memory-reservation", metavar="SIZE", help="memory that is left to it when memory is short"),
+        text("--memory-swap", metavar="SIZE", help="memory and swap together; -1: no limit of swap"),
+        text("--kernel-memory", metavar="SIZE", help="taken and not looked at"),
+        text("--kernel-memory-tcp", metavar="SIZE", help="likewise"),
+        text("--pids-limit", metavar="N", help="number of processes; -1: no limit"),
+        text("--l3-cache-schema", metavar="SCHEMA", help="Intel RDT/CAT: the L3 cache it may use"),
+        text("--mem-bw-schema", metavar="SCHEMA", help="Intel RDT/MBA: the memory bandwidth it may use"),
+        ID,
+        text="What is not named stays as it is. With --resources the options for limits are not looked at.",
+    ),
+    Command(
+        "events", "CONTAINER-ID", "show what a container uses, and when its memory runs out, as lines of JSON",
+        text("--interval", metavar="TIME", default="5s", help="how often, as 100ms, 5s or 1m30s (default: 5s)"),
+        flag("--stats", help="show what it uses now, and end"),
+        ID,
+        text="It ends with the container.",
+    ),
+    Command(
+        "checkpoint", "CONTAINER-ID", "save a running container in files, and end it",
+        IMAGE_PATH, WORK_PATH,
+        text("--parent-path", metavar="DIR", help="that of an earlier --pre-dump, as a path from --image-path on"),
+        flag("--leave-running", help="let it run on"),
+        flag("--pre-dump", help="save its memory alone and let it run on: a later checkpoint saves what has changed since"),
+        text("--page-server", metavar="ADDRESS:PORT", help="send the memory to a criu page-server there"),
+        number("--status-fd", metavar="FD", default=None, help="a zero byte goes there when --lazy-pages can be served"),
+        flag("--tcp-skip-in-flight", help="leave TCP connections out that are not established yet"),
+        flag("--link-remap", help="link open files that have no name any more to one of criu's"),
+        *CRIU_OPTIONS, ID,
+        text="It needs criu. The container, which must be running or paused, is removed when its state is saved; restore\n"
+             "brings it back. What criu has to say is in dump.log in --work-path.",
+    ),
+    Command(
+        "restore", "CONTAINER-ID", "bring a container back from what checkpoint saved",
+        BUNDLE, IMAGE_PATH, WORK_PATH, CONSOLE_SOCKET, DETACH, PID_FILE, NO_SUBREAPER,
+        flag("--no-pivot", help="taken and not looked at: criu changes the root in one way alone"),
+        text("--lsm-profile", metavar="TYPE:NAME", help="the AppArmor or SELinux profile it gets instead of its own"),
+        text("--lsm-mount-context", metavar="LABEL", help="the SELinux context that mounts get instead of their own"),
+        *CRIU_OPTIONS, ID,
+        text=f"{BUNDLE_TEXT}\nIt needs criu, and the bundle that the container was made of. stdin, stdout and stderr take the place of those\n"
+             "it had; where they were files they must be the same ones, to append to. What criu has to say is in restore.log\n"
+             "in --work-path. The exit code is that of `run`.",
+    ),
+    Command("features", "", "show what this runtime can do, as JSON", text="The form is that of the specification's features.md.", cold=True),
+    Command(
+        "validate", "[BUNDLE]", "list every fault of a bundle's config.json",
+        THIS_BUNDLE, BUNDLE_ARGUMENT,
+        text="The exit code is 1 if there is one.",
+        cold=True,
+    ),
+    Command(
+        "plan", "[BUNDLE]", "show step by step how a bundle's container would be made",
+        THIS_BUNDLE, BUNDLE_ARGUMENT,
+        text="Nothing is made. Each step names the part of config.json that it comes from.",
+    ),
+]
+
+HELP_COMMAND = Command("help", "[COMMAND]", "show help, or that of a command", click.Argument(["topic"], required=False, default=None), cold=True)
+
+PYRUN = Root(
+    "pyrun",
+    params=[*GLOBALS, HELP, VERSION],
+    commands=[*COMMANDS, HELP_COMMAND],
+    add_help_option=False,
+)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+def options_of(command):
+    """name -> (keyword, kind, whether it is a global one), as argv.scan() wants it: a command's own options and, after
+    any command, the global ones."""
+    scopes = [(True, command.params)] if command is PYRUN else [(True, GLOBALS), (False, command.params)]
+    return {
+        name.lstrip("-"): (option.name, kind(option), is_global)
+        for is_global, params in scopes
+        for option in params
+        if isinstance(option, click.Option)
+        for name in option.opts
+    }
+
+
+def kind(option):
+    if option.is_flag:
+        return "flag"
+    return ("number" if isinstance(option.type, click.IntRange) else "text") + "s" * option.multiple
+
+
+def arguments_of(command):
+    """(keyword, kind) of each argument, as argv.arguments() wants them."""
+    return tuple(
+        (param.name, "rest" if param.nargs == -1 else "one" if param.required else "maybe")
+        for param in command.params if isinstance(param, click.Argument)
+    )
+
+
+def table():
+    """GLOBALS and COMMANDS for argv.read(): the hot commands, and no help."""
+    def without_help(options):
+        return {name: row for name, row in options.items() if row[0] != "help"}
+
+    return without_help(options_of(PYRUN)), {
+        command.name: {
+            "options": without_help(options_of(command)),
+            "defaults": {
+                param.name: param.default for param in command.params
+                if param is not HELP and (isinstance(param, click.Option) or (param.name, "maybe") in arguments_of(command))
+            },
+            "arguments": arguments_of(command),
+            "stop": command.stop,
+        }
+        for command in COMMANDS if not command.cold
+    }
+
+
+def table_source():
+    """The table as a Python module."""
+    from pprint import pformat
+
+    options, commands = (pformat(part, width=120, sort_dicts=False) for part in table())
+    return f'"""The hot commands\' options, made from pyrun/cli.py."""\n\nGLOBALS = {options}\n\nCOMMANDS = {commands}\n'
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--argv-table"]:
+        sys.exit("usage: python -m pyrun.cli.declaration --argv-table")
+    output.write(table_source())

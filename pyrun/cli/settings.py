@@ -1,0 +1,98 @@
+"""The global options, as every command gets them."""
+
+import errno
+import posix
+
+from pyrun.base.errors import Error, words
+from pyrun.base.files import clean
+
+ROOTLESS = {"": "auto", "auto": "auto"}
+ROOTLESS |= dict.fromkeys(("1", "t", "true"), "true") | dict.fromkeys(("0", "f", "false"), "false")
+# The inode of the initial user namespace's file (PROC_USER_INIT_INO). Its uid_map would not do: another one may map all ids too.
+FIRST_USER_NAMESPACE = 0xEFFFFFFD
+
+
+class Settings:
+    """root: state directory (absolute path), root_given: whether --root named it, log: file or None, log_format: `text` or
+    `json`, debug and systemd_cgroup: bool, rootless: `auto`, `true` or `false`, timeline: file or None,
+    criu: its path or None.
+    """
+
+    def __init__(self, root=None, log=None, log_format=None, debug=False, systemd_cgroup=False, rootless=None, timeline=None, criu=None):
+        self.root_given = root is not None
+        self.root = default_root() if root is None else root and absolute(root)
+        self.log = log
+        self.log_format = log_format or "text"
+        self.debug = debug
+        self.systemd_cgroup = systemd_cgroup
+        self.rootless = rootless or "auto"
+        self.timeline = timeline
+        self.criu = criu
+
+    def check(self):
+        """Raises Error for values that no command can work with."""
+        if not self.root:
+            raise Error("--root: an empty name")
+        if self.root == "/":
+            raise Error("--root: / cannot be the state directory")
+        if self.rootless.lower() not in ROOTLESS:
+            raise Error(f"--rootless: {self.rootless}: neither true, false nor auto")
+        self.rootless = ROOTLESS[self.rootless.lower()]
+
+    def own_root(self):
+        """Makes the default root of an unprivileged user. Raises Error where it cannot be that user's."""
+        if self.root_given:
+            return
+        if self.root == _runtime_root():
+            _make_private(self.root)
+        elif (uid := posix.geteuid()) and not posix.access(self.root, posix.W_OK | posix.X_OK):
+            raise Error(f"{self.root}: {words(errno.EACCES)}: set $XDG_RUNTIME_DIR to a directory of yours, as /run/user/{uid}, or give --root")
+
+
+def with_systemd(settings, config):
+    """The options as the container was made with, as far as its config (dict) tells: SLICE:PREFIX:NAME is for systemd alone."""
+    if settings.systemd_cgroup or ((config.get("linux") or {}).get("cgroupsPath") or "").count(":") != 2:
+        return settings
+    return Settings(settings.root, systemd_cgroup=True, rootless=settings.rootless)
+
+
+def default_root():
+    """/run/pyrun, or $XDG_RUNTIME_DIR/pyrun where /run is not the caller's: without privileges, or as root of a user namespace."""
+    return _runtime_root() if _unprivileged() and _runtime_root() else "/run/pyrun"
+
+
+def absolute(path):
+    """The path from / on, without `.`, `..` and doubled slashes; symbolic links are not looked at. '' is the working directory."""
+    if not path.startswith("/"):
+        path = f"{posix.getcwd()}/{path}"
+    return clean(path)
+
+
+def in_user_namespace():
+    """Whether the caller is in a user namespace other than the initial one."""
+    try:
+        return posix.stat("/proc/self/ns/user").st_ino != FIRST_USER_NAMESPACE
+    except FileNotFoundError:  # a kernel without user namespaces
+        return False
+
+
+def _unprivileged():
+    # A root that keeps the name `root` in its user namespace owns its /run: a container that runs containers.
+    return posix.geteuid() != 0 or (in_user_namespace() and posix.environ.get(b"USER") != b"root")
+
+
+def _runtime_root():
+    directory = posix.environ.get(b"XDG_RUNTIME_DIR")
+    return f"{directory.decode(errors='surrogateescape')}/pyrun" if directory else None
+
+
+def _make_private(path):
+    try:
+        try:
+            posix.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        # The XDG specification: what has the sticky bit is not cleaned away with age.
+        posix.chmod(path, 0o1700)
+    except OSError as fault:
+        raise Error(f"{path}: {words(fault.errno)}: $XDG_RUNTIME_DIR must be a directory of yours, or give --root") from None

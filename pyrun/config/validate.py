@@ -1,0 +1,150 @@
+"""All faults of a config at once, by jsonschema and the rules."""
+
+import difflib
+import functools
+import re
+
+import jsonschema
+
+from pyrun.config import _checks, rules, schemas, shape
+from pyrun.config.shape import describe, path_of
+
+TYPES = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+
+
+def faults(config, bundle):
+    """Every fault of a config (dict) in a bundle (directory, str): a list of (path, message), empty when it is valid.
+
+    A rule is left out where a member it reads has a fault of its own.
+    """
+    config = without_nulls(config)
+    found = list(schema_faults("config", config))
+    wrong = Wrong(path for path, _ in found)
+    return found + list(rules.broken(config, bundle, lambda path: not wrong.touches(path)))
+
+
+def doubts(config):
+    """Yields (path, message) for what is legal in a config (dict) but hardly meant."""
+    yield from _unknown(_checks.CONFIG, without_nulls(config), [])
+    for index, mount in enumerate(config.get("mounts") or ()):
+        if mount["destination"][:1] != "/":
+            yield f"mounts[{index}].destination", f'is relative, which is deprecated, and taken as "/{mount["destination"]}"'
+
+
+def _unknown(node, value, keys):
+    """Members that the table of checks does not name: of a spelling mistake nobody else would speak."""
+    if not isinstance(node, tuple):
+        return
+    if node[0] is list:
+        for index, entry in enumerate(value):
+            yield from _unknown(node[1], entry, [*keys, index])
+    elif node[0] is dict:
+        members, others = node[1:3]
+        for name, member in value.items():
+            if (inner := members.get(name, others)) is not None:
+                yield from _unknown(inner, member, [*keys, name])
+            else:
+                likely = difflib.get_close_matches(name, members, 1)
+                yield path_of([*keys, name]), f"unknown, and ignored{f': is {likely[0]} meant?' if likely else ''}"
+
+
+def schema_faults(name, value):
+    """Yields (path, message) for what in a value breaks specs/NAME.schema.json. Members that are null count as left out."""
+    seen = set()
+    for error in validator(name).iter_errors(without_nulls(value)):
+        for fault in _explain(error):
+            if fault not in seen:
+                seen.add(fault)
+                yield fault
+
+
+@functools.cache
+def validator(name):
+    """A validator for specs/NAME.schema.json that agrees with the hot checks on two points where jsonschema is lenient."""
+    base = jsonschema.Draft202012Validator
+    # 1.0 is no integer to the callers' decoders either.
+    types = base.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    strict = jsonschema.validators.extend(base, {"pattern": _pattern, "items": _items}, type_checker=types)
+    return strict(schemas.load(name))
+
+
+def _items(validator, schema, value, _schema):
+    """jsonschema takes its time, which counts for a long list: it is asked for the entries alone that the hot checks refuse."""
+    if isinstance(value, list):
+        node = _node(schema)
+        for index, entry in enumerate(value):
+            if node is None or shape.walk(node, entry):
+                yield from validator.descend(entry, schema, path=index)
+
+
+def _node(schema, known={}):  # noqa: B006
+    """The hot check for a schema (dict, of a validator, which lives as long as we do); None where there is none."""
+    if id(schema) not in known:
+        try:
+            known[id(schema)] = schemas.node(schema)
+        except KeyError:
+            known[id(schema)] = None
+    return known[id(schema)]
+
+
+def without_nulls(value):
+    """A copy of decoded JSON without the members that are null, however deep it is nested."""
+    top = [value]
+    rest: list[dict | list] = [top]
+    while rest:
+        here = rest.pop()
+        for key, member in list(here.items() if isinstance(here, dict) else enumerate(here)):
+            if isinstance(member, dict):
+                member = here[key] = {name: inner for name, inner in member.items() if inner is not None}
+            elif isinstance(member, list):
+                member = here[key] = list(member)
+            else:
+                continue
+            rest.append(member)
+    return top[0]
+
+
+def _pattern(_validator, pattern, value, _schema):
+    """`$` is the end of the string in ECMA 262, which JSON Schema refers to; Python's is also before a last newline."""
+    if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _explain(error):
+    keys, schema, keyword, limit = list(error.absolute_path), error.schema, error.validator, error.validator_value
+    message = schema.get("errorMessage")
+    if "propertyNames" in error.absolute_schema_path:
+        keys.append(error.instance)
+    if keyword == "required":
+        for name in limit:
+            if name not in error.instance:
+                member = schema.get("properties", {}).get(name, {})
+                yield path_of([*keys, name]), describe("required", None, None, member.get("errorMessage"), keys)
+        return
+    if keyword in ("minimum", "maximum"):
+        keyword, limit = "range", (schema["minimum"], schema["maximum"])
+    elif keyword == "type":
+        limit = TYPES[limit if isinstance(limit, str) else limit[0]]
+    elif keyword == "anyOf":
+        limit = [name for choice in limit for name in choice["required"]]
+    yield path_of(keys), describe(keyword, limit, error.instance, message, keys)
+
+
+class Wrong:
+    """The paths (iterable of str) of faults."""
+
+    def __init__(self, paths):
+        self.paths = set(paths)
+        self.above = {above for path in self.paths for above in _upwards(path)}
+
+    def touches(self, path):
+        """Whether there is a fault in what lies at a path, or in what it lies in."""
+        return path in self.above or any(above in self.paths for above in _upwards(path))
+
+
+def _upwards(path):
+    """`linux.devices[3].path`, `linux.devices[3]`, `linux.devices`, `linux`, and the whole."""
+    yield path
+    for match in reversed(list(re.finditer(r"[.\[]", path))):
+        yield path[: match.start()]
+    yield ""

@@ -1,0 +1,158 @@
+"""A container that exists: it is started, and it ends (runtime.md#lifecycle)."""
+
+import errno
+import posix
+
+from pyrun._native import lib
+from pyrun.base import log
+from pyrun.base.errors import ConfigError, Error, words
+from pyrun.base.processes import PATIENCE, SIGKILL, await_end, readable
+from pyrun.container import hooks
+from pyrun.container.state import START_SOCKET
+from pyrun.host.passing import send_listener
+from pyrun.init.faults import explain, failed_start
+from pyrun.init.session import GONE, connect, executed, how_ended, must, receive, send, send_go
+from pyrun.plan.namespaces import first_ids
+
+
+def destroy(container, config):
+    """Removes what a stopped container holds; then its poststop hooks run. Errors of the clean-up are warnings."""
+    group = container.cgroup()
+    if group:
+        try:
+            group.delete()
+        except (OSError, Error) as error:
+            log.warning(f"cgroup of {container.id} is left: {error}")
+    if container.data.get("rdt"):
+        from pyrun.host import rdt
+
+        rdt.delete(container.data["rdt"])
+    container.remove()
+    # The state is that of a container that is gone, so it is made up, not looked up.
+    hooks.run_all(config, "poststop", container, "stopped")
+
+
+def run_start_hooks(container, config):
+    """startContainer hooks, in the container (runtime.md#lifecycle, step 7)."""
+    if not (config.get("hooks") or {}).get("startContainer"):
+        return
+    from pyrun.plan import seccomp
+
+    group = container.cgroup()
+    process = config.get("process") or {}
+    env = process.get("env") or ()
+    files = group.procs_files() if group else ()
+    uid = (process.get("user") or {}).get("uid") or 0
+    filter = seccomp.compile_of(config, container.root)
+    if filter and filter.notify:
+        filter = None  # its agent waits for the program
+    target = hooks.Target(
+        container.data["pid"], container.data["mask"], files, pivoted=True, env=env, uid=uid, seccomp=filter,
+        ids=first_ids(config.get("linux") or {}),
+    )  # fmt: skip
+    hooks.run(config, "startContainer", container, "created", inside=target)
+
+
+def start(container):
+    """Lets a created container's program run (the container is locked by the caller). Raises Error."""
+    status = container.status()
+    if status != "created":
+        raise Error(
+            "cannot start a container that has stopped" if status == "stopped"
+            else "cannot start an already running container" if status in ("running", "paused")
+            else f"cannot start a container that is {status}"
+        )  # fmt: skip
+    config = container.config()
+    if not config.get("process"):
+        raise ConfigError("process", "there is nothing to start: the config has no process")
+    try:
+        run_start_hooks(container, config)
+    except Error:
+        stop_and_destroy(container, config)
+        raise
+    sock = connect(container.lock_fd, START_SOCKET.encode(), 1)
+    if sock == -errno.ECONNREFUSED:
+        raise Error("cannot start an already running container")
+    must(sock, f"connect {START_SOCKET}")
+    try:
+        code = send(sock, b"\0")
+        if code not in GONE:  # it has died, which is found out below
+            must(code, f"{START_SOCKET}: send")
+        _await_program(container, config, sock)
+    finally:
+        posix.close(sock)
+    posix.unlink(f"{container.directory}/{START_SOCKET}")
+    # poststart hooks; a failure ends the container (spec 1.3, runtime.md#lifecycle).
+    try:
+        hooks.run(config, "poststart", container, "running")
+    except Error:
+        stop_and_destroy(container, config)
+        raise
+
+
+def _await_program(container, config, sock):
+    """Reads init's last messages until it is the program."""
+    pid = container.data["pid"]
+    while True:
+        # Before the program runs its file may have to be read from afar: but init takes the start at once.
+        if not readable(sock, PATIENCE) and container.waits_for_start():
+            raise Error(
+                f"init, process {pid}, does not answer within {PATIENCE // 1000} s: is it stopped (SIGSTOP), "
+                f"or does another process hold its {START_SOCKET}?"
+            )
+        message, _, _ = receive(sock)
+        if message is None:
+            return _check_program(container)
+        if message.type == lib.MSG_SECCOMP:
+            send_listener(container, config, message.value, pid)
+            code = send_go(sock, message.number)
+            if code not in GONE:
+                must(code, f"{START_SOCKET}: send")
+        elif message.type == lib.MSG_ERROR:
+            await_end(pid)  # it has said its last word, and the next `state` shall say stopped
+            raise failed_start(_explain(container.data, message))
+
+
+NOTE = [str, str, str]
+"""What a note is made of: the op's name (before FORMAT 2 of state.json its number), where in the config, its subject."""
+
+
+def _explain(data, message):
+    """The Error of an op that failed. What the numbers in the message of an init of another release mean is not known."""
+    if data["plan"] != lib.PLAN_VERSION:
+        return Error(f"init, which another release of pyrun made, failed: {words(message.value)}: create the container anew for the reason")
+    note = data["notes"].get(str(message.number))
+    return explain(note if note and list(map(type, note)) == NOTE else ("", "", ""), message)
+
+
+def _check_program(container):
+    """init has closed the connection. Raises Error, unless it is the program now, or was: that may have ended already."""
+    pid = container.data["pid"]
+    if executed(pid)[0]:
+        return
+    if container.waits_for_start():  # it forgets a connection that says nothing for a second
+        raise Error("the start came too late for init (was this command stopped meanwhile?): start the container again")
+    await_end(pid)
+    raise failed_start(Error(how_ended(executed(pid)[1])))
+
+
+def stop_and_destroy(container, config):
+    """Kills a container whose start failed, and removes it."""
+    kill_init(container)
+    destroy(container, config)
+
+
+def kill_init(container):
+    """SIGKILL for init, and a wait until it is gone."""
+    pid = container.data["pid"]
+    if not container.alive():
+        return
+    try:
+        posix.kill(pid, SIGKILL)
+    except ProcessLookupError:
+        return
+    group = container.cgroup()
+    if group:
+        # On v1 a frozen process does not die before it is thawed; it may be a cgroup below that is frozen.
+        group.thaw(recursive=True)
+    await_end(pid)

@@ -1,0 +1,447 @@
+"""What is kept of a container: a directory below --root with state.json, the config it was made of, and the start socket.
+
+Nothing is remembered that the kernel can tell: the status is derived from the process, its cgroup and the socket.
+"""
+
+import errno
+import fcntl
+import posix
+import time
+
+from pyrun import SPEC_VERSION, cgroup
+from pyrun._native import lib
+from pyrun.base import files, jsonio
+from pyrun.base.errors import Error, words
+
+STATE, CONFIG, START_SOCKET = "state.json", "config.json", "start.sock"
+FORMAT = 2
+"""`version` of the state.json that is written. 1 had no such member, and numbers for the names of ops in `notes`."""
+_STREAM = 1  # SOCK_STREAM
+LOCK_PATIENCE, LOCK_LOOK = 10, 0.01  # s
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+_boot_id = ""
+
+
+def boot_id():
+    """The kernel's name for this boot (str), read once; '' where /proc does not show it (mounted with subset=pid)."""
+    global _boot_id
+    try:
+        _boot_id = _boot_id or files.read_line(BOOT_ID).decode().strip()
+    except FileNotFoundError:
+        pass
+    return _boot_id
+
+
+def timestamp():
+    """RFC 3339 in UTC with nanoseconds, as Go prints it."""
+    now = time.time_ns()
+    y, mo, d, h, mi, s = time.gmtime(now // 10**9)[:6]
+    fraction = f".{now % 10**9:09d}".rstrip("0").rstrip(".")
+    return f"{y:04d}-{mo:02d}-{d:02d}T{h:02d}:{mi:02d}:{s:02d}{fraction}Z"
+
+
+def ids(root):
+    """Names of the state directories below root, sorted. Raises OSError, Error."""
+    check_root(root)
+    return sorted(name for name in posix.listdir(root) if name[0] != ".")
+
+
+class Gone(Error):
+    """There is no such container, or none any more. Callers match the first words."""
+
+    def __init__(self, root, id):
+        Error.__init__(self, f'container does not exist: "{id}" (below --root {root})')
+
+
+class Unusable(Error):
+    """state.json is there, and is not what was written. data: what it holds (any value), None if that is no JSON."""
+
+    data = None
+
+
+class Container:
+    """One container. uid: of the user whose it is.
+
+    `data` is state.json: id, bundle, rootfs, created, annotations, pid, startTime, bootId, creating, cgroup
+    (cgroup.Cgroup.to_state), rdt (paths in resctrl that go with it), mask (CLONE_NEW* of its namespaces), notes (of the
+    ops after `start`), stdio (what it was given: handover.stdio), version (FORMAT), plan (PLAN_VERSION of its init).
+    """
+
+    def __init__(self, root, data, uid=0):
+        self.root = root
+        self.data = data
+        self.uid = uid
+        self.id = data["id"]
+        self.directory = f"{root}/{self.id}"
+        self.lock_fd = -1
+        self.notify = None  # notify.Proxy, while this command listens to the container
+
+    # --- the directory
+
+    @classmethod
+    def make(cls, root, id, bundle, rootfs, config):
+        """Makes and locks the directory of a new container. Raises Error: the id is taken, root is not writable."""
+        container = cls(
+            root,
+            BLANK
+            | {
+                "version": FORMAT,
+                "plan": lib.PLAN_VERSION,
+                "id": id,
+                "ociVersion": config["ociVersion"],
+                "bundle": bundle,
+                "rootfs": rootfs,
+                "annotations": config.get("annotations") or {},
+                "created": timestamp(),
+                "bootId": boot_id(),
+                "creating": True,
+            },
+        )
+        make_directories(root)
+        check_root(root)
+        try:
+            posix.mkdir(container.directory, 0o711)
+        except OSError as error:
+            if error.errno == errno.EEXIST:
+                raise Error("container with given ID already exists") from None
+            raise Error(f"--root {root}: mkdir {container.directory}: {words(error.errno)}") from None
+        try:
+            container._lock()
+        except Gone:  # taken for what an aborted create left, before it was locked
+            return cls.make(root, id, bundle, rootfs, config)
+        except BaseException:
+            posix.rmdir(container.directory)
+            raise
+        return container
+
+    def lock(self):
+        """Waits until no other command changes this container. Raises Gone: another one has deleted it meanwhile."""
+        self._lock()
+        self.data = load(self.root, self.id).data
+
+    def _lock(self):
+        try:
+            self.lock_fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+            _await_lock(self.lock_fd, self.id)
+            self._check_same()
+        except FileNotFoundError:
+            raise Gone(self.root, self.id) from None
+        except OSError as error:
+            raise Error(f"lock {self.directory}: {words(error.errno)}") from None
+
+    def _check_same(self):
+        """Raises Gone: what is locked was removed meanwhile; there may be a new one of the same id. OSError."""
+        if posix.fstat(self.lock_fd).st_ino != posix.stat(self.directory).st_ino:
+            raise Gone(self.root, self.id)
+
+    def lock_now(self):
+        """Locks the directory, whatever is in it. Whether that could be done without a wait. Raises Gone."""
+        try:
+            self.lock_fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Gone(self.root, self.id) from None
+        try:
+            fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._check_same()
+        except BlockingIOError:
+            self.unlock()
+            return False
+        except FileNotFoundError:
+            raise Gone(self.root, self.id) from None
+        return True
+
+    def unlock(self):
+        posix.close(self.lock_fd)
+        self.lock_fd = -1
+
+    def locked_elsewhere(self):
+        """Whether another command is at work on it now."""
+        if self.lock_fd >= 0:
+            return False
+        try:
+            if not self.lock_now():
+                return True
+        except Gone:
+            return False
+        self.unlock()
+        return False
+
+    def save(self):
+        jsonio.write(f"{self.directory}/{STATE}", self.data)
+
+    def has(self, name):
+        """Whether there is a file of that name in the directory. OSError where that cannot be found out."""
+        try:
+            posix.lstat(f"{self.directory}/{name}")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove(self):
+        """Removes the directory; what is missing already is no error."""
+        _remove_tree(self.directory)
+
+    def config(self):
+        """The config the container was made of."""
+        path = f"{self.directory}/{CONFIG}"
+        try:
+            config = jsonio.loads(files.read_regular(path, posix.O_NOFOLLOW))
+        except files.Odd:
+            raise
+        except Error as error:
+            raise Error(f"{path} is damaged: {error}") from None
+        if config.__class__ is not dict:
+            raise Error(f"{path} is damaged: not an object")
+        return config
+
+    # --- the process
+
+    def set_process(self, pid):
+        self.data["pid"] = pid
+        self.data["startTime"] = lib.native_process_start(pid)
+
+    def alive(self):
+        """Whether init, or the program it became, still runs (and not another process with its pid)."""
+        data = self.data
+        if not data["pid"] or not data["startTime"] or data["startTime"] != lib.native_process_start(data["pid"]):
+            return False
+        # Where one of them is unknown the time of the start decides.
+        return data["bootId"] in (boot_id(), "") or not boot_id()
+
+    def cgroup(self):
+        return cgroup.from_state(self.data["cgroup"]) if self.data["cgroup"] else None
+
+    def waits_for_start(self):
+        """Whether init listens on the start socket. The file alone says little: a `start` that was killed left it behind.
+
+        init forgets a connection that says nothing; with many of them waiting (EAGAIN) it still listens.
+        """
+        if not posix.access(f"{self.directory}/{START_SOCKET}", posix.F_OK):
+            return False  # as of nearly every running container, and `list` asks a thousand
+        try:
+            fd = posix.open(self.directory, posix.O_PATH | posix.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            sock = lib.native_connect(fd, START_SOCKET.encode(), _STREAM | posix.O_NONBLOCK)
+        finally:
+            posix.close(fd)
+        if sock >= 0:
+            posix.close(sock)
+        return sock >= 0 or sock == -errno.EAGAIN
+
+    def status(self):
+        """creating, created, running, paused or stopped (runtime.md#state; paused is runc's)."""
+        if not self.alive():
+            return "creating" if self.data["creating"] and not self.data["pid"] and self.locked_elsewhere() else "stopped"
+        if self.data["creating"]:
+            return "creating"
+        group = self.cgroup()
+        if group and group.frozen():
+            return "paused"
+        return "created" if self.waits_for_start() else "running"
+
+    # --- what others see
+
+    def oci(self, status=None):
+        """The state as the specification has it (runtime.md#state): what hooks and the seccomp agent get."""
+        data = self.data
+        state = {"ociVersion": SPEC_VERSION, "id": self.id, "status": status or self.status()}
+        if state["status"] != "stopped" and data["pid"]:
+            state["pid"] = data["pid"]
+        state["bundle"] = data["bundle"]
+        if data["annotations"]:
+            state["annotations"] = data["annotations"]
+        return state
+
+    def public(self):
+        """The state as `runc state` and `runc list` print it."""
+        data = self.data
+        status = self.status()
+        public = {
+            "ociVersion": data["ociVersion"],
+            "id": self.id,
+            "pid": 0 if status == "stopped" else data["pid"],
+            "status": status,
+            "bundle": data["bundle"],
+            "rootfs": data["rootfs"],
+            "created": data["created"],
+        }
+        if data["annotations"]:
+            public["annotations"] = data["annotations"]
+        public["owner"] = owner(self.uid)
+        return public
+
+
+# --- reading state.json
+
+
+def _await_lock(fd, id):
+    """Locks an open directory; others hold it as long as their command works on the container. Raises Error after 10 s."""
+    limit = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > limit:
+                raise Error(f"container {id} is locked by {_lock_holder(fd)}, for {LOCK_PATIENCE} s: end that, or wait for it") from None
+        time.sleep(LOCK_LOOK)
+
+
+def _lock_holder(fd):
+    """Who holds the lock (proc_locks(5)): `process 12 (pyrun create …)`."""
+    inode = b":%d " % posix.fstat(fd).st_ino
+    for line in files.read("/proc/locks").splitlines():
+        if b" FLOCK " in line and inode in line and b"->" not in line:
+            pid = line.split()[4].decode()
+            try:
+                command = files.read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+            except OSError:
+                command = "gone"
+            return f"process {pid} ({command})"
+    return "a process that cannot be seen from here"
+
+
+def load(root, id):
+    """The container of this id. Raises Gone: there is none; Unusable; Error: what is there cannot be read (now)."""
+    from pyrun.config.load import check_id
+
+    check_id(id)
+    path = f"{root}/{id}/{STATE}"
+    try:
+        check_root(root)
+        text, uid = files.read_owned(path, posix.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise Gone(root, id) from None
+    except files.Odd as odd:
+        raise Unusable(str(odd)) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Unusable(f"{path}: not a regular file") from None
+        raise Error(f"--root {root}: open {path}: {words(error.errno)}") from None
+    return Container(root, _decode(path, text, id), uid)
+
+
+def _decode(path, text, id):
+    """The data of a state.json, each member of its type. Raises Unusable."""
+    data = None
+    try:
+        data = jsonio.loads(text)
+        if data.__class__ is not dict or "cgroup" not in data:
+            raise Error(f"{path} is not a container's state: was --root written by another runtime?")
+        data = OLD | data
+        wrong = "id" if data.get("id") != id else _wrong_member(data)
+        if wrong:
+            raise Error(f"{path} is damaged: {wrong} is not what was written" if data["version"] in (1, FORMAT)
+                        else f"{path} is of another release of pyrun: version {data['version']}")  # fmt: skip
+    except Error as error:
+        fault = Unusable(str(error) if path in str(error) else f"{path} is damaged: {error}")
+        fault.data = data
+        raise fault from None
+    return data
+
+
+BLANK = {
+    "version": FORMAT, "plan": 0, "id": "", "ociVersion": "", "bundle": "", "rootfs": "", "annotations": {}, "created": "", "pid": 0,
+    "startTime": 0, "bootId": "", "creating": False, "mask": 0, "notes": {}, "rdt": [], "stdio": [], "cgroup": None,
+}  # fmt: skip
+"""The members of state.json, with values of their types."""
+OLD = {"version": 1, "plan": 1, "rdt": [], "stdio": []}
+"""Members that releases before FORMAT 2 left out."""
+_NAMES = [name for name in BLANK if name != "cgroup"]
+_KINDS = [type(BLANK[name]) for name in _NAMES]
+_PID_LIMIT = 1 << 22  # the kernel's
+
+
+def _wrong_member(data):
+    """Name of the first member that is not what is written there, '' if all are. `list` asks for a thousand."""
+    if list(map(type, map(data.get, _NAMES))) != _KINDS:
+        return next(name for name, kind in zip(_NAMES, _KINDS) if type(data.get(name)) is not kind)
+    if data["version"] not in (1, FORMAT):
+        return "version"
+    if not 0 <= data["pid"] <= _PID_LIMIT:
+        return "pid"
+    for name, values, kind in (("annotations", data["annotations"].values(), str), ("rdt", data["rdt"], str), ("stdio", data["stdio"], str),
+                               ("notes", data["notes"].values(), list)):  # fmt: skip
+        if values and set(map(type, values)) != {kind}:
+            return name
+    for name in ("bundle", "rootfs"):
+        if "\0" in data[name]:
+            return name
+    return "" if data["cgroup"] is None or cgroup.is_state(data["cgroup"]) else "cgroup"
+
+
+def salvage(root, id, data):
+    """A Container of those members of a damaged state.json (any value) that are what they must be; the others are as in BLANK."""
+    whole = dict(BLANK)
+    for name, value in data.items() if data.__class__ is dict else ():
+        if name in BLANK and not _wrong_member(BLANK | {name: value}):
+            whole[name] = value
+    return Container(root, whole | {"id": id})
+
+
+_checked_root = ""
+
+
+def check_root(root):
+    """Refuses a --root in which somebody else could have forged a state. OSError, Error.
+
+    Once a command: what this user's own processes do to it meanwhile is not guarded against.
+    """
+    global _checked_root
+    if root == _checked_root:
+        return
+    about = posix.lstat(root)
+    owners = (0, posix.geteuid())
+    if about.st_mode & files.S_IFMT == files.S_IFLNK and about.st_uid in owners:
+        about = posix.stat(root)
+    if about.st_uid not in owners:
+        raise Error(f"--root {root} belongs to {owner(about.st_uid)}, who could forge containers in it: call pyrun as that user, "
+                    "or choose a directory of your own with --root")  # fmt: skip
+    if about.st_mode & files.S_IFMT != files.S_IFDIR:
+        raise Error(f"--root {root}: {words(errno.ENOTDIR)}")
+    if about.st_mode & 0o022:
+        raise Error(f"--root {root} may be written by others, who could forge containers in it: chmod go-w {root}, "
+                    "or choose another directory with --root")  # fmt: skip
+    _checked_root = root
+
+
+def owner(uid):
+    """Name of a user of the host, or the number."""
+    if uid == 0:
+        return "root"
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def make_directories(path):
+    """mkdir -p, mode 0711: the start socket inside must stay unreachable by other users. Raises Error."""
+    try:
+        files.make_tree(path, 0o711)
+    except OSError as error:
+        raise Error(f"--root {path}: mkdir: {words(error.errno)}; choose a directory you can write with --root") from None
+
+
+def _remove_tree(directory):
+    try:
+        # state.json is the last to go: whatever kills us, `delete` finds a container, or nothing that could live.
+        for name in sorted(posix.listdir(directory), key=STATE.__eq__):
+            _remove_entry(f"{directory}/{name}")
+        posix.rmdir(directory)
+    except FileNotFoundError:
+        pass
+
+
+def _remove_entry(path):
+    try:
+        posix.unlink(path)
+    except FileNotFoundError:
+        pass
+    except IsADirectoryError:
+        _remove_tree(path)

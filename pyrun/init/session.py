@@ -1,0 +1,260 @@
+"""init under control: starting it with a plan, answering what it says, ending it."""
+
+import _signal
+import errno
+import posix
+
+from pyrun._native import ffi, lib
+from pyrun.base import log, timeline
+from pyrun.base.errors import Error, words
+from pyrun.base.processes import await_end, end
+from pyrun.init.faults import explain, failed_start
+
+
+class Init:
+    """init while it still talks to us: one plan, one control socket, the pid of the process that will be the program.
+
+    The first stage is our child and ends when it has cloned the real one, which is our child too (CLONE_PARENT).
+    """
+
+    def __init__(self, plan):
+        self.plan = plan
+        self.first = 0
+        self.pid = 0
+        self.sock = -1
+        self.before_message = None
+
+    def spawn(self, stdio=(0, 1, 2), keep=(), **given):
+        """Starts it. keep: fds the program gets from 3 on. given: the fds for Plan.given slots; they stay the caller's."""
+        pair = ffi.new("int[2]")
+        must(lib.native_socketpair(pair), "socketpair")
+        self.sock = pair[0]
+        packed = self.plan.pack(lib.PLAN_TIMED if timeline.wanted() else 0)
+        memory = -1
+        files = []
+        try:
+            memory = must(lib.native_memfd(b"pyrun:plan", packed, len(packed)), "memfd_create")
+            files = self.plan.open_files(**given)
+            fds = [*keep, pair[1], memory, *files]
+            self.first = must(lib.native_spawn(list(stdio), fds, len(fds), len(keep)), "starting init")
+            # The debug messages have the words of runc's log, for whoever follows a start there.
+            log.debug(f"nsexec container setup: init is started, by process {self.first}")
+        finally:
+            self.plan.close_files(files)
+            posix.close(pair[1])
+            if memory >= 0:
+                posix.close(memory)
+
+    def drive(self, child=None, barrier=None, console=None, ready=None, notify=None, idmap=None, source=None):
+        """Answers init's messages until it has become the program (EOF), or waits for `start` (READY).
+
+        child(): its pid is known. barrier(number): returning False ends the drive there. console(fd): the pty's master.
+        ready(): it is about to wait for `start`. notify(number of the listener fd in init).
+        idmap(where, fd): the tree of a mount, to be mapped. source(where): gives the fd of one. Raises Error for a failed op, and
+        where init was killed.
+        """
+        try:
+            self._converse(child, barrier, console, ready, notify, idmap, source)
+        except (Error, OSError) as error:
+            # What is done for a process fails in many ways once that is dead: why it is says more.
+            how = self._killed()
+            if not how:
+                raise
+            said = words(error.errno) if isinstance(error, OSError) else str(error)
+            raise Error(said if how in said else f"{how}: {said}", getattr(error, "code", 1)) from None
+
+    def _converse(self, child, barrier, console, ready, notify, idmap, source):
+        while True:
+            if self.before_message:
+                self.before_message()
+            message, fds, pid = receive(self.sock)
+            if message is None:
+                self._end_of_messages()
+                log.debug("init: closing the pipe to signal completion")
+                return
+            kind = message.type
+            if kind == lib.MSG_CHILD:
+                self.pid = pid
+                log.debug(f"child process in init(): its pid is {pid}")
+                self._reap_first()
+                if child:
+                    child()
+                continue
+            if kind == lib.MSG_TIMING:
+                name, where, subject = self.plan.note(message.number)
+                timeline.op(name, where, subject, ffi.buffer(message.detail)[:])
+                continue
+            if kind == lib.MSG_ERROR:
+                raise explain(self.plan.note(message.number), message)
+            if kind == lib.MSG_BARRIER:
+                if barrier and barrier(message.number) is False:
+                    return
+            elif kind == lib.MSG_CONSOLE:
+                console(_passed(fds))
+            elif kind == lib.MSG_SECCOMP:
+                notify(message.value)
+            elif kind == lib.MSG_IDMAP:
+                idmap(self.plan.note(message.number)[1], _passed(fds))
+            elif kind == lib.MSG_SOURCE:
+                self._give(message.number, source(self.plan.note(message.number)[1]))
+                continue
+            elif kind == lib.MSG_READY and ready:
+                ready()
+            self._go(message.number)
+            if kind == lib.MSG_READY:
+                return
+
+    def drive_program(self, **answers):
+        """drive(), with the words that callers know a failed start by."""
+        try:
+            self.drive(**answers)
+        except Error as error:
+            raise failed_start(error) from None
+
+    def _give(self, number, file):
+        try:
+            self._go(number, file)
+        finally:
+            posix.close(file)
+
+    def _go(self, number, *files):
+        code = send_go(self.sock, number, *files)
+        if code in GONE:
+            self._end_of_messages()
+        must(code, "sendmsg to init")
+
+    def _end_of_messages(self):
+        """EOF: the program was executed, or init died on its way."""
+        if not self.first and executed(self.pid)[0]:
+            return
+        raise Error(self._how_ended())
+
+    def _how_ended(self):
+        """The text for an init that has died. It stays a zombie, for kill()."""
+        pid = self.first or self.pid
+        if not await_end(pid):
+            return f"init, process {pid}, does not end: it hangs in the kernel"
+        ended = posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOWAIT)
+        if self.first and _exit_code(ended) == 0:
+            # It had done its part. The one it had cloned died before we heard of it: a child of ours too, whichever.
+            self._reap_first()
+            ended = posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOWAIT)
+        return how_ended(_exit_code(ended))
+
+    def _killed(self):
+        """The same, if a signal has ended it; '' if none has."""
+        pid = self.first or self.pid
+        ended = pid and posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOWAIT | posix.WNOHANG)
+        return how_ended(_exit_code(ended)) if ended and _exit_code(ended) < 0 else ""
+
+    def _reap_first(self):
+        if self.first:
+            posix.waitpid(self.first, 0)
+            self.first = 0
+
+    def close(self):
+        if self.sock >= 0:
+            posix.close(self.sock)
+            self.sock = -1
+
+    def kill(self):
+        """Ends and reaps whatever of it is left."""
+        if self.first:
+            end(self.first)
+            if not self.pid:
+                self.pid = self._unannounced()
+        self.close()
+        if self.pid:
+            end(self.pid)
+        self.first = self.pid = 0
+
+    def _unannounced(self):
+        """Pid of the process that the first stage cloned before it ended, 0 if it did not: nobody has heard of it yet."""
+        try:
+            while True:
+                message, _, pid = receive(self.sock, 1000)
+                if message is None or message.type != lib.MSG_TIMING:
+                    return pid
+        except OSError:  # ETIMEDOUT: it says nothing; nor can more be found out by what is broken
+            return 0
+
+
+def must(code, what):
+    """The value a function of the extension gave. Raises Error, named by what it was for."""
+    if code < 0:
+        raise Error(f"{what}: {words(-code)}")
+    return code
+
+
+def how_ended(code):
+    """The text for an init that ended before it was the program: with an exit code, by signal -code, or 0: nobody knows how."""
+    how = f": exit status {code}" if code > 0 else f": signal {-code} ({(_signal.strsignal(-code) or '?').lower()})" if code else ""
+    return f"init ended before the program began{how}"
+
+
+def _exit_code(ended):
+    """Of a waitid_result: an exit code, or -N for signal N."""
+    return ended.si_status if ended.si_code == posix.CLD_EXITED else -ended.si_status
+
+
+def executed(pid):
+    """After EOF: (whether a process that init cloned has executed the program, its exit code as far as it can be told).
+
+    One that is gone altogether counts: whoever is its parent has it, and nobody can tell any more.
+    """
+    status = ffi.new("int *")
+    code = lib.native_executed(pid, status)
+    return code != 0, posix.waitstatus_to_exitcode(status[0])
+
+
+def _passed(fds):
+    """The fd that came with a message. The kernel leaves it out where we may open no more."""
+    if not fds:
+        raise Error("recvmsg: init has sent a file and none came: too many open files (raise the limit, `ulimit -n`)")
+    return fds[0]
+
+
+# The peer has gone; the second where it had not read all that it was sent.
+GONE = frozenset((-errno.EPIPE, -errno.ECONNRESET))
+
+
+def receive(sock, timeout=-1, room=1):
+    """The next message on a control socket: (message or None at EOF, fds that came with it, pid of its sender)."""
+    message = ffi.new("struct plan_msg *")
+    fds = ffi.new("int[]", room)
+    count = ffi.new("int *", room)
+    pid = ffi.new("int *")
+    # Interrupted, it returns here, so that Python runs the handler of the signal.
+    while (size := lib.native_recv(sock, message, ffi.sizeof("struct plan_msg"), fds, count, pid, timeout)) == -errno.EINTR:
+        count[0] = room
+    if size in GONE or size == 0:
+        return None, [], 0
+    if size < 0:
+        raise OSError(-size, posix.strerror(-size), "the control socket of init")
+    if size != ffi.sizeof("struct plan_msg"):
+        raise Error(f"init: a message of {size} bytes")
+    return message, [fds[i] for i in range(count[0])], pid[0]
+
+
+def send_go(sock, number, *files):
+    message = ffi.new("struct plan_msg *", {"type": lib.MSG_GO, "number": number})
+    return send(sock, ffi.buffer(message)[:], files)
+
+
+def send(sock, data, fds=()):
+    """Sends data (bytes), and fds with it. Returns 0 or -errno: ETIMEDOUT from a peer that takes nothing for too long."""
+    while data:
+        size = lib.native_send(sock, data, len(data), list(fds) or ffi.NULL, len(fds))
+        if size == -errno.EINTR:
+            continue
+        if size < 0:
+            return -errno.ETIMEDOUT if size == -errno.EAGAIN else size
+        data, fds = data[size:], ()
+    return 0
+
+
+def connect(dirfd, name, kind):
+    """An fd connected to a socket (native_connect), or -errno: ETIMEDOUT where nobody accepts for too long, if it may wait."""
+    while (sock := lib.native_connect(dirfd, name, kind)) == -errno.EINTR:
+        pass
+    return -errno.ETIMEDOUT if sock == -errno.EAGAIN and not kind & posix.O_NONBLOCK else sock

@@ -1,0 +1,121 @@
+"""linux.namespaces -> clone flags and setns ops (config-linux.md#namespaces, namespaces(7))."""
+
+import posix
+
+from pyrun._native import lib
+from pyrun.base import files
+
+CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x80, 0x20000, 0x2000000, 0x4000000
+CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
+
+FLAGS = {
+    "mount": CLONE_NEWNS,
+    "pid": CLONE_NEWPID,
+    "network": CLONE_NEWNET,
+    "uts": CLONE_NEWUTS,
+    "ipc": CLONE_NEWIPC,
+    "user": CLONE_NEWUSER,
+    "cgroup": CLONE_NEWCGROUP,
+    "time": CLONE_NEWTIME,
+}
+FILES = {kind: {"mount": "mnt", "network": "net"}.get(kind, kind) for kind in FLAGS}
+"""Their names in /proc/PID/ns (proc_pid_ns(5))."""
+
+
+class Namespaces:
+    """new, joined: kinds of the namespaces the container makes and those it joins by path (joined: kind -> (path, where))."""
+
+    def __init__(self, config):
+        self.new = 0
+        self.joined = {}
+        for index, entry in enumerate((config.get("linux") or {}).get("namespaces") or ()):
+            kind = entry["type"]
+            path = entry.get("path")
+            if path:
+                self.joined[kind] = (path, f"linux.namespaces[{index}].path")
+            else:
+                self.new |= FLAGS[kind]
+
+    def has(self, kind):
+        """Whether the container has a namespace of its own of this kind, made or joined."""
+        return kind in self.joined or bool(self.new & FLAGS[kind])
+
+    @property
+    def mask(self):
+        mask = self.new
+        for kind in self.joined:
+            mask |= FLAGS[kind]
+        return mask
+
+
+def mask_of(pid):
+    """CLONE_NEW* mask of the namespaces of a process that are not our own. OSError if it is gone."""
+    mask = 0
+    for kind, name in FILES.items():
+        try:
+            own = posix.readlink(f"/proc/self/ns/{name}")
+        except FileNotFoundError:  # of a kind that the kernel does not have
+            continue
+        if posix.readlink(f"/proc/{pid}/ns/{name}") != own:
+            mask |= FLAGS[kind]
+    return mask
+
+
+def own_pid(pid):
+    """The pid (int) that a process has in its own pid namespace. OSError if it is gone."""
+    status = files.read(f"/proc/{pid}/status")
+    return int(status.partition(b"\nNSpid:")[2].partition(b"\n")[0].split()[-1])
+
+
+def maps_one_id(mappings, id):
+    """Whether that id of the caller's namespace is all that they map: everybody may do that for his own (user_namespaces(7))."""
+    return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == id
+
+
+def host_id(mappings, id):
+    """The caller's id (int) that an id of the container's user namespace is; None where it is not mapped."""
+    for entry in mappings or ():
+        if entry["containerID"] <= id < entry["containerID"] + entry["size"]:
+            return entry["hostID"] + id - entry["containerID"]
+    return None
+
+
+def first_ids(linux):
+    """The (uid, gid) that init works with in the container's user namespace: root, or the first it has where 0 is not mapped."""
+    return tuple(_first(linux.get(name) or ()) for name in ("uidMappings", "gidMappings"))
+
+
+def _first(mappings):
+    return min((entry["containerID"] for entry in mappings), default=0)
+
+
+def denies_setgroups(pid="self"):
+    """Whether setgroups(2) is denied in a process's user namespace, and so in all below it."""
+    try:
+        return files.read_line(f"/proc/{pid}/setgroups") == b"deny\n"
+    except FileNotFoundError:  # a kernel without user namespaces
+        return False
+
+
+def emit_joins(plan, namespaces, ids=(0, 0)):
+    """setns into the namespaces given by path. ids: first_ids().
+
+    A namespace may belong to the first user namespace (its files can only be joined before the user namespace is) or
+    to the joined one (only after): what fails before is tried again after.
+    """
+    user = "user" in namespaces.joined
+    kinds = [kind for kind in FLAGS if kind in namespaces.joined and kind != "user"]
+    # The mount namespace last: its /proc need not have the other paths.
+    kinds.sort(key=lambda kind: kind == "mount")
+    for kind in kinds:
+        _emit_setns(plan, namespaces, kind, lib.SETNS_TRY if user else 0)
+    if user:
+        _emit_setns(plan, namespaces, "user", 0)
+        plan.setid("linux.namespaces", uid=ids[0], gid=ids[1])
+        for kind in kinds:
+            _emit_setns(plan, namespaces, kind, lib.SETNS_RETRY)
+
+
+def _emit_setns(plan, namespaces, kind, flags):
+    path, where = namespaces.joined[kind]
+    plan.setns(where, path, flags=flags, file=plan.file(path, posix.O_RDONLY, where), namespaces=FLAGS[kind])
