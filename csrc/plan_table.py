@@ -19,7 +19,7 @@ KINDS = {
     "uint64_t": ("int", None, ["{0} & _64"]),
 }
 # Masks that are mostly empty.
-LEFT_OUT = ("attr_", "propagation", "ms_flags")
+LEFT_OUT = ("attr_", "propagation", "parent_propagation", "ms_flags")
 FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 

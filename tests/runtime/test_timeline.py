@@ -23,7 +23,7 @@ def end(event):
     return event["ts"] + event["dur"] - 1  # a double holds the time of today to a quarter of a microsecond
 
 
-@pytest.mark.parametrize("command, last", [("create", "EXEC_CHECK"), ("run", "CAPS")])
+@pytest.mark.parametrize("command, last", [("create", "exec_check"), ("run", "caps")])
 def test_it_has_the_phases_and_the_ops_of_init(bundle, run, tmp_path, command, last):
     b = bundle("true").set("process.noNewPrivileges", False).write()
     run("--timeline", tmp_path / "trace", command, "--bundle", b.directory, run.new_id())
@@ -34,10 +34,10 @@ def test_it_has_the_phases_and_the_ops_of_init(bundle, run, tmp_path, command, l
     assert all(end(one) <= other["ts"] for one, other in itertools.pairwise(phases))
     assert whole["ts"] <= phases[0]["ts"] and end(phases[-1]) <= end(whole)
     names = [op["name"] for op in init]
-    assert {"CLONE", "ROOT", "MOUNT", "PIVOT"} <= set(names)
+    assert {"clone", "root", "mount", "pivot"} <= set(names)
     assert names[-1] == last
     assert all(whole["ts"] <= op["ts"] and end(op) <= end(whole) for op in init)
-    mount = next(op for op in init if op["name"] == "MOUNT")
+    mount = next(op for op in init if op["name"] == "mount")
     assert mount["args"]["where"].startswith("mounts[")
 
 
@@ -50,7 +50,7 @@ def test_nothing_is_sent_once_a_filter_is_on(bundle, tmp_path, run):
     })  # fmt: skip
     b.write()
     run("--timeline", tmp_path / "trace", "run", "--bundle", b.directory, run.new_id())
-    assert "SECCOMP" not in [op["name"] for op in events(tmp_path / "trace")[2]]
+    assert "seccomp" not in [op["name"] for op in events(tmp_path / "trace")[2]]
 
 
 def test_debug_tells_the_times_of_the_phases(bundle, run):
