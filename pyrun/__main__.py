@@ -14,7 +14,7 @@ FUNCTIONS = {"list": "list_", "exec": "exec_"}
 # Commands that no container's state concerns: they work wherever no directory for it can be.
 STATELESS = {"features", "plan", "spec", "validate", "version"}
 INTERRUPTED = 130
-OUT_OF_MEMORY = "out of memory: the limit of it (ulimit -v, or that of a cgroup) is too low"
+OUT_OF_MEMORY = "out of memory: raise the limit (ulimit -v, or that of the cgroup)"
 
 
 def main(words):
@@ -61,7 +61,7 @@ def main(words):
 
 
 def parse_cold(words):
-    """The same as argv.parse(), by click."""
+    """The same as scan.parse(), by click."""
     from pyrun.base import cold
 
     cold.start()

@@ -11,7 +11,7 @@
     group = cgroup.from_state(state["cgroup"]) # every later command
     group.frozen(); group.pids(); group.kill(9); group.delete()
 
-v1.py and v2.py are two ways to do the same; a hybrid machine is v1 with one more hierarchy. systemd.py makes either of
+v1.py and v2.py are two ways to do the same; a hybrid machine is v1 with one more hierarchy. systemd/ makes either of
 them a unit of systemd.
 """
 

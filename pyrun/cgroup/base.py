@@ -174,7 +174,7 @@ class Cgroup:
         self._write_all(writes)
 
     def _tell(self, writes):
-        """For systemd, which may write to the same files (systemd.Unit): it comes first, and what is written is decided before."""
+        """For systemd, which may write to the same files (systemd/manager.py): it comes first, and what is written is decided before."""
 
     def _write_all(self, writes):
         """Some settings hold each other back: memory and memory+swap, quota and period and burst, real-time runtime and

@@ -1,7 +1,7 @@
 """The command tree: every command, option and help text, declared once, in click.
 
 What a hot command's words mean is also written into the table that pyrun/cli/scan.py reads; `python -m pyrun.cli.declaration --argv-table`
-prints it as a Python module. Both ways scan words with argv.scan() and give a command the same keyword arguments.
+prints it as a Python module. Both ways read words with scan.scan() and give a command the same keyword arguments.
 """
 
 import sys
@@ -97,7 +97,7 @@ class Root(click.Group):
 
 
 def parse(words):
-    """Reads a command line as argv.parse() does, and says what is wrong with one. Returns (Settings, name, keyword arguments).
+    """Reads a command line as scan.parse() does, and says what is wrong with one. Returns (Settings, name, keyword arguments).
 
     words: what follows the program's name (list of str). Raises Error, and SystemExit(0) after help.
     """
@@ -197,8 +197,8 @@ CONSOLE_SOCKET = text("--console-socket", metavar="PATH", help="Unix socket that
 PIDFD_SOCKET = text("--pidfd-socket", metavar="PATH", help="Unix socket that gets a pidfd of the process")
 NO_PIVOT = flag("--no-pivot", help="move the root mount instead of pivot_root (for a rootfs on a ramdisk)")
 NO_NEW_KEYRING = flag("--no-new-keyring", help="keep the caller's session keyring")
-PRESERVE_FDS = number("--preserve-fds", metavar="N", help="pass N file descriptors on, from 3 (after those of $LISTEN_FDS)")
-NO_SUBREAPER = flag("--no-subreaper", help="do not adopt processes that the container leaves")
+PRESERVE_FDS = number("--preserve-fds", metavar="N", help="pass N open files to the program, from fd 3 on (after those of $LISTEN_FDS)")
+NO_SUBREAPER = flag("--no-subreaper", help="do not adopt orphaned processes of the container")
 DETACH = flag("--detach", "-d", help="return as soon as the process runs")
 ID = click.Argument(["id"])
 # Two ways to say one thing.
@@ -209,14 +209,14 @@ BUNDLE_ARGUMENT = click.Argument(["bundle"], default=".")
 IMAGE_PATH = text("--image-path", metavar="DIR", help="the directory of the saved state (default: checkpoint)")
 WORK_PATH = text("--work-path", metavar="DIR", help="where criu works and writes its log (default: that of the saved state)")
 CRIU_OPTIONS = [
-    flag("--tcp-established", help="take open TCP connections along"),
-    flag("--ext-unix-sk", help="take Unix sockets along whose other end is outside of the container"),
-    flag("--shell-job", help="take a program along whose terminal is the caller's"),
-    flag("--file-locks", help="take locks of files along; nobody outside of the container may hold them"),
-    flag("--lazy-pages", help="let memory follow when it is wanted (userfaultfd)"),
-    flag("--auto-dedup", help="drop pages from the parents' files that newer ones replace"),
+    flag("--tcp-established", help="save and restore open TCP connections"),
+    flag("--ext-unix-sk", help="save and restore Unix sockets whose other end is outside of the container"),
+    flag("--shell-job", help="save and restore a program whose terminal is the caller's"),
+    flag("--file-locks", help="save and restore file locks; nobody outside of the container may hold them"),
+    flag("--lazy-pages", help="send memory pages later, when they are needed (userfaultfd)"),
+    flag("--auto-dedup", help="remove pages from parent images that newer pages replace"),
     text("--manage-cgroups-mode", metavar="MODE", help="how criu treats cgroups: soft, full, strict or ignore (default: soft)"),
-    texts("--empty-ns", metavar="NAMESPACE", help="make this namespace anew and empty: network, which always is"),
+    texts("--empty-ns", metavar="NAMESPACE", help="restore this namespace empty; only network is known, which always is"),
 ]
 
 ABOUT = """\
@@ -237,10 +237,10 @@ GLOBALS = [
     flag("--debug", help="log debug messages too"),
     text("--log", metavar="FILE", help="append messages to FILE (default: stderr)"),
     text("--log-format", metavar="FORMAT", help="how the log is written: text or json (default: text)"),
-    text("--root", metavar="DIR", help=f"where the containers' state is kept, best a tmpfs (default: {default_root()})"),
+    text("--root", metavar="DIR", help=f"the directory of the containers' state, best on a tmpfs (default: {default_root()})"),
     text("--timeline", metavar="FILE", help="write when each step of create and run began and ended, as Chrome trace events"),
-    flag("--systemd-cgroup", help="let systemd make the cgroups; cgroupsPath is then slice:prefix:name"),
-    text("--rootless", metavar="WHEN", help="go on without cgroups that may not be written: true, false or auto (default: auto)"),
+    flag("--systemd-cgroup", help="let systemd make the cgroups; linux.cgroupsPath is then SLICE:PREFIX:NAME"),
+    text("--rootless", metavar="WHEN", help="continue where the cgroups may not be written: true, false or auto (default: auto)"),
     # Callers that know older runtimes still give it.
     click.Option(["--criu"], metavar="PATH", help="the criu to use", hidden=True),
 ]
@@ -256,7 +256,7 @@ COMMANDS = [
     Command("state", "CONTAINER-ID", "print a container's state as JSON", ID),
     Command(
         "kill", "CONTAINER-ID [SIGNAL]", "send a signal to a container's first process",
-        flag("--all", "-a", help="send it to every process of the container"),
+        flag("--all", "-a", help="send it to all processes of the container"),
         ID, click.Argument(["signal"], default="SIGTERM"),
         text="SIGNAL is a name (KILL, SIGKILL, RTMIN+3) or a number; TERM where it is left out.",
     ),
@@ -295,17 +295,17 @@ COMMANDS = [
         texts("--env", "-e", metavar="NAME=VALUE", help="add to the environment"),
         flag("--tty", "-t", help="give the process a terminal"),
         text("--user", "-u", metavar="UID[:GID]", help="the user, and group, that it runs as"),
-        numbers("--additional-gids", "-g", metavar="GID", help="a further group"),
-        text("--process", "-p", metavar="FILE", help="take the whole process from FILE, JSON as in config.json"),
+        numbers("--additional-gids", "-g", metavar="GID", help="add this supplementary group"),
+        text("--process", "-p", metavar="FILE", help="read the whole process from FILE: JSON, as `process` in config.json"),
         DETACH, PID_FILE,
         text("--process-label", metavar="LABEL", help="SELinux label of the process"),
         text("--apparmor", metavar="PROFILE", help="AppArmor profile of the process"),
         # Not given, it is what config.json says.
         flag("--no-new-privs", default=None, help="let the process and its children gain no privileges"),
-        texts("--cap", "-c", metavar="CAP_NAME", help="a capability more"),
+        texts("--cap", "-c", metavar="CAP_NAME", help="add this capability"),
         PRESERVE_FDS,
         texts("--cgroup", metavar="[CONTROLLER,...:]PATH", help="run it in a cgroup below the container's"),
-        flag("--ignore-paused", help="do not refuse a paused container; the process waits until it goes on"),
+        flag("--ignore-paused", help="exec in a paused container too; the process waits until it is resumed"),
         ID, click.Argument(["args"], nargs=-1, required=False),
         text="All that follows CONTAINER-ID is the command, options of its own included.",
         stop=True,
@@ -314,20 +314,20 @@ COMMANDS = [
         "ps", "CONTAINER-ID [PS-OPTION]...", "show the processes of a container",
         text("--format", "-f", metavar="FORMAT", default="table", help="table, or json for the pids alone (default: table)"),
         ID, click.Argument(["args"], nargs=-1, required=False),
-        text="All that follows CONTAINER-ID goes to ps(1), in the place of -ef.",
+        text="All that follows CONTAINER-ID is passed to ps(1) in place of -ef.",
         stop=True,
     ),
-    Command("pause", "CONTAINER-ID", "stop all processes of a container, until resume", ID),
-    Command("resume", "CONTAINER-ID", "let the processes of a paused container go on", ID),
+    Command("pause", "CONTAINER-ID", "suspend all processes of a container", ID),
+    Command("resume", "CONTAINER-ID", "resume the processes of a paused container", ID),
     Command(
         "update", "CONTAINER-ID", "change the limits of a container",
-        text("--resources", "-r", metavar="FILE", help="take them from FILE, JSON as linux.resources in config.json; - is stdin"),
+        text("--resources", "-r", metavar="FILE", help="read them from FILE: JSON, as linux.resources in config.json; - is stdin"),
         text("--blkio-weight", metavar="N", help="share of block I/O, 10 to 1000"),
         text("--cpu-period", metavar="USEC", help="the period that --cpu-quota counts for"),
         text("--cpu-quota", metavar="USEC", help="CPU time in each period; -1: no limit"),
         text("--cpu-burst", metavar="USEC", help="CPU time saved up in idle periods that may be added to one"),
         text("--cpu-share", metavar="N", help="share of CPU time, 2 to 262144 (others have 1024)"),
-        text("--cpu-idle", metavar="0|1", help="1: run only when nothing else wants to (SCHED_IDLE)"),
+        text("--cpu-idle", metavar="0|1", help="1: run only when no other process wants to (SCHED_IDLE)"),
         text("--cpu-rt-period", metavar="USEC", help="the period that --cpu-rt-runtime counts for"),
         text("--cpu-rt-runtime", metavar="USEC", help="real-time CPU time in each period"),
         text("--cpuset-cpus", metavar="LIST", help="CPUs it may use, as 0-2,7"),
@@ -335,13 +335,13 @@ COMMANDS = [
         text("--memory", metavar="SIZE", help="memory in bytes, or as 50M; -1: no limit"),
         text("--memory-reservation", metavar="SIZE", help="memory that is left to it when memory is short"),
         text("--memory-swap", metavar="SIZE", help="memory and swap together; -1: no limit of swap"),
-        text("--kernel-memory", metavar="SIZE", help="taken and not looked at"),
-        text("--kernel-memory-tcp", metavar="SIZE", help="likewise"),
+        text("--kernel-memory", metavar="SIZE", help="ignored: the kernel has no such limit any more"),
+        text("--kernel-memory-tcp", metavar="SIZE", help="ignored, as --kernel-memory"),
         text("--pids-limit", metavar="N", help="number of processes; -1: no limit"),
         text("--l3-cache-schema", metavar="SCHEMA", help="Intel RDT/CAT: the L3 cache it may use"),
         text("--mem-bw-schema", metavar="SCHEMA", help="Intel RDT/MBA: the memory bandwidth it may use"),
         ID,
-        text="What is not named stays as it is. With --resources the options for limits are not looked at.",
+        text="What is not named stays as it is. With --resources the other options for limits are ignored.",
     ),
     Command(
         "events", "CONTAINER-ID", "show what a container uses, and when its memory runs out, as lines of JSON",
@@ -353,26 +353,26 @@ COMMANDS = [
     Command(
         "checkpoint", "CONTAINER-ID", "save a running container in files, and end it",
         IMAGE_PATH, WORK_PATH,
-        text("--parent-path", metavar="DIR", help="that of an earlier --pre-dump, as a path from --image-path on"),
+        text("--parent-path", metavar="DIR", help="the directory of an earlier --pre-dump, relative to --image-path"),
         flag("--leave-running", help="let it run on"),
-        flag("--pre-dump", help="save its memory alone and let it run on: a later checkpoint saves what has changed since"),
-        text("--page-server", metavar="ADDRESS:PORT", help="send the memory to a criu page-server there"),
-        number("--status-fd", metavar="FD", default=None, help="a zero byte goes there when --lazy-pages can be served"),
-        flag("--tcp-skip-in-flight", help="leave TCP connections out that are not established yet"),
-        flag("--link-remap", help="link open files that have no name any more to one of criu's"),
+        flag("--pre-dump", help="only save its memory, and let it run on: a later checkpoint saves what has changed since"),
+        text("--page-server", metavar="ADDRESS:PORT", help="send the memory to the criu page server at ADDRESS:PORT"),
+        number("--status-fd", metavar="FD", default=None, help="write a zero byte to FD when --lazy-pages can be served"),
+        flag("--tcp-skip-in-flight", help="leave out TCP connections that are not established yet"),
+        flag("--link-remap", help="save open files whose names were removed, by temporary links"),
         *CRIU_OPTIONS, ID,
         text="It needs criu. The container, which must be running or paused, is removed when its state is saved; restore\n"
              "brings it back. What criu has to say is in dump.log in --work-path.",
     ),
     Command(
-        "restore", "CONTAINER-ID", "bring a container back from what checkpoint saved",
+        "restore", "CONTAINER-ID", "restore a container that checkpoint has saved",
         BUNDLE, IMAGE_PATH, WORK_PATH, CONSOLE_SOCKET, DETACH, PID_FILE, NO_SUBREAPER,
-        flag("--no-pivot", help="taken and not looked at: criu changes the root in one way alone"),
+        flag("--no-pivot", help="ignored: criu has only one way to change the root"),
         text("--lsm-profile", metavar="TYPE:NAME", help="the AppArmor or SELinux profile it gets instead of its own"),
         text("--lsm-mount-context", metavar="LABEL", help="the SELinux context that mounts get instead of their own"),
         *CRIU_OPTIONS, ID,
         text=f"{BUNDLE_TEXT}\nIt needs criu, and the bundle that the container was made of. stdin, stdout and stderr take the place of those\n"
-             "it had; where they were files they must be the same ones, to append to. What criu has to say is in restore.log\n"
+             "it had; where they were files they must be the same ones, opened to append. What criu has to say is in restore.log\n"
              "in --work-path. The exit code is that of `run`.",
     ),
     Command("features", "", "show what this runtime can do, as JSON", text="The form is that of the specification's features.md.", cold=True),
@@ -402,7 +402,7 @@ PYRUN = Root(
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 def options_of(command):
-    """name -> (keyword, kind, whether it is a global one), as argv.scan() wants it: a command's own options and, after
+    """name -> (keyword, kind, whether it is a global one), as scan.scan() wants it: a command's own options and, after
     any command, the global ones."""
     scopes = [(True, command.params)] if command is PYRUN else [(True, GLOBALS), (False, command.params)]
     return {
@@ -421,7 +421,7 @@ def kind(option):
 
 
 def arguments_of(command):
-    """(keyword, kind) of each argument, as argv.arguments() wants them."""
+    """(keyword, kind) of each argument, as scan.arguments() wants them."""
     return tuple(
         (param.name, "rest" if param.nargs == -1 else "one" if param.required else "maybe")
         for param in command.params if isinstance(param, click.Argument)
@@ -429,7 +429,7 @@ def arguments_of(command):
 
 
 def table():
-    """GLOBALS and COMMANDS for argv.read(): the hot commands, and no help."""
+    """GLOBALS and COMMANDS for scan.read(): the hot commands, and no help."""
     def without_help(options):
         return {name: row for name, row in options.items() if row[0] != "help"}
 
@@ -452,7 +452,7 @@ def table_source():
     from pprint import pformat
 
     options, commands = (pformat(part, width=120, sort_dicts=False) for part in table())
-    return f'"""The hot commands\' options, made from pyrun/cli.py."""\n\nGLOBALS = {options}\n\nCOMMANDS = {commands}\n'
+    return f'"""The hot commands\' options, made from pyrun/cli/declaration.py."""\n\nGLOBALS = {options}\n\nCOMMANDS = {commands}\n'
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line, without click: what the options table (made from pyrun/cli.py) says, in Go's style of options.
+"""The command line, without click: what the options table (made from pyrun/cli/declaration.py) says, in Go's style of options.
 
 `-bundle X`, `--bundle X`, `-bundle=X` and `--bundle=X` are the same. Options may follow the container's id, global ones may
 follow the command. `--` ends the options.

@@ -32,11 +32,11 @@ class Settings:
     def check(self):
         """Raises Error for values that no command can work with."""
         if not self.root:
-            raise Error("--root: an empty name")
+            raise Error("--root: must not be empty")
         if self.root == "/":
             raise Error("--root: / cannot be the state directory")
         if self.rootless.lower() not in ROOTLESS:
-            raise Error(f"--rootless: {self.rootless}: neither true, false nor auto")
+            raise Error(f"--rootless: {self.rootless}: use true, false or auto")
         self.rootless = ROOTLESS[self.rootless.lower()]
 
     def own_root(self):

@@ -71,7 +71,7 @@ def say(kind, id, data=None):
 
 def parse_duration(text):
     """Seconds of a duration in Go's words: `5s`, `100ms`, `1m30s`, `1.5h`. Raises Error."""
-    fault = Error(f'invalid value "{text}" for flag -interval: give a duration as 5s, 100ms or 1m30s')
+    fault = Error(f'invalid value "{text}" for flag -interval: use a duration like 5s, 100ms or 1m30s')
     sign, rest = (-1, text[1:]) if text[:1] == "-" else (1, text.removeprefix("+"))
     if rest == "0":
         return 0

@@ -62,4 +62,4 @@ def parse_signal(word):
             number = start + sign * offset
             if offset >= 0 and RTMIN <= number <= RTMAX and rest[:1] in ("", "+" if sign > 0 else "-"):
                 return number
-    raise Error(f'unknown signal "{word}": a name as TERM or SIGTERM, RTMIN+n, or a number')
+    raise Error(f'unknown signal "{word}": use a name like TERM or SIGTERM, RTMIN+N, or a number')

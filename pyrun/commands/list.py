@@ -1,4 +1,4 @@
-"""`pyrun list`."""
+"""pyrun list: the containers under the state directory."""
 
 from pyrun.base import jsonio, log, output
 from pyrun.base.errors import Error, visible, words
@@ -24,7 +24,7 @@ def list_(settings, *, format, quiet):
         # Of no containers runc makes a null: callers decode it into an empty list.
         text = jsonio.dumps(found or None) + "\n"
     else:
-        raise Error("invalid format option")
+        raise Error("invalid format option: use table or json")
     output.write(text)
 
 

@@ -23,7 +23,7 @@ def ps(settings, *, id, format, args):
     elif format == "table":
         output.write(choose(call_ps(args or EVERYTHING), pids))
     else:
-        raise Error("invalid format option")
+        raise Error("invalid format option: use table or json")
     return 0
 
 

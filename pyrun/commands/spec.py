@@ -1,4 +1,4 @@
-"""`pyrun spec`."""
+"""pyrun spec: a config.json to begin with."""
 
 import errno
 import posix

@@ -1,4 +1,4 @@
-"""`pyrun state ID`."""
+"""pyrun state: a container's state, as JSON."""
 
 from pyrun.base import jsonio, output
 from pyrun.container import state as containers

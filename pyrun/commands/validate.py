@@ -1,4 +1,4 @@
-"""validate: all faults of a bundle's config.json, one on a line."""
+"""pyrun validate: all faults of a bundle's config.json, one on a line."""
 
 from pyrun.base import cold, log, output
 from pyrun.config import load

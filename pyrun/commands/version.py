@@ -1,4 +1,4 @@
-"""`pyrun --version`."""
+"""pyrun --version."""
 
 from pyrun import SPEC_VERSION, __version__
 from pyrun.base import output

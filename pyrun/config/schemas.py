@@ -3,7 +3,7 @@
     python -m pyrun.config.schemas > pyrun/config/_checks.py
 
 The import of jsonschema alone takes longer than a container. The hot commands therefore check a config with a table
-that says the same as the schemas (config.py walks it); a test holds both to the same verdict.
+that says the same as the schemas (shape.py walks it); a test holds both to the same verdict.
 """
 
 import json
@@ -11,7 +11,7 @@ import pkgutil
 
 # The tables of _checks.py and their schemas; CONFIG uses PROCESS.
 TABLES = {"PROCESS": "process", "CONFIG": "config"}
-# Hot modules have no regular expressions: every pattern a schema may use has a function in config.py (FORMS), by name.
+# Hot modules have no regular expressions: every pattern a schema may use has a function in shape.py (FORMS), by name.
 FORMS = {
     r"^[^\u0000]*$": "text",
     r"^[^\u0000]+$": "name",

@@ -32,7 +32,7 @@ class Plan(Ops):
         self.notes: list[tuple[str, str, str]] = []  # (name of the op, where, subject) of each record
         self.area = bytearray(8)  # offset 0 is the empty string
         self.offsets = {"": 0}
-        # (path, open flags, where) -> slot; path None: the launcher brings the file, by the name that `where` is.
+        # (path, open flags, where) -> slot; path None: whoever starts init brings the file, by the name that `where` is.
         self.files: dict[tuple[str | None, int, str], int] = {}
 
     # --- building
@@ -72,7 +72,7 @@ class Plan(Ops):
         return self.files.setdefault((path, flags, where), FIRST_SLOT + len(self.files))
 
     def given(self, name: str) -> int:
-        """The slot of a file that the launcher brings under this name."""
+        """The slot of a file that whoever starts init brings under this name."""
         return self.file(None, 0, name)
 
     # --- launching

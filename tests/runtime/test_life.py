@@ -294,7 +294,7 @@ def test_list(bundle, run):
         (second.id, "running", "root"),
     ]
     assert run("list", "--format", "json").out.count("\n") == 1
-    assert "invalid format option" in run("list", "--format", "yaml", code=1).err
+    assert "invalid format option: use table or json" in run("list", "--format", "yaml", code=1).err
 
 
 def test_list_of_a_root_that_is_not_there(run):

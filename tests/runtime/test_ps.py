@@ -44,7 +44,7 @@ def test_a_stopped_container_has_none(bundle, run):
 
 def test_what_is_wrong(bundle, run):
     c = bundle("sleep 100").detached()
-    assert run("ps", "-f", "yaml", c.id, code=1).err == "pyrun: invalid format option\n"
+    assert run("ps", "-f", "yaml", c.id, code=1).err == "pyrun: invalid format option: use table or json\n"
     assert run("ps", c.id, "-o", "comm", code=1).err == "pyrun: couldn't find PID field in ps output\n"
     assert "exit status 1" in run("ps", c.id, "--nosuch", code=1).err
     assert run("ps", "nosuch", code=1).err == f'pyrun: container does not exist: "nosuch" (below --root {run.root})\n'

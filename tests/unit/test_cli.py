@@ -80,12 +80,12 @@ def test_wrong_usage_shows_the_help_and_one_line(line, message):
     [
         ("--root / list", "--root: / cannot be the state directory"),
         ("--root /tmp/.. list", "--root: / cannot be the state directory"),
-        ("--root= list", "--root: an empty name"),
+        ("--root= list", "--root: must not be empty"),
         ("--log-format xml list", "invalid log-format: xml"),
-        ("--rootless perhaps list", "--rootless: perhaps: neither true, false nor auto"),
+        ("--rootless perhaps list", "--rootless: perhaps: use true, false or auto"),
         ("--log /nowhere/log list", "--log: open /nowhere/log: no such file or directory"),
         ("--root /nowhere list", "open /nowhere: no such file or directory"),
-        ("list -f xml", "invalid format option"),
+        ("list -f xml", "invalid format option: use table or json"),
     ],
 )
 def test_values_that_no_command_can_use(line, message):
@@ -94,15 +94,15 @@ def test_values_that_no_command_can_use(line, message):
 
 def test_a_failure_is_in_the_log_and_on_stderr_once(tmp_path):
     log = tmp_path / "log"
-    wanted = (1, "", "pyrun: invalid format option\n")
+    wanted = (1, "", "pyrun: invalid format option: use table or json\n")
     assert pyrun("--log", log, "list", "-f", "x") == wanted
-    assert re.fullmatch(r'time="\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ" level=error msg="invalid format option"\n', log.read_text())
+    assert re.fullmatch(r'time="\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ" level=error msg="invalid format option: use table or json"\n', log.read_text())
     log.unlink()
     assert pyrun("--log", log, "--log-format", "json", "list", "-f", "x") == wanted
     assert pyrun("list", "-f", "x", "--log", log, "--log-format=json") == wanted
     for entry in entries(log):
         assert list(entry) == ["level", "msg", "time"]
-        assert (entry["level"], entry["msg"]) == ("error", "invalid format option")
+        assert (entry["level"], entry["msg"]) == ("error", "invalid format option: use table or json")
     assert len(entries(log)) == 2
 
 
@@ -129,9 +129,9 @@ def test_the_log_is_made_early_and_kept(tmp_path):
 def test_debug_lines_carry_time_and_level(tmp_path):
     code, _, err = pyrun("--debug", "list", "-f", "x")
     assert code == 1
-    assert re.fullmatch(r'time="\S+Z" level=error msg="invalid format option"\n', err.splitlines(keepends=True)[-1])
+    assert re.fullmatch(r'time="\S+Z" level=error msg="invalid format option: use table or json"\n', err.splitlines(keepends=True)[-1])
     log = tmp_path / "log"
-    assert pyrun("--debug", "--log", log, "list", "-f", "x") == (1, "", "pyrun: invalid format option\n")
+    assert pyrun("--debug", "--log", log, "list", "-f", "x") == (1, "", "pyrun: invalid format option: use table or json\n")
 
 
 def test_any_name_gives_one_line_and_valid_json(tmp_path):
