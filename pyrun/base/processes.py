@@ -9,11 +9,13 @@ import select
 import time
 
 from pyrun._native import lib
+from pyrun.base.errors import Error, words
 
 SIGKILL = 9
 PATIENCE = 10_000  # ms for a process that must end: it may hang in the kernel, or be frozen
 LOOK = 10  # ms between two looks at a process
 REFUSED = frozenset((errno.ENOSYS, errno.EPERM, errno.EACCES))
+NEEDS = " (it takes Linux %s, and a seccomp filter around the runtime that allows it)"
 
 
 def pidfd(pid):
@@ -26,34 +28,77 @@ def pidfd(pid):
         return -1
 
 
+def must_pidfd(pid, what):
+    """A pidfd for what cannot do without. what: for the message. Raises Error."""
+    try:
+        return posix.pidfd_open(pid)
+    except OSError as error:
+        raise Error(f"{what}: pidfd_open: {words(error.errno)}{NEEDS % '5.3' if error.errno in REFUSED else ''}") from None
+
+
+class Poller:
+    """poll(2) for files and for the end of processes. Each has a handle: the fd of a file, and process() gives that of a process."""
+
+    def __init__(self):
+        self.files = select.poll()
+        self.pidfds = []
+        self.looked_at = []  # pids without a pidfd
+
+    def file(self, fd, events=select.POLLIN):
+        self.files.register(fd, events)
+
+    def forget(self, fd):
+        self.files.unregister(fd)
+
+    def process(self, pid):
+        try:
+            fd = pidfd(pid)
+        except ProcessLookupError:
+            fd = -1
+        if fd < 0:
+            self.looked_at.append(pid)
+            return -pid
+        self.pidfds.append(fd)
+        self.files.register(fd, select.POLLIN)
+        return fd
+
+    def wait(self, timeout=None):
+        """The handles (list) of what has happened; none when the time is over. timeout: ms, None for no end."""
+        limit = None if timeout is None else time.monotonic() + timeout / 1000
+        while True:
+            found = [-pid for pid in self.looked_at if ended(pid)]
+            left = None if limit is None else max(0, int((limit - time.monotonic()) * 1000 + 0.999))
+            pause = 0 if found else left if not self.looked_at else LOOK if left is None else min(left, LOOK)
+            found += [fd for fd, _ in self.files.poll(pause)]
+            if found or left == 0 or not self.looked_at:
+                return found
+
+    def close(self):
+        for fd in self.pidfds:
+            posix.close(fd)
+        self.pidfds = []
+
+
 def readable(fd, timeout=None):
-    """Waits until there is something to read, or a pidfd's process has ended; whether it is so. timeout: ms, None for no end."""
+    """Waits until there is something to read; whether there is. timeout: ms, None for no end."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(timeout))
 
 
 def ended(pid):
+    """Whether a process is gone, or a zombie."""
     return lib.native_process_start(pid) == 0
 
 
 def await_end(pid, timeout=PATIENCE):
     """Waits until a process has ended; a zombie has. timeout: ms. Returns whether it has."""
+    poller = Poller()
     try:
-        fd = pidfd(pid)
-    except ProcessLookupError:
-        return True
-    if fd >= 0:
-        try:
-            return readable(fd, timeout)
-        finally:
-            posix.close(fd)
-    limit = time.monotonic() + timeout / 1000
-    while not ended(pid):
-        if time.monotonic() > limit:
-            return False
-        select.poll().poll(LOOK)
-    return True
+        poller.process(pid)
+        return bool(poller.wait(timeout))
+    finally:
+        poller.close()
 
 
 def end(pid):

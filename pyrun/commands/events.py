@@ -1,11 +1,10 @@
 """pyrun events: what a container uses, and when its memory ran out, as lines of JSON."""
 
-import posix
-import select
 import time
 
 from pyrun.base import jsonio, log, output
 from pyrun.base.errors import Error, words
+from pyrun.base.processes import Poller
 from pyrun.cgroup import oom
 from pyrun.cgroup import stats as statistics
 from pyrun.container import state
@@ -36,21 +35,17 @@ def events(settings, *, id, interval, stats):
 
 def follow(container, group, seconds):
     """Prints lines until the container's init ends or its cgroup is removed."""
+    poller = Poller()
     try:
-        init = posix.pidfd_open(container.data["pid"])
+        init = poller.process(container.data["pid"])
         watch = oom.watch(group)
-    except ProcessLookupError:
-        return
     except OSError as fault:
         raise Error(f"unable to watch the container's memory: {words(fault.errno)}") from None
-    poller = select.poll()
-    poller.register(init, select.POLLIN)
-    poller.register(watch.fd, watch.EVENTS)
+    poller.file(watch.fd, watch.EVENTS)
     due = time.monotonic() + seconds
     ended = not container.alive()
     while not ended:
-        ready = {fd for fd, _ in poller.poll(max(due - time.monotonic(), 0) * 1000)}
-        ended = init in ready or watch.gone()
+        ended = init in poller.wait(max(due - time.monotonic(), 0) * 1000) or watch.gone()
         # The end of init may be what the kernel did about the memory, and is seen first.
         if watch.happened():
             say("oom", container.id)

@@ -1,7 +1,5 @@
 """pyrun exec: a further process in a running container."""
 
-import posix
-
 from pyrun.base import interrupts, log
 from pyrun.base.errors import Error
 from pyrun.base.processes import readable
@@ -10,7 +8,7 @@ from pyrun.container import state
 from pyrun.host import passing
 from pyrun.host import terminal as terminals
 from pyrun.init.session import Init
-from pyrun.plan import compile, seccomp
+from pyrun.plan import compile, namespaces, seccomp
 from pyrun.plan.namespaces import CLONE_NEWNS
 from pyrun.plan.process import CAPABILITIES
 from pyrun.plan.records import Plan
@@ -118,6 +116,16 @@ def join_shares(config, id, pid):
         rdt.group_of(config, id).add(pid)
 
 
+def open_entrance(container, pid, mask):
+    try:
+        way = namespaces.entrance(pid, mask)
+        if container.alive():  # asked last: what was opened is not another process's
+            return way
+    except (ProcessLookupError, FileNotFoundError):
+        pass
+    raise Error("cannot exec in a stopped container")
+
+
 def execute(settings, container, config, process, files, cgroup_paths):
     """Starts the process; waits for it, unless detached."""
     console = terminals.Console(process, files.console_socket, files.detach)
@@ -131,7 +139,8 @@ def execute(settings, container, config, process, files, cgroup_paths):
     filter = seccomp.compile_of(config, settings.root)
     plan = Plan()
     root = None if mask & CLONE_NEWNS else f"/proc/{pid}/root"
-    compile.execute(plan, config, process, host, filter, mask, root)
+    way = open_entrance(container, pid, mask)
+    compile.execute(plan, config, process, host, filter, way, root)
 
     foreground = terminals.Foreground()
     # Until the program runs a signal ends us and what we have begun, wherever we wait: the container may have stopped init.
@@ -144,15 +153,12 @@ def execute(settings, container, config, process, files, cgroup_paths):
     init = Init(plan)
     init.before_message = lambda: interrupts.waiting(mask, readable, init.sock)
     interrupts.waiting(mask, console.connect)
-    pidfd = posix.pidfd_open(pid)
     try:
-        if not container.alive():
-            raise Error("cannot exec in a stopped container")
-        init.spawn(keep=keep, container=pidfd)
+        init.spawn(keep=keep, **way.files)
         log.debug("setns_init: about to exec the process")
         init.drive_program(
             child=lambda: join_shares(config, container.id, init.pid),
-            console=console.receive,
+            console=lambda master: interrupts.waiting(mask, console.receive, master),
             notify=lambda number: interrupts.waiting(mask, passing.send_listener, container, config, number, init.pid),
         )
         if files.pid_file:
@@ -163,7 +169,7 @@ def execute(settings, container, config, process, files, cgroup_paths):
         init.kill()
         raise
     finally:
-        posix.close(pidfd)
+        way.close()
     if files.detach:
         return 0
     foreground.adopt(console)

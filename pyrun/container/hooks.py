@@ -142,17 +142,17 @@ def _spawn_inside(hook, inside, stdin, stdout):
         if inside.pivoted and not any(entry.startswith("HOME=") for entry in env):
             home_of = inside.uid
     root = None if inside.mask & CLONE_NEWNS else f"/proc/{inside.pid}/root"
-    compile.hook(plan, hook, env, home_of, inside.mask, inside.cgroup_files, inside.pivoted, inside.rootfs, inside.seccomp, root, inside.ids)
+    way = namespaces.entrance(inside.pid, inside.mask)
     init = session.Init(plan)
-    pidfd = posix.pidfd_open(inside.pid)
     try:
-        init.spawn(stdio=(stdin, stdout, stdout), container=pidfd)
+        compile.hook(plan, hook, env, home_of, way, inside.cgroup_files, inside.pivoted, inside.rootfs, inside.seccomp, root, inside.ids)
+        init.spawn(stdio=(stdin, stdout, stdout), **way.files)
         init.drive()
     except BaseException:
         init.kill()
         raise
     finally:
-        posix.close(pidfd)
+        way.close()
     return init.pid
 
 
@@ -162,42 +162,39 @@ def _attend(pid, text, feed, output, timeout, watched):
     A hook that reads nothing is no error; one that leaves a child holding its output does not keep us. watched: pid of a
     process, or 0; if it dies (`delete --force`) so does the hook.
     """
-    pidfd = posix.pidfd_open(pid)
-    poll = select.poll()
-    watch = posix.pidfd_open(watched) if watched else -1
-    if watched:
-        poll.register(watch, select.POLLIN)
-    poll.register(pidfd, select.POLLIN)
-    poll.register(output, select.POLLIN)
-    poll.register(feed, select.POLLOUT)
+    poller = processes.Poller()
+    watch = poller.process(watched) if watched else 0
+    poller.process(pid)
+    poller.file(output)
+    poller.file(feed, select.POLLOUT)
     posix.set_blocking(feed, False)
     posix.set_blocking(output, False)
     said = bytearray()
     end = time.monotonic() + timeout if timeout else None
     ended = False
     while not ended:
-        left = None if end is None else max(0, int((end - time.monotonic()) * 1000) + 1)
-        events = poll.poll(left)
-        if not events:
+        found = poller.wait(None if end is None else max(0, (end - time.monotonic()) * 1000))
+        if not found:
             posix.kill(pid, SIGKILL)
             break
-        for fd, _ in events:
+        for fd in found:
             if fd == feed:
                 text = _feed(feed, text)
                 if not text:
-                    poll.unregister(feed)
+                    poller.forget(feed)
                     posix.close(feed)
                     feed = -1
             elif fd == output:
                 if not _collect(output, said):
-                    poll.unregister(output)
+                    poller.forget(output)
             elif fd == watch:
                 raise Error("the container was killed meanwhile")
             else:
                 ended = True
     _, status = posix.waitpid(pid, 0)
     _collect(output, said)
-    for fd in (pidfd, output, feed, watch):
+    poller.close()
+    for fd in (output, feed):
         if fd >= 0:
             posix.close(fd)
     if not ended:

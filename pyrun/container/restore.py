@@ -15,7 +15,7 @@ from pyrun.host import notify, passing
 from pyrun.init.session import Init
 from pyrun.plan import compile, namespaces
 from pyrun.plan.mounts import ATTR_RDONLY
-from pyrun.plan.namespaces import CLONE_NEWNET, CLONE_NEWNS, Namespaces
+from pyrun.plan.namespaces import CLONE_NEWNET, CLONE_NEWNS, Namespaces, entrance
 from pyrun.plan.records import Plan
 
 BARRIER_DONE = 1
@@ -175,33 +175,32 @@ def _make_mount_points(container, config, group):
 
 def _set_up_network(config, pid):
     """A new network namespace is as empty as any: what create sets up in it is set up again."""
-    plan = Plan()
-    plan.setns("linux.namespaces", "network", file=plan.given("container"), namespaces=CLONE_NEWNET)
+    plan, way = Plan(), entrance(pid, CLONE_NEWNET)
+    way.emit(plan)
     compile.emit_clone(plan, 0, ())
     plan.lo_up("linux.namespaces", "network")
     for name, value in ((config.get("linux") or {}).get("sysctl") or {}).items():
         path = rules.sysctl_path(name)
         if path.startswith("net/"):
             plan.sysctl(f"linux.sysctl[{name}]", name, path=path, value=value)
-    _carry_out_in(plan, pid)
+    _carry_out_in(plan, way)
 
 
 def _make_root_read_only(pid):
     """With a criu older than 4.2 it would come back writable."""
-    plan = Plan()
-    plan.setns("linux.namespaces", "mount", file=plan.given("container"), namespaces=CLONE_NEWNS)
+    plan, way = Plan(), entrance(pid, CLONE_NEWNS)
+    way.emit(plan)
     compile.emit_clone(plan, 0, ())
     plan.setattr("root.readonly", "/", target="/", attr_set=ATTR_RDONLY)
-    _carry_out_in(plan, pid)
+    _carry_out_in(plan, way)
 
 
-def _carry_out_in(plan, pid):
-    """Has init run a plan that enters the container by a pidfd."""
-    pidfd = posix.pidfd_open(pid)
+def _carry_out_in(plan, way):
+    """Has init run a plan that enters the container by an Entrance."""
     try:
-        _carry_out(plan, container=pidfd)
+        _carry_out(plan, **way.files)
     finally:
-        posix.close(pidfd)
+        way.close()
 
 
 def _carry_out(plan, **given):

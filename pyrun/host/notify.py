@@ -10,6 +10,7 @@ import select
 from pyrun._native import lib
 from pyrun.base import log
 from pyrun.base.errors import words
+from pyrun.base.processes import Poller
 from pyrun.host.passing import connect_unix
 from pyrun.init.session import connect, must, send
 
@@ -86,19 +87,15 @@ class Proxy:
 
     def wait(self, pid):
         """Until READY=1 has come and the service manager has seen it, or the process has ended."""
-        try:
-            pidfd = posix.pidfd_open(pid)
-        except ProcessLookupError:
-            return
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.register(self.sock, select.POLLIN)
+        poller = Poller()
+        poller.process(pid)
+        poller.file(self.sock)
         # Said and gone at once: what it said comes first.
-        while any(fd == self.sock for fd, _ in poll.poll()):
+        while self.sock in poller.wait():
             if self._read_ready():
                 self._tell(pid, barrier=True)
                 break
-        posix.close(pidfd)
+        poller.close()
         self.close()
 
     def _read_ready(self):

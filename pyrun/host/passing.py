@@ -6,6 +6,7 @@ import posix
 from pyrun._native import lib
 from pyrun.base import files, jsonio, log
 from pyrun.base.errors import Error, words
+from pyrun.base.processes import NEEDS, REFUSED, must_pidfd
 from pyrun.init.session import connect, must, send
 
 
@@ -15,10 +16,13 @@ def send_listener(container, config, number, pid):
     The fd is fetched here: with the filter on, init itself could wait for the very agent that has not got it yet.
     """
     profile = config["linux"]["seccomp"]
-    pidfd = posix.pidfd_open(pid)
+    pidfd = must_pidfd(pid, "linux.seccomp.listenerPath")
     listener = sock = -1
     try:
-        listener = must(lib.native_pidfd_getfd(pidfd, number), "pidfd_getfd")
+        listener = lib.native_pidfd_getfd(pidfd, number)
+        if -listener in REFUSED:
+            raise Error(f"linux.seccomp.listenerPath: pidfd_getfd: {words(-listener)}{NEEDS % '5.6'}")
+        must(listener, "linux.seccomp.listenerPath: pidfd_getfd")
         path = profile["listenerPath"]
         sock = connect_unix(path)
         must(sock, f"failed to connect with seccomp agent: linux.seccomp.listenerPath: {path}")
@@ -51,13 +55,15 @@ def connect_unix(path, kind=1):
 
 
 def send_pidfd(path, pid):
-    sock = must(connect_unix(path), f"--pidfd-socket {path}")
-    pidfd = posix.pidfd_open(pid)
+    pidfd = must_pidfd(pid, f"--pidfd-socket {path}")
+    sock = -1
     try:
+        sock = must(connect_unix(path), f"--pidfd-socket {path}")
         must(send(sock, b"pidfd", [pidfd]), f"--pidfd-socket {path}")
     finally:
-        posix.close(pidfd)
-        posix.close(sock)
+        for fd in (pidfd, sock):
+            if fd >= 0:
+                posix.close(fd)
 
 
 def stdio():

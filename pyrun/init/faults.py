@@ -37,7 +37,7 @@ _DENIED_HINTS = {
     "mount": "a user namespace may mount a proc or sysfs of its own pid or network namespace alone, and only where the one "
     "that it sees already is not covered in places",
     "oom_score_adj": "without CAP_SYS_RESOURCE it cannot be lower than the caller's own",
-    "rlimit": "without CAP_SYS_RESOURCE no hard limit can be higher than the caller's own",
+    "rlimit": "without CAP_SYS_RESOURCE no hard limit can be higher than the caller's own, and RLIMIT_NOFILE never than sysctl fs.nr_open",
     "sysctl": "the kernel lets no user namespace write it: set it on the host",
 }
 # The member of a mount that a step is about.

@@ -16,6 +16,7 @@ from pyrun.plan.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWTIME, 
 from pyrun.plan.process import (  # fmt: skip
     Program,
     emit_affinity,
+    emit_hard_limits,
     emit_host_stdio,
     emit_identity,
     emit_oom_score,
@@ -141,10 +142,10 @@ def create(plan, config, host, seccomp, waits):
         program.emit_exec(plan, host.keep)
 
 
-def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
-    """The plan of a further process in a running container (exec, and hooks inside).
+def execute(plan, config, process, host, seccomp, entrance, root_file=None):
+    """The plan of a further process in a running container.
 
-    pidfd_mask: CLONE_NEW* mask of the namespaces to enter, through the pidfd given as "container".
+    entrance: namespaces.Entrance.
     root_file: path of the container's root (/proc/PID/root) where it has no mount namespace of its own.
     """
     linux = config.get("linux") or {}
@@ -152,15 +153,15 @@ def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
     if affinity.get("initial"):
         emit_affinity(plan, affinity["initial"], "process.execCPUAffinity.initial")
     emit_oom_score(plan, process)
-    if pidfd_mask & CLONE_NEWUSER:
+    if entrance.mask & CLONE_NEWUSER:
         emit_rlimits(plan, process, lib.RLIMIT_RAISE)
         emit_host_stdio(plan, process, linux)
     root = plan.file(root_file, posix.O_PATH, "root") if root_file else -1
-    if pidfd_mask:
-        plan.setns("namespaces", "of the container", file=plan.given("container"), namespaces=pidfd_mask)
+    if entrance.mask:
+        entrance.emit(plan, namespaces.first_ids(linux))
     emit_clone(plan, 0, host.cgroup_files)
     emit_cgroup_join(plan, host.cgroup_files)
-    if pidfd_mask & CLONE_NEWUSER:
+    if entrance.mask & CLONE_NEWUSER:
         emit_first_ids(plan, "linux.namespaces", linux)
     plan.setsid()
     if root_file:
@@ -174,7 +175,7 @@ def execute(plan, config, process, host, seccomp, pidfd_mask, root_file=None):
     program.emit_exec(plan, host.keep)
 
 
-def hook(plan, entry, env, home_of, pidfd_mask, cgroup_files, inside, rootfs, seccomp=None, root_file=None, ids=(0, 0)):
+def hook(plan, entry, env, home_of, entrance, cgroup_files, inside, rootfs, seccomp=None, root_file=None, ids=(0, 0)):
     """The plan of a hook that runs in the container's namespaces (createContainer, startContainer).
 
     inside: its path is one of the container (startContainer), so the program's own set-up is done already; otherwise it starts
@@ -182,11 +183,11 @@ def hook(plan, entry, env, home_of, pidfd_mask, cgroup_files, inside, rootfs, se
     seccomp: a filter (seccomp.Filter) for the hook, or None. ids: the (uid, gid) it has in a user namespace.
     """
     root = plan.file(root_file, posix.O_PATH, "root") if root_file and inside else -1
-    if pidfd_mask:
-        plan.setns("namespaces", "of the container", file=plan.given("container"), namespaces=pidfd_mask)
+    if entrance.mask:
+        entrance.emit(plan, ids)
     emit_clone(plan, 0, cgroup_files)
     emit_cgroup_join(plan, cgroup_files)
-    if pidfd_mask & CLONE_NEWUSER:
+    if entrance.mask & CLONE_NEWUSER:
         plan.setid(uid=ids[0], gid=ids[1])
     plan.setsid()
     if root >= 0:
@@ -209,8 +210,8 @@ def emit_first_stage(plan, linux, spaces, process, host):
     """In the caller's namespaces, with its rights: what a user namespace would no longer allow; then the clone."""
     if process:
         emit_oom_score(plan, process)
+        emit_hard_limits(plan, process, host)
         if spaces.has("user"):
-            emit_rlimits(plan, process, lib.RLIMIT_RAISE)
             emit_host_stdio(plan, process, linux)
     namespaces.emit_joins(plan, spaces, namespaces.first_ids(linux))
     # The cgroup namespace shows the cgroup the process is in when it is made, so it is made after the join; the

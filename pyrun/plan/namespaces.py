@@ -4,6 +4,7 @@ import posix
 
 from pyrun._native import lib
 from pyrun.base import files
+from pyrun.base.processes import pidfd
 
 CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x80, 0x20000, 0x2000000, 0x4000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
@@ -46,6 +47,51 @@ class Namespaces:
         for kind in self.joined:
             mask |= FLAGS[kind]
         return mask
+
+
+# setns(2) takes a pidfd since Linux 5.8.
+NO_PIDFD = ("2.", "3.", "4.", "5.0.", "5.1.", "5.2.", "5.3.", "5.4.", "5.5.", "5.6.", "5.7.")
+
+
+class Entrance:
+    """The way into a container. mask: CLONE_NEW* of its namespaces.
+
+    files: name of the slot -> fd: the pidfd `container`; where the kernel cannot enter by one, a file of each namespace, by its kind.
+    """
+
+    def __init__(self, mask, files):
+        self.mask = mask
+        self.files = files
+
+    def emit(self, plan, ids=(0, 0)):
+        """ids: first_ids()."""
+        if "container" in self.files:
+            plan.setns("namespaces", "of the container", file=plan.given("container"), namespaces=self.mask)
+        else:
+            _emit_joins(plan, {kind: ("", "namespaces") for kind in self.files}, ids)
+
+    def close(self):
+        for fd in self.files.values():
+            posix.close(fd)
+
+
+def entrance(pid, mask):
+    """The Entrance of the container with this init. Raises OSError: ProcessLookupError or FileNotFoundError if that is gone.
+
+    Whether the pid was still init's own has to be asked afterwards.
+    """
+    opened = Entrance(mask, {})
+    if mask and not posix.uname().release.startswith(NO_PIDFD) and (fd := pidfd(pid)) >= 0:
+        opened.files["container"] = fd
+        return opened
+    try:
+        for kind, name in FILES.items():
+            if mask & FLAGS[kind]:
+                opened.files[kind] = posix.open(f"/proc/{pid}/ns/{name}", posix.O_RDONLY | posix.O_CLOEXEC)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def mask_of(pid):
@@ -103,19 +149,25 @@ def emit_joins(plan, namespaces, ids=(0, 0)):
     A namespace may belong to the first user namespace (its files can only be joined before the user namespace is) or
     to the joined one (only after): what fails before is tried again after.
     """
-    user = "user" in namespaces.joined
-    kinds = [kind for kind in FLAGS if kind in namespaces.joined and kind != "user"]
+    _emit_joins(plan, namespaces.joined, ids)
+
+
+def _emit_joins(plan, joined, ids):
+    """joined: kind -> (path, where); without a path the launcher brings the file, by the name of the kind."""
+    user = "user" in joined
+    kinds = [kind for kind in FLAGS if kind in joined and kind != "user"]
     # The mount namespace last: its /proc need not have the other paths.
     kinds.sort(key=lambda kind: kind == "mount")
     for kind in kinds:
-        _emit_setns(plan, namespaces, kind, lib.SETNS_TRY if user else 0)
+        _emit_setns(plan, kind, joined[kind], lib.SETNS_TRY if user else 0)
     if user:
-        _emit_setns(plan, namespaces, "user", 0)
+        _emit_setns(plan, "user", joined["user"], 0)
         plan.setid("linux.namespaces", uid=ids[0], gid=ids[1])
         for kind in kinds:
-            _emit_setns(plan, namespaces, kind, lib.SETNS_RETRY)
+            _emit_setns(plan, kind, joined[kind], lib.SETNS_RETRY)
 
 
-def _emit_setns(plan, namespaces, kind, flags):
-    path, where = namespaces.joined[kind]
-    plan.setns(where, path, flags=flags, file=plan.file(path, posix.O_RDONLY, where), namespaces=FLAGS[kind])
+def _emit_setns(plan, kind, place, flags):
+    path, where = place
+    file = plan.file(path, posix.O_RDONLY, where) if path else plan.given(kind)
+    plan.setns(where, path or kind, flags=flags, file=file, namespaces=FLAGS[kind])

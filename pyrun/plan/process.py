@@ -29,6 +29,10 @@ RLIMITS = {
     )
 }
 
+NR_OPEN = 1 << 20
+"""No RLIMIT_NOFILE can be higher than sysctl fs.nr_open, which this is where nobody has changed it."""
+CAP_SYS_RESOURCE = 24
+
 # sched(7), sched_setattr(2)
 SCHEDULER_POLICIES = {
     "SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, "SCHED_ISO": 4, "SCHED_IDLE": 5, "SCHED_DEADLINE": 6,
@@ -181,6 +185,13 @@ def _emit_memory_policy(plan, policy):
     mask = sum(1 << node for node in nodes)
     size = (mask.bit_length() + 63) // 64 * 8
     plan.mempolicy("linux.memoryPolicy", mode, nodes=mask.to_bytes(size, "little"), policy=value, bits=size * 8)
+
+
+def emit_hard_limits(plan, process, host):
+    """By the caller, before anything waits for `start`: what it may not raise fails then, and a user namespace can raise nothing."""
+    almighty = not host.binds_devices and host.own_capabilities[0] >> CAP_SYS_RESOURCE & 1
+    if not almighty or any(entry["hard"] > NR_OPEN for entry in process.get("rlimits") or () if entry["type"] == "RLIMIT_NOFILE"):
+        emit_rlimits(plan, process, lib.RLIMIT_RAISE)
 
 
 def emit_rlimits(plan, process, flags=0):

@@ -1,6 +1,7 @@
 """The user's process: who it is and what it may do (config.md#process)."""
 
 import ctypes
+import json
 import os
 import resource
 import signal
@@ -10,10 +11,12 @@ import subprocess
 import pytest
 from harness import until
 from limits import freeze, freezer, thaw
-from looks import fields, one_line
+from looks import fields, one_line, user_namespace
+from seccomp_tools import LIBC
 
 from pyrun.plan.process import CAPABILITIES, RLIMITS
 
+PR_CAPBSET_DROP, CAP_SYS_RESOURCE = 24, 24
 RT_GROUPS = os.path.exists("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")
 SETS = {"bounding": "CapBnd", "effective": "CapEff", "inheritable": "CapInh", "permitted": "CapPrm", "ambient": "CapAmb"}
 
@@ -147,6 +150,40 @@ def test_rlimits(bundle):
     b.set("process.rlimits", [{"type": kind, "soft": soft, "hard": hard} for kind, (soft, hard) in values.items()])
     lines = {line[:26].strip(): line[26:].split()[:2] for line in b.run().out.splitlines()}
     assert {kind: lines[name] for kind, name in shown.items()} == {kind: [str(soft), str(hard)] for kind, (soft, hard) in values.items()}
+
+
+def as_less_than_root():
+    """A preexec_fn: a caller with a low hard limit, which it may not raise."""
+    resource.setrlimit(resource.RLIMIT_CORE, (1000, 1000))
+    assert LIBC.prctl(PR_CAPBSET_DROP, CAP_SYS_RESOURCE, 0, 0, 0) == 0
+
+
+TOO_HIGH = [
+    ({"type": "RLIMIT_NOFILE", "soft": 10, "hard": 10**9}, {}),  # above sysctl fs.nr_open, for anybody
+    ({"type": "RLIMIT_CORE", "soft": 10, "hard": 1001}, {"preexec_fn": as_less_than_root}),
+]
+
+
+@pytest.mark.parametrize(("limit", "caller"), TOO_HIGH, ids=["NOFILE", "CORE"])
+def test_a_hard_limit_that_the_caller_may_not_set(limit, caller, bundle, leftovers):
+    """`create` says so; podman knows its words. In a user namespace it is the caller who raises the limit."""
+    for b in (bundle(), user_namespace(bundle())):
+        said = b.set("process.rlimits", [{"type": "RLIMIT_CPU", "soft": 5, "hard": 5}, limit]).call("create", code=1, **caller).err
+        assert said.count("\n") == 1 and "process.rlimits[1]: " in said and "operation not permitted" in said
+        assert not leftovers()
+
+
+@pytest.mark.parametrize(("limit", "caller"), TOO_HIGH, ids=["NOFILE", "CORE"])
+def test_a_hard_limit_that_exec_may_not_set(limit, caller, bundle, run, tmp_path):
+    container = bundle("sleep 100").detached()
+    (tmp_path / "process.json").write_text(json.dumps({"args": ["true"], "cwd": "/", "rlimits": [limit]}))
+    said = run("exec", "--process", tmp_path / "process.json", container.id, code=255, **caller).err
+    assert said.count("\n") == 1 and "process.rlimits[0]: " in said and "operation not permitted" in said
+
+
+def test_the_callers_own_hard_limit_is_no_raise(bundle):
+    b = bundle("ulimit -Hc").set("process.rlimits", [{"type": "RLIMIT_CORE", "soft": 0, "hard": 512}])
+    assert b.run(preexec_fn=as_less_than_root).out == "1\n"
 
 
 def test_unlimited(bundle):

@@ -14,6 +14,7 @@ from pyrun.cgroup.base import Hierarchy
 from pyrun.cgroup.layout import Mount
 from pyrun.commands import spec
 from pyrun.plan import compile, describe
+from pyrun.plan.namespaces import Entrance
 from pyrun.plan.process import ALL_CAPABILITIES
 from pyrun.plan.records import Plan
 from pyrun.plan.seccomp import Filter
@@ -92,14 +93,15 @@ def bare():
 def execute(config, process, mask, root_file=None, **facts):
     plan = Plan()
     host = machine(user_namespace=bool(mask & compile.CLONE_NEWUSER), **facts)
-    compile.execute(plan, config, process, host, None, mask, root_file)
+    compile.execute(plan, config, process, host, None, Entrance(mask, {"container": -1}), root_file)
     return plan
 
 
 def hook(mask, inside, root_file=None):
     plan = Plan()
     entry = {"path": "/bin/hook", "args": ["hook", "", "two"]}
-    compile.hook(plan, entry, ["A=1"], None, mask, ["/sys/fs/cgroup/pids/box/tasks"], inside, "/b/rootfs", None, root_file)
+    way = Entrance(mask, {"container": -1})
+    compile.hook(plan, entry, ["A=1"], None, way, ["/sys/fs/cgroup/pids/box/tasks"], inside, "/b/rootfs", None, root_file)
     return plan
 
 
