@@ -1,10 +1,35 @@
-"""Waits for the kernel's word that a container's memory ran out, and for the container's end."""
+"""The kernel's word that a container's memory ran out: waiting for it, and asking for it when a start has failed."""
 
 import posix
 import select
 
 from pyrun.base.errors import Error
 from pyrun.cgroup import tree
+from pyrun.init.session import how_ended
+
+SIGKILL = 9
+
+
+def blamed(error, group, config):
+    """The error of a start (BaseException); where init was killed and memory ran out in its cgroup (Cgroup or None), one that says so."""
+    if not isinstance(error, Error) or how_ended(-SIGKILL) not in str(error) or not (group and _killed(group)):
+        return error
+    memory = ((config.get("linux") or {}).get("resources") or {}).get("memory") or {}
+    which = f"linux.resources.memory.limit: {memory['limit']}" if memory.get("limit") else "a limit of memory"
+    return Error(f"unable to start container process: {which} is too low: init was killed by the memory limit", error.code)
+
+
+def _killed(group):
+    """How many processes of a cgroup the kernel has killed because memory ran out; 0 where nobody knows (before Linux 4.13)."""
+    file = f"{group.paths['memory']}/memory.oom_control" if "memory" in group.paths else group.paths.get("", "") + V2.FILE
+    try:
+        return _count(tree.read(file))
+    except OSError:  # there is an error to report already
+        return 0
+
+
+def _count(text):
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
 
 
 def watch(group):
@@ -74,4 +99,4 @@ class V2:
             if fault.errno not in tree.GONE:
                 raise
             return 0
-        return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
+        return _count(text)

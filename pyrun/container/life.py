@@ -7,6 +7,7 @@ from pyrun._native import lib
 from pyrun.base import log
 from pyrun.base.errors import ConfigError, Error, words
 from pyrun.base.processes import PATIENCE, SIGKILL, await_end, readable
+from pyrun.cgroup import oom
 from pyrun.container import hooks
 from pyrun.container.state import START_SOCKET
 from pyrun.host.passing import send_listener
@@ -102,7 +103,7 @@ def _await_program(container, config, sock):
             )
         message, _, _ = receive(sock)
         if message is None:
-            return _check_program(container)
+            return _check_program(container, config)
         if message.type == lib.MSG_SECCOMP:
             send_listener(container, config, message.value, pid)
             code = send_go(sock, message.number)
@@ -125,7 +126,7 @@ def _explain(data, message):
     return explain(note if note and list(map(type, note)) == NOTE else ("", "", ""), message)
 
 
-def _check_program(container):
+def _check_program(container, config):
     """init has closed the connection. Raises Error, unless it is the program now, or was: that may have ended already."""
     pid = container.data["pid"]
     if executed(pid)[0]:
@@ -133,7 +134,7 @@ def _check_program(container):
     if container.waits_for_start():  # it forgets a connection that says nothing for a second
         raise Error("the start came too late for init (was this command stopped meanwhile?): start the container again")
     await_end(pid)
-    raise failed_start(Error(how_ended(executed(pid)[1])))
+    raise oom.blamed(failed_start(Error(how_ended(executed(pid)[1]))), container.cgroup(), config)
 
 
 def stop_and_destroy(container, config):

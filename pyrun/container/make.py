@@ -9,6 +9,7 @@ from pyrun.base import jsonio, timeline
 from pyrun.base.errors import ConfigError, Error
 from pyrun.base.interrupts import hold_interrupts, interruptible, waiting
 from pyrun.base.processes import readable
+from pyrun.cgroup import oom
 from pyrun.config import load, mount_option
 from pyrun.container import hooks
 from pyrun.container.life import destroy, run_start_hooks
@@ -77,9 +78,10 @@ def create(settings, request, waits, before_start=None):
     launch = _Creation(container, config, plan, host, request, group, shares, console, before_start, mask, notifies)
     try:
         launch.run(keep, waits)
-    except BaseException:
+    except BaseException as error:
+        reason = oom.blamed(error, group, config)
         launch.undo()
-        raise
+        raise reason from None
     return container, launch.init, console, config
 
 
