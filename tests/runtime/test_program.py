@@ -14,31 +14,6 @@ def test_cwd(bundle):
     assert b.run().out == "/usr/bin\n"
 
 
-def test_a_missing_cwd_is_made(bundle):
-    """As runc and crun make a pod's workingDir that the image lacks; whatever the caller's umask is."""
-    b = bundle("pwd; stat -c '%a %u' /no /no/such").set("process.cwd", "/no/such").set("process.user", {"uid": 1000, "gid": 1000})
-    umask = os.umask(0o077)
-    try:
-        assert b.run().out == "/no/such\n755 0\n755 0\n"
-    finally:
-        os.umask(umask)
-    assert (b.rootfs / "no/such").is_dir()
-
-
-def test_a_missing_cwd_is_made_by_create_and_not_by_exec(bundle):
-    c = bundle("sleep 100").set("process.cwd", "/no/such").create()
-    assert (c.bundle.rootfs / "no/such").is_dir()
-    c.start()
-    result = c.exec("true", flags=["--cwd", "/not/there"], code=255)
-    assert 'chdir to cwd ("/not/there") set in config.json failed: no such file or directory' in one_line(result)
-    assert not (c.bundle.rootfs / "not").exists()
-
-
-def test_a_cwd_below_a_file(bundle):
-    b = bundle("true").set("process.cwd", "/etc/passwd/x")
-    assert "process.cwd" in one_line(b.call("run", code=1))
-
-
 @pytest.mark.parametrize(
     "owner, mode, uid",
     [(1000, 0o700, 1000), (0, 0o700, 0), (0, 0o700, 1000), (1000, 0o700, 0)],
