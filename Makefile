@@ -40,7 +40,7 @@ dist: build
 
 ## remove what was built; .venv stays
 clean:
-	rm -rf build dist pyrun/_build_info.py pyrun/cli/_argv_table.py pyrun/plan/_ops.py pyrun/config/_checks.py pyrun/*.so *.egg-info
+	rm -rf build dist pyrun/_build_info.py pyrun/cli/_argv_table.py pyrun/plan/_ops.py pyrun/config/_checks.py pyrun/_native.pyi pyrun/*.so *.egg-info
 	rm -rf bundles/*/rootfs
 
 # --- running, testing, installing -------------------------------------------------------------------------------
@@ -124,6 +124,7 @@ coverage-check: test-needs ext
 
 ## the linters alone, which take no root, no Debian packages and no compiler
 lint: $(VENV)/.linters
+	$(BUILD) types
 	$(VENV)/bin/python tests/lint.py
 
 ## mend what the linters can mend by themselves

@@ -3,11 +3,14 @@
 pyrun/base/archive.py reads it and describes its layout.
 """
 
+from __future__ import annotations
+
 import marshal
 import modulefinder
 import re
 import subprocess
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 # Left out of the archive: modules that some carried module imports inside a function that is never called here.
@@ -30,11 +33,11 @@ DATA = ["jsonschema/schemas/**/*"]
 SYSTEM_LIBRARIES = re.compile(r"(libc|libm|libdl|libpthread|ld-linux.*)\.so\.\d+")
 
 
-def make(root, cold, target):
+def make(root: Path, cold: list[str], target: Path) -> list[Path]:
     """Writes the archive. root: the checkout. cold: names of the cold modules of pyrun. Returns the paths of the shared objects."""
     contents, position = [], 0
 
-    def place(data):
+    def place(data: bytes) -> tuple[int, int]:
         nonlocal position
         start, position = position, position + len(data)
         contents.append(data)
@@ -51,9 +54,8 @@ def make(root, cold, target):
         path = dynload / (name + sysconfig.get_config_var("EXT_SUFFIX"))
         libraries = needed(path)
         extensions[name] = (path.name, [library.name for library in libraries])
-        for file in (path, *libraries):
-            files[file.name] = place(file.read_bytes())
-            shared.append(file)
+        shared += [path, *libraries]
+    files |= {path.name: place(path.read_bytes()) for path in shared}
     for pattern in DATA:
         for path in sorted(path for path in site.glob(pattern) if path.is_file()):
             files[str(path.relative_to(site))] = place(path.read_bytes())
@@ -65,21 +67,21 @@ def make(root, cold, target):
     return shared
 
 
-def find(root, site, dynload, cold):
+def find(root: Path, site: Path, dynload: Path, cold: list[str]) -> Iterator[tuple[str, Path, bool]]:
     """(name, path, is_package) of every module that `cold` may import and that is Python source, sorted."""
     finder = modulefinder.ModuleFinder([str(root), str(site), str(dynload.parent), str(dynload)], excludes=EXCLUDED)
     for name in ["encodings", *(f"encodings.{name}" for name in ENCODINGS), *PACKAGES, *cold]:
         finder.import_hook(name)
     for name, module in sorted(finder.modules.items()):
-        path, top = Path(module.__file__ or ""), name.partition(".")[0]
+        path, top = Path(getattr(module, "__file__", None) or ""), name.partition(".")[0]
         is_hot = top == "pyrun" and name not in cold and name != "pyrun"
         is_foreign = path.is_relative_to(site) and top not in SITE
         if path.suffix == ".py" and not is_hot and not is_foreign:
             yield name, path, path.name == "__init__.py"
 
 
-def needed(path):
-    """The libraries (Path) that a shared object needs, without libc's own, which every system has."""
+def needed(path: Path) -> list[Path]:
+    """The libraries that a shared object needs, without libc's own, which every system has."""
     found = []
     for line in subprocess.run(["ldd", path], check=True, capture_output=True, text=True).stdout.splitlines():
         name, arrow, rest = line.strip().partition(" => ")

@@ -1,11 +1,15 @@
 """Builds the standalone binary, build/pyrun: libpython, the hot modules (frozen), the extensions and the archive in one executable."""
 
+from __future__ import annotations
+
 import ast
 import marshal
 import shutil
 import sys
 import sysconfig
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 import archive
 import image
@@ -21,7 +25,7 @@ LDFLAGS = ["-no-pie", "-Wl,-z,lazy,-z,relro,-z,noexecstack,-O1,--gc-sections,--b
 LIBRARIES = ["-Wl,-Bstatic", "-lseccomp", "-lffi", "-lexpat", "-lz", "-Wl,-Bdynamic", "-lm", "-ldl"]
 
 
-def build_binary():
+def build_binary() -> None:
     target, seed = BUILD / "pyrun", BUILD / "seed"
     python = sorted((ROOT / "pyrun").rglob("*.py"))
     own = [CSRC / name for name in ("main.c", "image.c", "modules.c")]
@@ -38,7 +42,7 @@ def build_binary():
     image.make(seed, target)
 
 
-def library():
+def library() -> Path:
     """libpython.a. Debian compiles it without -fPIE, so only an executable that is no PIE can link it."""
     path = Path(sysconfig.get_config_var("LIBPL")) / sysconfig.get_config_var("LIBRARY")
     if not path.exists():
@@ -46,7 +50,7 @@ def library():
     return path
 
 
-def cffi_source():
+def cffi_source() -> Path:
     """_cffi_backend.c of cffi's source distribution, the version that the environment has too."""
     requirement = next(line for line in (CSRC / "requirements.txt").read_text().split() if line.startswith("cffi=="))
     name = requirement.replace("==", "-")
@@ -57,7 +61,7 @@ def cffi_source():
     return BUILD / name / "src/c/_cffi_backend.c"
 
 
-def compile_c(source):
+def compile_c(source: Path) -> Path:
     """The object file of a C or assembler source."""
     target = BUILD / f"{source.stem}.o"
     if stale(target, [source, *CSRC.glob("*.h")]) or source.suffix == ".s":
@@ -67,7 +71,7 @@ def compile_c(source):
     return target
 
 
-def incbin(name, path):
+def incbin(name: str, path: Path) -> str:
     """Assembler source of `const char NAME[], NAME_end[]` with the content of a file."""
     return (f'.section .lrodata,"a",@progbits\n.balign 64\n.global {name}, {name}_end\n{name}:\n.incbin "{path}"\n{name}_end:\n.byte 0\n'
             '.section .note.GNU-stack,"",@progbits\n')
@@ -80,7 +84,7 @@ FROZEN_HEAD = """#include <Python.h>
 """
 
 
-def freeze(cold):
+def freeze(cold: list[str]) -> Path:
     """C source of frozen_modules[]: every module of pyrun that is not cold."""
     modules = [(name, Path(sysconfig.get_path("stdlib")) / f"{name.replace('.', '/')}.py") for name in CODECS]
     modules[0] = ("encodings", Path(sysconfig.get_path("stdlib")) / "encodings/__init__.py")
@@ -97,7 +101,7 @@ def freeze(cold):
     return target
 
 
-def compile_hot(path):
+def compile_hot(path: Path) -> CodeType:
     """The code of a module without what nobody reads in the binary: docstrings, annotations and what these alone import."""
     tree = Bare().visit(ast.parse(path.read_bytes()))
     file = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
@@ -107,7 +111,7 @@ def compile_hot(path):
 class Bare(ast.NodeTransformer):
     """A module without docstrings and annotations."""
 
-    def visit_body(self, node):
+    def visit_body(self, node: Any) -> ast.AST:
         if ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.copy_location(ast.Pass(), node.body[0])]
         self.generic_visit(node)
@@ -116,29 +120,29 @@ class Bare(ast.NodeTransformer):
 
     visit_Module = visit_ClassDef = visit_body
 
-    def visit_FunctionDef(self, node):
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
         return self.visit_body(node)
 
-    def visit_arg(self, node):
+    def visit_arg(self, node: ast.arg) -> ast.AST:
         node.annotation = None
         return node
 
-    def visit_AnnAssign(self, node):
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         if node.value is None:
             return None
         return ast.copy_location(ast.Assign([node.target], node.value), node)
 
-    def visit_ImportFrom(self, node):
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
         return None if node.module == "__future__" else node
 
-    def visit_If(self, node):
+    def visit_If(self, node: ast.If) -> ast.AST | None:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             return None
         return self.generic_visit(node)
 
 
-def write_exports(shared, target):
+def write_exports(shared: list[Path], target: Path) -> Path:
     """A list, for the linker, of the symbols that the shared objects of the archive want from the executable."""
     names = set()
     for path in shared:

@@ -2,7 +2,10 @@
 
     python csrc/build.py ext      pyrun/_native*.so beside the Python sources
     python csrc/build.py binary   build/pyrun, one executable
+    python csrc/build.py types    what mypy reads of csrc/*.h; it takes no compiler
 """
+
+from __future__ import annotations
 
 import fcntl
 import os
@@ -11,8 +14,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import native_stub
 import plan_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,8 +36,8 @@ SOURCES = [CSRC / f"{name}.c" for name in INTERFACES]
 JSON = [CSRC / f"{name}.c" for name in ("json", "json_decode", "json_encode")]
 
 
-def run(*command, **options):
-    """Runs a command (list of str or Path), and stops the build with its name if it fails."""
+def run(*command: object, **options: Any) -> subprocess.CompletedProcess:
+    """Runs a command, and stops the build with its name if it fails."""
     try:
         return subprocess.run([str(word) for word in command], check=True, **options)
     except FileNotFoundError:
@@ -40,7 +46,7 @@ def run(*command, **options):
         sys.exit(f"build: {command[0]} ended with {error.returncode}: {' '.join(map(str, command))}")
 
 
-def stale(target, sources):
+def stale(target: Path, sources: Iterable[Path]) -> bool:
     """Whether `target` is missing or older than one of `sources` or of the build's own files."""
     if not target.exists():
         return True
@@ -48,13 +54,13 @@ def stale(target, sources):
     return any(source.stat().st_mtime_ns > made for source in [*sources, *CSRC.glob("*.py")])
 
 
-def write_if_changed(path, text):
+def write_if_changed(path: Path, text: str) -> Path:
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
     return path
 
 
-def c_array(name, data):
+def c_array(name: str, data: bytes) -> str:
     """C source of `const unsigned char NAME[]` and `const unsigned long NAME_size` for bytes."""
     rows = (", ".join(map(str, data[i:i + 24])) for i in range(0, len(data), 24))
     return (f"extern const unsigned char {name}[];\nextern const unsigned long {name}_size;\n"
@@ -63,14 +69,20 @@ def c_array(name, data):
 
 # --- init --------------------------------------------------------------------------------------------------------
 
-def build_plan_table():
+def build_plan_table() -> Path:
     """What is made of the ops that plan.h declares: build/plan_table.c, and the Python module of Ops."""
     target = BUILD / "plan_table.c"
     plan_table.write(cdef(CSRC / "plan.h"), target, ROOT / "pyrun/plan/_ops.py")
     return target
 
 
-def build_init():
+def build_types() -> None:
+    """The module of Ops, and the stub of pyrun._native."""
+    build_plan_table()
+    native_stub.write([cdef(header) for header in HEADERS], ROOT / "pyrun/_native.pyi")
+
+
+def build_init() -> Path:
     """The static init of csrc/init/*.c. musl makes it about 20 KB; glibc's libc.a does where musl is not installed."""
     target = BUILD / "init"
     sources = [*sorted((CSRC / "init").glob("*.c")), build_plan_table()]
@@ -85,20 +97,20 @@ def build_init():
     return target
 
 
-def init_source(init):
+def init_source(init: Path) -> Path:
     return write_if_changed(BUILD / "init_image.c", c_array("init_image", init.read_bytes()))
 
 
 # --- extension ---------------------------------------------------------------------------------------------------
 
-def cdef(header):
+def cdef(header: Path) -> str:
     """A header as cffi can read it: of the preprocessor lines only `#define NAME NUMBER` stay."""
     text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
     keep = re.compile(r"#\s*define\s+\w+\s+(0[xX][0-9a-fA-F]+|\d+)\s*$")
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#") or keep.match(line))
 
 
-def native_source():
+def native_source() -> Path:
     """C source of the module pyrun._native, made by cffi."""
     target = BUILD / "_native.c"
     if stale(target, HEADERS):
@@ -114,7 +126,7 @@ def native_source():
     return target
 
 
-def build_extension(name, sources, *libraries, directory=ROOT / "pyrun"):
+def build_extension(name: str, sources: list[Path], *libraries: str, directory: Path = ROOT / "pyrun") -> None:
     """NAME.<abi>.so in `directory`."""
     target = Path(directory) / (name + sysconfig.get_config_var("EXT_SUFFIX"))
     if stale(target, [*sources, *CSRC.glob("*.h")]):
@@ -125,7 +137,7 @@ def build_extension(name, sources, *libraries, directory=ROOT / "pyrun"):
         shutil.move(fresh, target)
 
 
-def build_extensions(directory=ROOT / "pyrun"):
+def build_extensions(directory: Path = ROOT / "pyrun") -> None:
     """The extension modules pyrun._native and pyrun._json in `directory`."""
     BUILD.mkdir(exist_ok=True)
     build_extension("_native", [native_source(), init_source(build_init()), *SOURCES], "-lseccomp", directory=directory)
@@ -141,7 +153,7 @@ GENERATED = {
 }
 
 
-def build_generated():
+def build_generated() -> None:
     """The modules of GENERATED in pyrun/."""
     for name, (command, sources) in GENERATED.items():
         target = ROOT / f"pyrun/{name}.py"
@@ -150,12 +162,12 @@ def build_generated():
             target.write_text(made.stdout)
 
 
-def write_build_info():
+def write_build_info() -> None:
     """pyrun/_build_info.py, for `pyrun --version`."""
     write_if_changed(ROOT / "pyrun/_build_info.py", f'COMMIT = "{commit()}"\n')
 
 
-def commit():
+def commit() -> str:
     """The commit that the sources are of, with `-dirty` where files that it has were changed; `unknown` where this is no clone."""
     if not (ROOT / ".git").exists():
         return "unknown"  # git would find a repository that this lies in
@@ -167,10 +179,13 @@ def commit():
         return "unknown"
 
 
-def main(what):
+def main(what: str) -> None:
     BUILD.mkdir(exist_ok=True)
     lock = os.open(BUILD, os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    build_types()
+    if what == "types":
+        return
     build_extensions()
     build_generated()
     write_build_info()
@@ -178,10 +193,10 @@ def main(what):
         # In a new process with a fixed hash seed: marshal's output depends on reference counts and the order of sets, and the
         # same sources must give the same bytes.
         os.set_inheritable(lock, True)
-        os.execve(sys.executable, [sys.executable, CSRC / "binary.py"], os.environ | {"PYTHONHASHSEED": "0"})
+        os.execve(sys.executable, [sys.executable, str(CSRC / "binary.py")], os.environ | {"PYTHONHASHSEED": "0"})
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in (["ext"], ["binary"]):
+    if sys.argv[1:] not in (["ext"], ["binary"], ["types"]):
         sys.exit(__doc__)
     main(sys.argv[1])

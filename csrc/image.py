@@ -1,5 +1,7 @@
 """Turns the seed into the binary: runs it once, and puts the memory it writes in the place of its data segment (csrc/image.h)."""
 
+from __future__ import annotations
+
 import array
 import os
 import struct
@@ -12,8 +14,8 @@ PAGE = 4096
 LOWEST_FOREIGN = 0x10000000
 
 
-def make(seed, target):
-    """Writes the executable `target` (Path) made from `seed` (Path)."""
+def make(seed: Path, target: Path) -> None:
+    """Writes the executable `target` made from `seed`."""
     elf = bytearray(seed.read_bytes())
     header, offset, address, _, memory_size = data_segment(elf)
     start = data_start(seed)
@@ -35,8 +37,8 @@ def make(seed, target):
     fresh.rename(target)
 
 
-def run(seed):
-    """What the seed writes (bytearray), and its memory map (text)."""
+def run(seed: Path) -> tuple[bytearray, str]:
+    """What the seed writes, and its memory map."""
     # ASLR is switched off to make the image reproducible. Where that is not allowed, the image differs but is correct.
     fixed = ["setarch", "-R"]
     if subprocess.run([*fixed, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
@@ -45,6 +47,7 @@ def run(seed):
     # TZ: the image must not depend on the time zone of the build machine.
     environment = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=0", "TZ": "UTC0"}
     process = subprocess.Popen([*fixed, seed], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0)
+    assert process.stdin and process.stdout
     image = bytearray()
     while part := os.read(process.stdout.fileno(), 1 << 20):
         image += part
@@ -55,13 +58,13 @@ def run(seed):
     return image, maps
 
 
-def data_start(seed):
+def data_start(seed: Path) -> int:
     """The address at which the variables of the program begin."""
     lines = subprocess.run(["nm", seed], check=True, capture_output=True, text=True).stdout.splitlines()
     return next(int(line.split()[0], 16) for line in lines if line.endswith(" __data_start"))
 
 
-def data_segment(elf):
+def data_segment(elf: bytes | bytearray) -> tuple[int, int, int, int, int]:
     """The program header of the writable segment: (offset of the header in the file, p_offset, p_vaddr, p_filesz, p_memsz)."""
     place, = struct.unpack_from("<Q", elf, 32)
     size, count = struct.unpack_from("<HH", elf, 54)
@@ -72,7 +75,7 @@ def data_segment(elf):
     raise SystemExit("build: the seed has no data segment")
 
 
-def clear_copies(seed, image, start):
+def clear_copies(seed: Path, image: bytearray, start: int) -> None:
     """Zeroes the copies of libc's variables (stderr, environ …; R_X86_64_COPY): the dynamic linker fills them at each start."""
     for line in subprocess.run(["readelf", "-rW", seed], check=True, capture_output=True, text=True).stdout.splitlines():
         words = line.split()
@@ -81,7 +84,7 @@ def clear_copies(seed, image, start):
             image[place:place + 8] = bytes(8)
 
 
-def refuse_foreign(seed, image, start, maps):
+def refuse_foreign(seed: Path, image: bytearray, start: int, maps: str) -> None:
     """Stops the build if a word of the image could be an address outside it (libc, heap, stack), wrong in the next process."""
     ranges = []
     for line in maps.splitlines():

@@ -6,6 +6,8 @@ The wheel's script is the standalone binary itself, so an installed pyrun starts
 the sources with their extension modules, for `python -m pyrun`. Archives of the same tree are the same to the byte.
 """
 
+from __future__ import annotations
+
 import base64
 import gzip
 import hashlib
@@ -29,12 +31,12 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 EPOCH = 315532800
 
 
-def version():
+def version() -> str:
     text = (ROOT / "pyrun/__init__.py").read_text()
     return next(line.split('"')[1] for line in text.splitlines() if line.startswith("__version__"))
 
 
-def make(*targets):
+def make(*targets: str) -> None:
     """Runs make with its output on stderr, which pip shows. pip sets PYTHONPATH for its build isolation; make's Python must not get it."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run(["make", "-C", ROOT, *targets], check=True, stdout=sys.stderr, env=environment)
@@ -43,8 +45,8 @@ def make(*targets):
 # --- tar -------------------------------------------------------------------------------------------------------------------
 
 
-def write_tar(target, files):
-    """A .tar.gz of files ({name in it: Path}), with fixed dates and owners, so that the same files give the same bytes."""
+def write_tar(target: Path, files: dict[str, Path]) -> None:
+    """A .tar.gz of files, by their names in it, with fixed dates and owners, so that the same files give the same bytes."""
     with target.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
         for name, path in sorted(files.items()):
             entry = tarfile.TarInfo(name)
@@ -59,8 +61,8 @@ def write_tar(target, files):
                 archive.addfile(entry, source)
 
 
-def tarball(directory=ROOT / "dist"):
-    """The tarball of the binary (its Path) and, beside it, a file for `sha256sum -c`."""
+def tarball(directory: Path = ROOT / "dist") -> Path:
+    """The tarball of the binary and, beside it, a file for `sha256sum -c`."""
     directory.mkdir(exist_ok=True)
     name = f"pyrun-{version()}-linux-{platform.machine()}"
     target = directory / f"{name}.tar.gz"
@@ -70,8 +72,8 @@ def tarball(directory=ROOT / "dist"):
     return target
 
 
-def tracked():
-    """The source files ({name: Path}): those that git tracks; without git, all files that are not made by a build."""
+def tracked() -> dict[str, Path]:
+    """The source files, by their names: those that git tracks; without git, all files that are not made by a build."""
     listed = subprocess.run(["git", "ls-files", "-z", *SOURCES], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0 and listed.stdout:
         names = listed.stdout.rstrip("\0").split("\0")
@@ -84,14 +86,14 @@ def tracked():
 # --- wheel -----------------------------------------------------------------------------------------------------------------
 
 
-def tag():
+def tag() -> str:
     """The wheel's tag: of the Python that its extension modules were built for."""
     code = "import sysconfig as s, sys; print('cp%d%d' % sys.version_info[:2], s.get_platform().replace('-', '_'))"
     python, system = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     return f"{python}-{python}-{system}"
 
 
-def metadata():
+def metadata() -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {version()}", f"Summary: {project['description']}",
              f"Requires-Python: {project['requires-python']}"]
@@ -104,12 +106,11 @@ def metadata():
 class Wheel:
     """A wheel under construction."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.archive = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
-        self.record = []
+        self.record: list[str] = []
 
-    def add(self, name, data, mode=0o644):
-        """data: bytes."""
+    def add(self, name: str, data: bytes, mode: int = 0o644) -> None:
         entry = zipfile.ZipInfo(name, LONG_AGO)
         entry.external_attr = (0o100000 | mode) << 16
         entry.compress_type = zipfile.ZIP_DEFLATED
@@ -117,12 +118,12 @@ class Wheel:
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
         self.record.append(f"{name},sha256={digest},{len(data)}")
 
-    def close(self, info):
+    def close(self, info: str) -> None:
         self.archive.writestr(zipfile.ZipInfo(f"{info}/RECORD", LONG_AGO), "\n".join([*self.record, f"{info}/RECORD,,", ""]))
         self.archive.close()
 
 
-def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+def build_wheel(wheel_directory: str, config_settings: object = None, metadata_directory: object = None) -> str:
     make("ext", "build")
     name, info = f"pyrun-{version()}-{tag()}.whl", f"pyrun-{version()}.dist-info"
     wheel = Wheel(Path(wheel_directory) / name)
@@ -139,7 +140,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     return name
 
 
-def build_sdist(sdist_directory, config_settings=None):
+def build_sdist(sdist_directory: str, config_settings: object = None) -> str:
     name = f"pyrun-{version()}"
     information = Path(sdist_directory) / "PKG-INFO"
     information.write_text(metadata())

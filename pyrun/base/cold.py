@@ -5,12 +5,14 @@ io, sys.stdout, the import system, and the archive with the standard library, cl
 An ordinary Python has started whole; there both functions do nothing.
 """
 
+from __future__ import annotations
+
 import sys
 
 _started = False
 
 
-def start():
+def start() -> None:
     """Starts the rest of Python, once. Afterwards everything can be imported as usual."""
     global _started
     standalone = sys.modules.get("pyrun._standalone")
@@ -26,8 +28,8 @@ def start():
     time.tzset()  # time.timezone and so on are of the machine that built the binary
 
 
-def finish():
-    """Before the process ends without more ado: what was printed shall arrive."""
+def finish() -> None:
+    """Flushes stdout and stderr: the standalone binary ends with _exit(2), which does not."""
     if not _started:
         return
     for stream in (sys.stdout, sys.stderr):

@@ -1,19 +1,21 @@
 """The one error type of the runtime, and how an errno reads."""
 
+from __future__ import annotations
+
 import posix
 
 
 class Error(Exception):
     """Something that ends a command. `str()` of it is the one line its user sees.
 
-    code: exit status of the command (int, 1 unless runc gives another).
+    code: exit status of the command, 1 unless runc gives another.
     """
 
     code = 1
     # Whether it is said as it is, without the name of the program and of the command before it.
     bare = False
 
-    def __init__(self, message, code=None):
+    def __init__(self, message: str, code: int | None = None) -> None:
         Exception.__init__(self, message)
         if code is not None:
             self.code = code
@@ -32,22 +34,22 @@ class ConfigError(Error):
     message: what is wrong there.
     """
 
-    def __init__(self, path, message, file="config.json"):
+    def __init__(self, path: str, message: str, file: str = "config.json") -> None:
         Error.__init__(self, f"{file}: {path}: {message}" if path else f"{file}: {message}")
         self.path = path
         self.message = message
 
 
-def visible(text, also=None):
+def visible(text: str, also: dict[int, str] | None = None) -> str:
     """The text in one line, with escapes for what a terminal would obey and not show: control characters, and those that turn the
-    direction of the line. Names that are not UTF-8 stay. also: further escapes (dict, as str.translate() takes it).
+    direction of the line. Names that are not UTF-8 stay. also: further escapes, by the number of the character.
     """
     if also:
         return "".join(also.get(ord(letter)) or visible(letter) for letter in text)
     return text if text.isprintable() else "".join(map(_escape, text))
 
 
-def _escape(letter):
+def _escape(letter: str) -> str:
     if letter.isprintable() or "\udca0" <= letter <= "\udcff":
         return letter
     code = ord(letter)
@@ -59,8 +61,11 @@ def _escape(letter):
 _NAMED = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
-def words(number):
-    """The words of an errno, lower-case as runc and Go print them: callers match `no such file or directory`."""
-    text = posix.strerror(number)
+def words(number: int | None) -> str:
+    """The words of an errno, lower-case as runc and Go print them: callers match `no such file or directory`.
+
+    None, the errno of an OSError that Python raised on its own, reads as 0 does.
+    """
+    text = posix.strerror(number or 0)
     # docker and podman compare lower-case words; glibc capitalises the first letter only.
     return text[:1].lower() + text[1:]

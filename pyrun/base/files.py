@@ -1,16 +1,20 @@
 """Paths as text, files of the host that are read or written whole, and the small files of procfs, cgroupfs and sysfs."""
 
+from __future__ import annotations
+
 import posix
 
 from pyrun.base.errors import Error
 
-S_IFMT, S_IFREG, S_IFDIR, S_IFLNK = 0o170000, 0o100000, 0o040000, 0o120000
+S_IFMT, S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR = 0o170000, 0o100000, 0o040000, 0o120000, 0o020000
+AT_FDCWD = -100
+"""In the place of a directory's fd: the working directory (openat(2))."""
 LIMIT = 64 << 20
 """Bytes of a file that is read whole: no config comes near it, and a device that gives bytes without end goes beyond."""
 
 
-def clean(path):
-    """The path (str, from / on) without `.`, `..` and doubled slashes. `..` stops at the top; symbolic links are not looked at."""
+def clean(path: str) -> str:
+    """The path, from / on, without `.`, `..` and doubled slashes. `..` stops at the top; symbolic links are not looked at."""
     names = []
     for name in path.split("/"):
         if name == "..":
@@ -23,13 +27,13 @@ def clean(path):
 # --- reading and writing. Every OSError has the name of the file, which posix.read() and posix.write() leave out.
 
 
-def named(fault, path):
+def named(fault: OSError, path: str) -> OSError:
     """The same OSError with the name of its file."""
     return OSError(fault.errno, fault.strerror, path)
 
 
-def read_line(path):
-    """The content (bytes) of a small file of the kernel's, which comes with one read. OSError."""
+def read_line(path: str) -> bytes:
+    """The content of a small file of the kernel's, which comes with one read. OSError."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         return posix.read(fd, 4096)
@@ -39,8 +43,8 @@ def read_line(path):
         posix.close(fd)
 
 
-def read(path):
-    """The content (bytes) of a file of any kind, also of a pipe. OSError; Error: there is no end of it."""
+def read(path: str) -> bytes:
+    """The content of a file of any kind, also of a pipe. OSError; Error: there is no end of it."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         return read_fd(fd, path)
@@ -48,8 +52,8 @@ def read(path):
         posix.close(fd)
 
 
-def read_fd(fd, name):
-    """The rest (bytes) of an open file. name: for messages. OSError; Error: there is no end of it."""
+def read_fd(fd: int, name: str) -> bytes:
+    """The rest of an open file. name: for messages. OSError; Error: there is no end of it."""
     parts, size = [], 0
     try:
         while part := posix.read(fd, 65536):
@@ -66,13 +70,13 @@ class Odd(Error):
     """Where a regular file is wanted something else was found, or one too large to be meant."""
 
 
-def read_regular(path, flags=0):
-    """The content (bytes) of a regular file. A FIFO there does not make us wait. OSError, Odd."""
+def read_regular(path: str, flags: int = 0) -> bytes:
+    """The content of a regular file. A FIFO there does not make us wait. OSError, Odd."""
     return read_owned(path, flags)[0]
 
 
-def read_owned(path, flags=0):
-    """The content (bytes) of a regular file, and the uid of its owner. OSError, Odd."""
+def read_owned(path: str, flags: int = 0) -> tuple[bytes, int]:
+    """The content of a regular file, and the uid of its owner. OSError, Odd."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC | flags)
     try:
         about = posix.fstat(fd)
@@ -89,8 +93,8 @@ def read_owned(path, flags=0):
         posix.close(fd)
 
 
-def write(path, *texts):
-    """Writes texts (str) to a file of the kernel's, each with one write(2), as it wants them. OSError."""
+def write(path: str, *texts: str) -> None:
+    """Writes texts to a file of the kernel's, each with one write(2), as it wants them. OSError."""
     fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
     try:
         for text in texts:
@@ -101,13 +105,18 @@ def write(path, *texts):
         posix.close(fd)
 
 
-def create(path, data, mode):
+def write_all(fd: int, data: bytes) -> None:
+    """Writes all of these bytes to an open file, however little one write(2) takes. OSError."""
+    while data:
+        data = data[posix.write(fd, data) :]
+
+
+def create(path: str, data: bytes, mode: int) -> None:
     """Makes a file of these bytes, which must not be there: nothing that lies in its place is followed. OSError: nothing stays."""
     fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, mode)
     try:
         try:
-            while data:
-                data = data[posix.write(fd, data) :]
+            write_all(fd, data)
         finally:
             posix.close(fd)
     except BaseException as fault:
@@ -117,7 +126,7 @@ def create(path, data, mode):
         raise
 
 
-def replace(path, data, mode):
+def replace(path: str, data: bytes, mode: int) -> None:
     """Makes `path` a file of these bytes; a reader finds the old one or the new, never a part. OSError: the old one stays.
 
     All files of ours on the host are written here: the name before the rename cannot be guessed, so nobody has put a
@@ -137,7 +146,7 @@ def replace(path, data, mode):
         raise
 
 
-def remove(path):
+def remove(path: str) -> None:
     """Removes a file; one that is gone is fine. OSError."""
     try:
         posix.unlink(path)
@@ -145,7 +154,7 @@ def remove(path):
         pass
 
 
-def is_directory(path):
+def is_directory(path: str) -> bool:
     """Whether it is one; OSError where that cannot be found out."""
     try:
         return posix.stat(path).st_mode & S_IFMT == S_IFDIR
@@ -153,7 +162,7 @@ def is_directory(path):
         return False
 
 
-def make_tree(path, mode):
+def make_tree(path: str, mode: int) -> None:
     """Makes a directory, and those above it that are missing (mkdir -p). OSError as posix gives it."""
     try:
         _make_directory(path, mode)
@@ -165,22 +174,22 @@ def make_tree(path, mode):
         _make_directory(path, mode)
 
 
-def _make_directory(path, mode):
+def _make_directory(path: str, mode: int) -> None:
     try:
         posix.mkdir(path, mode)
     except FileExistsError:
         pass
 
 
-def find_program(name, path):
-    """The first executable file of that name (str) in a list like $PATH (bytes); None where there is none."""
+def find_program(name: str, path: bytes) -> str | None:
+    """The first executable file of that name in a list like $PATH; None where there is none."""
     for directory in path.decode("utf-8", "surrogateescape").split(":"):
         if directory[:1] == "/" and posix.access(f"{directory}/{name}", posix.X_OK):
             return f"{directory}/{name}"
     return None
 
 
-def file_system(path):
+def file_system(path: str) -> int | None:
     """What kind of file system it is on: f_type of statfs(2), 0 if unknown, None if nothing is there. OSError."""
     from pyrun._native import lib
 

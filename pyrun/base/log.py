@@ -10,6 +10,8 @@ On stderr a message is one plain line that begins with `pyrun`. With --debug or 
 time and a level, stderr gets the lines that a file would get.
 """
 
+from __future__ import annotations
+
 import posix
 import time
 
@@ -21,13 +23,13 @@ LOWEST_FD = 64
 QUOTED = {ord("\\"): "\\\\", ord('"'): '\\"'}
 PLAIN = {"info": "pyrun: ", "warning": "pyrun: warning: ", "error": "pyrun: "}
 
-_file = None
+_file: int | None = None  # its fd
 _format = "text"
 _debug = False
 
 
-def start(path, form, debug_too):
-    """Opens the log. path: file to append to (str), None for stderr. form: `text` or `json`. debug_too: keep debug lines.
+def start(path: str | None, form: str, debug_too: bool) -> None:
+    """Opens the log. path: file to append to, None for stderr. form: `text` or `json`. debug_too: keep debug lines.
 
     Raises Error for an unknown format and for a file that cannot be opened.
     """
@@ -39,30 +41,30 @@ def start(path, form, debug_too):
         _file = _open(path)
 
 
-def debugging():
+def debugging() -> bool:
     """Whether debug lines are kept."""
     return _debug
 
 
-def debug(text):
+def debug(text: str) -> None:
     if _debug:
         _say("debug", text)
 
 
-def info(text):
+def info(text: str) -> None:
     _say("info", text)
 
 
-def warning(text):
+def warning(text: str) -> None:
     _say("warning", text)
 
 
-def error(text, bare=False):
+def error(text: str, bare: bool = False) -> None:
     """The message that a command ends with; __main__ alone says it. bare: without the program's name on stderr."""
     _say("error", text, bare)
 
 
-def _open(path):
+def _open(path: str) -> int:
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC, 0o644)
     except OSError as fault:
@@ -77,7 +79,7 @@ def _open(path):
     return high
 
 
-def _say(level, text, bare=False):
+def _say(level: str, text: str, bare: bool = False) -> None:
     if _file is not None:
         _write(_file, _line(level, text))
         if level == "error":
@@ -91,12 +93,12 @@ def _say(level, text, bare=False):
 # One message is one line, and a config or a file name cannot send codes to the reader's terminal (errors.visible).
 
 
-def _plain(level, text, bare):
+def _plain(level: str, text: str, bare: bool) -> str:
     prefix = "" if bare or text.startswith("pyrun ") else PLAIN[level]
     return f"{prefix}{visible(text)}\n"
 
 
-def _line(level, text):
+def _line(level: str, text: str) -> str:
     year, month, day, hour, minute, second = time.gmtime()[:6]
     now = f"{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
     if _format == "text":
@@ -106,7 +108,7 @@ def _line(level, text):
     return jsonio.dumps({"level": level, "msg": text, "time": now}) + "\n"
 
 
-def _write(fd, line):
+def _write(fd: int, line: str) -> None:
     try:
         posix.write(fd, line.encode(errors="surrogateescape"))
     except OSError:  # a full disk, a closed pipe: there is no other place to say so

@@ -1,7 +1,9 @@
 """Other processes: waiting for their end, and ending them.
 
-By pidfd. Where there is none to be had (before Linux 5.3, or a seccomp filter around us refuses it) by looking again and again.
+By pidfd; or, before Linux 5.3 and where a seccomp filter around us refuses it, by looking again and again.
 """
+
+from __future__ import annotations
 
 import errno
 import posix
@@ -18,7 +20,7 @@ REFUSED = frozenset((errno.ENOSYS, errno.EPERM, errno.EACCES))
 NEEDS = " (it takes Linux %s, and a seccomp filter around the runtime that allows it)"
 
 
-def pidfd(pid):
+def pidfd(pid: int) -> int:
     """A pidfd, -1 where there is none to be had. Raises ProcessLookupError."""
     try:
         return posix.pidfd_open(pid)
@@ -28,7 +30,7 @@ def pidfd(pid):
         return -1
 
 
-def must_pidfd(pid, what):
+def must_pidfd(pid: int, what: str) -> int:
     """A pidfd for what cannot do without. what: for the message. Raises Error."""
     try:
         return posix.pidfd_open(pid)
@@ -39,18 +41,18 @@ def must_pidfd(pid, what):
 class Poller:
     """poll(2) for files and for the end of processes. Each has a handle: the fd of a file, and process() gives that of a process."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.files = select.poll()
-        self.pidfds = []
-        self.looked_at = []  # pids without a pidfd
+        self.pidfds: list[int] = []
+        self.looked_at: list[int] = []  # pids without a pidfd
 
-    def file(self, fd, events=select.POLLIN):
+    def file(self, fd: int, events: int = select.POLLIN) -> None:
         self.files.register(fd, events)
 
-    def forget(self, fd):
+    def forget(self, fd: int) -> None:
         self.files.unregister(fd)
 
-    def process(self, pid):
+    def process(self, pid: int) -> int:
         try:
             fd = pidfd(pid)
         except ProcessLookupError:
@@ -62,8 +64,8 @@ class Poller:
         self.files.register(fd, select.POLLIN)
         return fd
 
-    def wait(self, timeout=None):
-        """The handles (list) of what has happened; none when the time is over. timeout: ms, None for no end."""
+    def wait(self, timeout: float | None = None) -> list[int]:
+        """The handles of what has happened; none when the time is over. timeout: ms, None for no end."""
         limit = None if timeout is None else time.monotonic() + timeout / 1000
         while True:
             found = [-pid for pid in self.looked_at if ended(pid)]
@@ -73,25 +75,25 @@ class Poller:
             if found or left == 0 or not self.looked_at:
                 return found
 
-    def close(self):
+    def close(self) -> None:
         for fd in self.pidfds:
             posix.close(fd)
         self.pidfds = []
 
 
-def readable(fd, timeout=None):
+def readable(fd: int, timeout: int | None = None) -> bool:
     """Waits until there is something to read; whether there is. timeout: ms, None for no end."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(timeout))
 
 
-def ended(pid):
+def ended(pid: int) -> bool:
     """Whether a process is gone, or a zombie."""
     return lib.native_process_start(pid) == 0
 
 
-def await_end(pid, timeout=PATIENCE):
+def await_end(pid: int, timeout: int = PATIENCE) -> bool:
     """Waits until a process has ended; a zombie has. timeout: ms. Returns whether it has."""
     poller = Poller()
     try:
@@ -101,7 +103,7 @@ def await_end(pid, timeout=PATIENCE):
         poller.close()
 
 
-def end(pid):
+def end(pid: int) -> None:
     """Kills and reaps a child; one that is gone is fine, and one that does not end is left."""
     try:
         posix.kill(pid, SIGKILL)

@@ -15,7 +15,16 @@ v1.py and v2.py are two ways to do the same; a hybrid machine is v1 with one mor
 them a unit of systemd.
 """
 
+from __future__ import annotations
+
 from pyrun.base.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.cgroup.base import Cgroup
+    from pyrun.cli.settings import Settings
 
 USUAL = "/sys/fs/cgroup/"
 FILE_SYSTEMS = (0x63677270, 0x27E0EB)
@@ -24,8 +33,8 @@ MANAGERS = {"v1": True, "v2": True, "systemd": True, "systemdUser": True}
 """Who may manage the cgroups, in the words of features.md."""
 
 
-def open(config, id, settings):
-    """The cgroup (Cgroup) that a config (dict) asks for. Reads /proc/self/mountinfo and /proc/self/cgroup, changes nothing.
+def open(config: dict, id: str, settings: Settings) -> Cgroup:
+    """The cgroup that a config asks for. Reads /proc/self/mountinfo and /proc/self/cgroup, changes nothing.
 
     linux.cgroupsPath counts from the mount point if it is absolute, from the runtime's own cgroup if it is relative (on
     v2 from the one above, since that must hold no processes). Without it the name is the id: below the mount point, or
@@ -63,7 +72,7 @@ def open(config, id, settings):
     return group
 
 
-def is_state(state):
+def is_state(state: Any) -> bool:
     """Whether a value out of a state.json is what to_state() gives, and its paths are cgroups, if they are there.
 
     A command removes what they name, and kills what is in it.
@@ -75,7 +84,7 @@ def is_state(state):
     return all(map(_is_cgroup, state["paths"].values()))
 
 
-def _is_cgroup(path):
+def _is_cgroup(path: Any) -> bool:
     if path.__class__ is not str or path[:1] != "/":
         return False
     whole = path + "/"
@@ -88,8 +97,8 @@ def _is_cgroup(path):
     return files.file_system(path) in (None, *FILE_SYSTEMS)
 
 
-def from_state(state):
-    """The cgroup (Cgroup) that to_state() described (dict). Touches nothing."""
+def from_state(state: dict) -> Cgroup:
+    """The cgroup that to_state() described. Touches nothing."""
     if "systemd" in state:
         from pyrun.cgroup.systemd import manager
 
@@ -97,7 +106,7 @@ def from_state(state):
     return _kind(state["paths"])(state)
 
 
-def _kind(paths):
+def _kind(paths: dict[str, str]) -> type[Cgroup]:
     if list(paths) == [""]:
         from pyrun.cgroup.v2 import V2
 

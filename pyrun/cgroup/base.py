@@ -1,33 +1,26 @@
 """What a cgroup of either version does, and what a command may ask of it."""
 
+from __future__ import annotations
+
 import errno
 import posix
 
 from pyrun.base.errors import ConfigError, Error, words
 from pyrun.base.files import read_line
+from pyrun.base.processes import SIGKILL
 from pyrun.cgroup import tree
+from pyrun.cgroup.layout import Hierarchy
 
-SIGKILL = 9
-END_TIMEOUT = 10
-"""Seconds within which killed processes must have ended and a cgroup must be removed."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pyrun.cgroup.layout import Mount
+    from pyrun.cgroup.resources import Write
+
+END_TIMEOUT = 10  # seconds within which killed processes must have ended, and a cgroup must be removed
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_PERMISSION = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups (a cgroup must be delegated to the caller)"
-
-
-class Hierarchy:
-    """What a cgroup mount of the container shows of one hierarchy.
-
-    name: '' for cgroup v2; directory: its name below /sys/fs/cgroup; links: other names of the same (list); type and
-    options: for a mount in a new cgroup namespace; path: the directory of the host for a bind mount.
-    """
-
-    def __init__(self, mount, path):
-        self.name = mount.names[0]
-        self.directory = mount.point.rpartition("/")[2]
-        self.links = [name for name in mount.names if name != self.directory] if len(mount.names) > 1 else []
-        self.type = "cgroup" if self.name else "cgroup2"
-        self.options = mount.names if self.name else []
-        self.path = path
 
 
 class Cgroup:
@@ -37,54 +30,54 @@ class Cgroup:
     together have the same directory. Empty if a rootless container has no cgroup.
     """
 
-    def __init__(self, state, mounts=(), config=None, rootless="auto"):
+    def __init__(self, state: dict, mounts: Sequence[Mount] = (), config: dict | None = None, rootless: str = "auto") -> None:
         self.state = state
         self.mounts = mounts
         self.config = config or {}
         self.linux = self.config.get("linux") or {}
         self.resources = self.linux.get("resources") or {}
         self.rootless = rootless
-        # Device rules are always set on a new cgroup, later only when they are named.
+        # On a new cgroup device rules are set even where the config names none (there are defaults); on others only when named.
         self.new = config is not None
 
     @property
-    def paths(self):
+    def paths(self) -> dict[str, str]:
         return self.state["paths"]
 
     # --- what v1.py and v2.py do in their own ways --------------------------------------------------------------------
 
     FREEZER, FROZEN, THAW = "", "", ("", "")
-    """The freezer's key in paths, the file that says "1" when the cgroup is frozen, and (file, text) that thaw it."""
+    """The key in paths of the hierarchy that can freeze; its file that says "1" when the cgroup is frozen; what thaws it: (file, text)."""
 
-    def version_of(self, controller):
+    def version_of(self, controller: str) -> tuple[int, str | None]:
         """By which column of the table a controller (v1's name) is set, and where: (1 or 2, directory).
 
         The directory is None if the controller is nowhere.
         """
         raise NotImplementedError
 
-    def _limit_devices(self, rules, where):
-        """Sets device rules (list). Raises Error."""
+    def _limit_devices(self, rules: Sequence[dict], where: str) -> None:
+        """Sets device rules. Raises Error."""
         raise NotImplementedError
 
-    def _freeze(self, path, seconds):
+    def _freeze(self, path: str, seconds: float) -> bool:
         """Freezes a directory of the freezer. False if it is not frozen within so many seconds; OSError."""
         raise NotImplementedError
 
-    def _kill(self, path):
+    def _kill(self, path: str) -> None:
         """Kills all processes in a directory and below. They may still be about to end."""
         raise NotImplementedError
 
-    def _wait_empty(self, path):
+    def _wait_empty(self, path: str) -> None:
         """Waits for a second at most until no process is in a directory or below."""
         raise NotImplementedError
 
     # --- making -------------------------------------------------------------------------------------------------------
 
-    def reserve(self):
-        """Asks whoever else makes the cgroup. May take long, and be interrupted; then nothing stays. Raises Error."""
+    def reserve(self) -> None:
+        """Where systemd makes the cgroup: asks it to. May take long, and be interrupted; then nothing stays. Raises Error."""
 
-    def create(self):
+    def create(self) -> None:
         """Makes the directories. If that fails, those made are removed again, and this object stands for no cgroup any more.
 
         Raises Error if the cgroup holds processes or is frozen, and if it cannot be made.
@@ -99,14 +92,14 @@ class Cgroup:
             for path in reversed(made):
                 try:
                     posix.rmdir(path)
-                except OSError:  # another container is in it by now
+                except OSError:  # another container uses it by now
                     pass
             if not isinstance(fault, OSError):
                 raise
             hint = f"{NO_PERMISSION}: " if fault.errno in DENIED and self._is_rootless() else ""
             raise Error(f"unable to apply cgroup configuration: {hint}{fault.filename or path}: {words(fault.errno)}") from None
 
-    def _make(self, path, made):
+    def _make(self, path: str, made: list[str]) -> bool:
         """Makes one directory; adds it, and the parents it needed, to `made`. Whether it was not there before."""
         if tree.make(path, made):
             return True
@@ -114,19 +107,19 @@ class Cgroup:
             raise Error(f"container's cgroup is not empty: {len(found)} process(es) found in {path}")
         return False
 
-    def _strangers(self, path):
-        """Processes (list of int) in a directory that was there already."""
+    def _strangers(self, path: str) -> list[int]:
+        """Processes in a directory that was there already, which must have none."""
         return tree.pids(path)
 
-    def release(self):
-        """The container's init is in its cgroup: it stays there without our doing."""
+    def release(self) -> None:
+        """Called when the container's init is in its cgroup, which from now on exists without our help."""
 
-    def give_up(self):
-        """Does without what the caller may not make, if it is rootless and its config asks for no particular cgroup.
+    def give_up(self) -> None:
+        """Leaves out the hierarchies in which the caller may make no cgroup, if it is rootless and its config asks for no particular one.
 
         Such a container stays in the caller's cgroup. Limits that it asks for are an error later, in apply().
         """
-        # The usual root is known by one call.
+        # The usual case, a root that may do everything, takes one system call.
         almighty = not self.mounts or (posix.geteuid() == 0 and posix.access(self.mounts[0].point, posix.W_OK))
         if almighty or self.linux.get("cgroupsPath") or not self._is_rootless():
             return
@@ -134,12 +127,12 @@ class Cgroup:
         if not self.paths:
             self._tell_missing()
 
-    def _is_rootless(self):
+    def _is_rootless(self) -> bool:
         from pyrun.cli import settings
 
         return self.rootless == "true" or (self.rootless == "auto" and (posix.geteuid() != 0 or settings.in_user_namespace()))
 
-    def _tell_missing(self):
+    def _tell_missing(self) -> None:
         from pyrun.base import log
 
         spaces = self.linux.get("namespaces") or ()
@@ -153,8 +146,8 @@ class Cgroup:
 
     # --- limits -------------------------------------------------------------------------------------------------------
 
-    def apply(self, resources, where="linux.resources"):
-        """Writes the limits of linux.resources (dict or None), and nothing that it does not name.
+    def apply(self, resources: dict, where: str = "linux.resources") -> None:
+        """Writes the limits of linux.resources, and nothing that it does not name.
 
         Device rules are set when they are named, and once on a new cgroup in any case. where: config path for errors.
         Raises ConfigError.
@@ -168,15 +161,15 @@ class Cgroup:
             self._limit_devices(resources.get("devices") or (), f"{where}.devices")
             self.new = False
 
-    def write(self, writes):
-        """Carries out a list of resources.Write. Raises ConfigError for one that the kernel refuses."""
+    def write(self, writes: list[Write]) -> None:
+        """Does what a list of writes says. Raises ConfigError for one that the kernel refuses."""
         self._tell(writes)
         self._write_all(writes)
 
-    def _tell(self, writes):
-        """For systemd, which may write to the same files (systemd/manager.py): it comes first, and what is written is decided before."""
+    def _tell(self, writes: list[Write]) -> None:
+        """Where systemd makes the cgroup: tells it the limits, before they are written, since it writes to the same files."""
 
-    def _write_all(self, writes):
+    def _write_all(self, writes: list[Write]) -> None:
         """Some settings hold each other back: memory and memory+swap, quota and period and burst, real-time runtime and
         period, weight and idle. The kernel refuses one with EINVAL until the other is written, and which of them depends
         on the old values. So what is refused is written again after the rest.
@@ -195,7 +188,7 @@ class Cgroup:
                 raise refused[-1].error(reason) from None
             writes = refused
 
-    def controller_missing(self, controller, where):
+    def controller_missing(self, controller: str, where: str) -> ConfigError:
         """The ConfigError for a limit that no cgroup of the container has."""
         text = f"cannot set {controller} limit: container could not join or create cgroup"
         given_up = [mount.names for mount in self.mounts if mount.names[0] not in self.paths]
@@ -207,38 +200,39 @@ class Cgroup:
 
     # --- joining ------------------------------------------------------------------------------------------------------
 
-    def hierarchies(self):
-        """What a cgroup mount of the container shows: list of Hierarchy. Only after open()."""
+    def hierarchies(self) -> list[Hierarchy]:
+        """What a cgroup mount of the container shows. Only after open()."""
         return [Hierarchy(mount, self.paths.get(mount.names[0], mount.point + mount.own)) for mount in self.mounts]
 
-    def procs_files(self, init=0):
-        """The files (list of str) that put a process of one thread into the cgroup when it writes "0" to them all.
+    def procs_files(self, init: int = 0) -> list[str]:
+        """The files that put a process of one thread into the cgroup when it writes "0" to them all.
 
         init: pid of the container's init, for v2: where the cgroup can take no process any more, its cgroup is joined.
         """
         return [self._join_file(path) for path in dict.fromkeys(self.paths.values())]
 
-    def _join_file(self, path):
+    def _join_file(self, path: str) -> str:
         return path + "/cgroup.procs"
 
-    def sub(self, arguments):
-        """As procs_files(), for `exec --cgroup` (list of str: `path`, or on v1 `controller[,controller…]:path`). Raises Error.
+    def sub(self, arguments: Sequence[str]) -> list[str]:
+        """As procs_files(), for the values of `exec --cgroup`: `path`, or on v1 `controller[,controller…]:path`. Raises Error.
 
         Controllers that are not named are joined at the top of the container.
         """
         wanted = {path: path for path in self.paths.values()}
         for controller, path in sub_paths(arguments, self.paths):
             base = self.paths[controller]
-            joined = wanted[base] = _join(base, path)
+            joined = _join(base, path)
             if joined is None:
                 raise Error(f"bad sub cgroup path: {path}")
+            wanted[base] = joined
             if not tree.exists(joined):
                 raise Error(f"error adding pid to cgroups: open {joined}/cgroup.procs: {words(errno.ENOENT)}")
         return [self._join_file(path) for path in wanted.values()]
 
     # --- freezing -----------------------------------------------------------------------------------------------------
 
-    def frozen(self):
+    def frozen(self) -> bool:
         """Whether the cgroup is frozen itself, or about to be (a frozen parent does not count)."""
         path = self.paths.get(self.FREEZER)
         try:
@@ -248,7 +242,7 @@ class Cgroup:
                 raise
             return False
 
-    def freeze(self, seconds=10):
+    def freeze(self, seconds: float = 10) -> None:
         """Stops all processes. Raises Error if that cannot be done within so many seconds: then they run again."""
         path = self.paths.get(self.FREEZER)
         if path is None:
@@ -261,7 +255,7 @@ class Cgroup:
             raise Error(f"unable to freeze: {path}: {words(fault.errno)}") from None
         raise Error(f"unable to freeze: {path} is not frozen after {seconds} s")
 
-    def thaw(self, recursive=False):
+    def thaw(self, recursive: bool = False) -> None:
         """Lets the processes run again; recursive: in cgroups below too, which the workload may have frozen."""
         path = self.paths.get(self.FREEZER)
         if path is None:
@@ -276,20 +270,19 @@ class Cgroup:
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
-    def _main(self):
+    def _main(self) -> str | None:
         """The directory whose processes count: the one that can be frozen, if there is one. None if there is no cgroup."""
         for controller in ("", "freezer", "devices"):
             if controller in self.paths:
                 return self.paths[controller]
         return next(iter(self.paths.values()), None)
 
-    def pids(self, recursive=True):
-        """The processes (list of int) of the cgroup, and of those below it. None, if it is gone."""
-        path = self._main()
-        return tree.pids(path, recursive) if path else []
+    def pids(self, recursive: bool = True) -> list[int]:
+        """The processes of the cgroup, and of those below it. None, if it is gone."""
+        return tree.pids(path, recursive) if (path := self._main()) else []
 
-    def kill(self, signal):
-        """Sends a signal (int) to all processes of the cgroup and of those below it, whether frozen or not.
+    def kill(self, signal: int) -> None:
+        """Sends a signal to all processes of the cgroup and of those below it, whether frozen or not.
 
         With SIGKILL it returns when they have ended; Error if they have not after END_TIMEOUT.
         """
@@ -308,12 +301,12 @@ class Cgroup:
             self._wait_empty(path)
         raise Error(f"processes do not end: {' '.join(map(str, left))}")
 
-    def _others(self, path):
+    def _others(self, path: str) -> list[int]:
         own = posix.getpid()
         return [pid for pid in tree.pids(path) if pid != own]
 
-    def _signal(self, path, signal):
-        """Frozen for a moment, the processes cannot fork away or leave their pids to others."""
+    def _signal(self, path: str, signal: int) -> None:
+        """Sends a signal while the cgroup is frozen: a process that runs could fork one that is missed, or end and leave its pid to another."""
         paused = self.frozen()
         if not paused:
             self._freeze_briefly()
@@ -321,7 +314,7 @@ class Cgroup:
         if not paused:
             self.thaw()
 
-    def _send(self, path, signal):
+    def _send(self, path: str, signal: int) -> None:
         for pid in self._others(path):
             try:
                 posix.kill(pid, signal)
@@ -330,7 +323,7 @@ class Cgroup:
             except OSError as fault:
                 raise Error(f"kill process {pid}: {words(fault.errno)}") from None
 
-    def _kill_at_once(self, path):
+    def _kill_at_once(self, path: str) -> bool:
         """Whether the kernel killed all processes of a v2 cgroup and those below, frozen or about to fork (5.14)."""
         try:
             tree.write(path + "/cgroup.kill", "1")
@@ -338,15 +331,15 @@ class Cgroup:
             return False
         return True
 
-    def _freeze_briefly(self):
+    def _freeze_briefly(self) -> None:
         try:
             self.freeze(0.05)
-        except Error:  # no freezer, or one process cannot be stopped now: then it goes without
+        except Error:  # no freezer, or a process that cannot be stopped now: then we go on without
             pass
 
     # --- removing -----------------------------------------------------------------------------------------------------
 
-    def delete(self):
+    def delete(self) -> None:
         """Removes the cgroup and what the workload made below it; processes that are left in it are killed. A missing one is fine.
 
         Parents stay: they may be another's. Raises Error if a directory cannot be removed within END_TIMEOUT.
@@ -360,7 +353,7 @@ class Cgroup:
             except OSError as fault:
                 self._remove_slowly(path, fault)
 
-    def _remove_unclaimed(self):
+    def _remove_unclaimed(self) -> None:
         """The runtime was killed when the state was on disk: the directories may be ours, or those of another container
         with the same cgroupsPath, which create() would have refused. Only what nobody uses goes; an init without its runtime
         ends by itself.
@@ -371,7 +364,7 @@ class Cgroup:
             if not left:
                 return
 
-    def _remove_slowly(self, path, fault):
+    def _remove_slowly(self, path: str, fault: OSError) -> None:
         # A process that has just ended may still be on its way out of the cgroup, so killing comes second.
         killed = False
         for _ in tree.pauses(END_TIMEOUT):
@@ -393,15 +386,15 @@ class Cgroup:
                 return
         raise Error(f"unable to remove container's cgroup: rmdir {path}: {words(fault.errno)}")
 
-    def to_state(self):
+    def to_state(self) -> dict:
         """What from_state() needs, for state.json: `paths`, and `claimed`, whether create() has made them this container's.
 
-        create() changes this very dict, so that whoever holds it knows at once.
+        create() changes this very dict: the state of a container holds it, and so is right at any moment.
         """
         return self.state
 
 
-def _is_busy(path):
+def _is_busy(path: str) -> bool:
     """Removes a directory; whether it is still in use."""
     try:
         posix.rmdir(path)
@@ -414,7 +407,7 @@ def _is_busy(path):
     return False
 
 
-def _may_make(path):
+def _may_make(path: str) -> bool:
     """Whether the caller may make a cgroup, or join it if it is there."""
     if tree.exists(path):
         return posix.access(path + "/cgroup.procs", posix.W_OK)
@@ -424,8 +417,8 @@ def _may_make(path):
     return posix.access(above, posix.W_OK)
 
 
-def sub_paths(arguments, known):
-    """[(controller, path)] of the values of `exec --cgroup` (list of str). known: the controllers there are. Raises Error."""
+def sub_paths(arguments: Sequence[str], known: Iterable[str]) -> list[tuple[str, str]]:
+    """[(controller, path)] of the values of `exec --cgroup`. known: the controllers there are. Raises Error."""
     found = {}
     for argument in arguments:
         names, colon, path = argument.partition(":")
@@ -444,8 +437,8 @@ def sub_paths(arguments, known):
     return list(found.items())
 
 
-def _join(base, path):
-    """base/path (str), None if that is not below base."""
+def _join(base: str, path: str) -> str | None:
+    """base/path, None if that is not below base."""
     names = []
     for name in path.split("/"):
         if name == "..":

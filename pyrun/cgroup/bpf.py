@@ -1,8 +1,16 @@
 """Device rules on cgroup v2: a BPF_PROG_TYPE_CGROUP_DEVICE program with the verdicts of a devices.Filter."""
 
+from __future__ import annotations
+
 from _struct import pack
 
 from pyrun.cgroup.devices import ANY, MKNOD, READ, WRITE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyrun.cgroup.devices import Filter
 
 TYPES = {"b": 1, "c": 2}  # BPF_DEVCG_DEV_*
 
@@ -19,13 +27,13 @@ REACH = 2000  # exceptions that a jump leads past: its distance has 16 bits
 RESULT, CONTEXT, TYPE, ACCESS, MAJOR, MINOR = range(6)  # registers; CONTEXT is scratch once it has been read
 
 
-def _instruction(code, register=0, source=0, offset=0, value=0):
+def _instruction(code: int, register: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
     """struct bpf_insn."""
     return pack("=BBhI", code, source << 4 | register, offset, value & 0xFFFFFFFF)
 
 
-def assemble(filter):
-    """The program (bytes). Its result is 1 for what is allowed, else 0.
+def assemble(filter: Filter) -> bytes:
+    """The program. Its result is 1 for what is allowed, else 0.
 
     The kernel's verifier follows every path as long as registers differ in what is known of them, up to a million instructions.
     So exceptions of one major number stand together, and whatever matches one of them ends there: the next group begins with the
@@ -52,7 +60,7 @@ def assemble(filter):
     return b"".join(program)
 
 
-def _group(filter, kind, major, minors):
+def _group(filter: Filter, kind: str, major: int | None, minors: Sequence[tuple[int | None, int]]) -> list[bytes]:
     """The instructions for some exceptions, [(minor, access)], of one kind and major number."""
     body = []
     for minor, access in minors:
@@ -70,7 +78,7 @@ def _group(filter, kind, major, minors):
     return [_instruction(JUMP_NOT_EQUAL, TYPE, 0, len(body), TYPES[kind]), *body]
 
 
-def _access_check(filter, access):
+def _access_check(filter: Filter, access: int) -> list[bytes]:
     """Jumps past the verdict that follows if an exception is none for the access that is asked for."""
     if access == MKNOD | READ | WRITE:
         return []
@@ -83,11 +91,11 @@ def _access_check(filter, access):
     ]
 
 
-def _verdict(allow):
+def _verdict(allow: bool) -> list[bytes]:
     return [_instruction(MOVE, RESULT, value=int(allow)), _instruction(EXIT)]
 
 
-def attach(path, filter):
+def attach(path: str, filter: Filter) -> None:
     """Puts the program in place of what is attached to the cgroup now, without a moment in between. OSError from bpf(2)."""
     import posix
 

@@ -1,8 +1,15 @@
 """Other limits for a cgroup in use: all of them, or none."""
 
+from __future__ import annotations
+
 from pyrun.base import log
 from pyrun.base.errors import Error
 from pyrun.cgroup import resources, tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cgroup.base import Cgroup
+    from pyrun.cgroup.resources import Write
 
 # Files with a line for each device or interface: the value that lifts its limit.
 LIFTED = {
@@ -12,8 +19,8 @@ LIFTED = {
 }  # fmt: skip
 
 
-def change(group, limits, where):
-    """Writes limits (dict, as linux.resources without devices). Where one is refused, those written before are put back.
+def change(group: Cgroup, limits: dict, where: str) -> list[Write]:
+    """Writes limits, as linux.resources without devices. Where one is refused, those written before are put back.
 
     Returns what put_back() takes. Raises ConfigError, whose path begins with `where`.
     """
@@ -27,7 +34,7 @@ def change(group, limits, where):
     return before
 
 
-def put_back(group, before):
+def put_back(group: Cgroup, before: list[Write]) -> None:
     """Gives a cgroup the limits that it had before change()."""
     try:
         group.write(before)
@@ -35,7 +42,7 @@ def put_back(group, before):
         log.warning(f"the limits of before could not be put back: {fault}")
 
 
-def _opposite(write):
+def _opposite(write: Write) -> Write | None:
     """The Write that brings back what the file of another has now; None where that cannot be said."""
     for file, text in write.files:
         if tree.exists(f"{write.directory}/{file}"):
@@ -44,7 +51,7 @@ def _opposite(write):
     return None
 
 
-def _old(file, text, lines):
+def _old(file: str, text: str, lines: list[str]) -> str | None:
     """What to write to a file that has these lines, for it to have them again when another text was written."""
     if not lines or file in resources.DEPRECATED:
         return None

@@ -5,7 +5,15 @@ but for exceptions, or everything is. So compile() turns a list into such a Filt
 of v1, and bpf.py makes a program of it that gives the same verdicts on v2.
 """
 
+from __future__ import annotations
+
 from pyrun.base.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Device = tuple[str, int | None, int | None]
 
 MKNOD, READ, WRITE = 1, 2, 4  # BPF_DEVCG_ACC_*
 ACCESS = {"r": READ, "w": WRITE, "m": MKNOD}
@@ -33,16 +41,16 @@ DEFAULTS = {
 
 
 class Filter:
-    """allow: the verdict (bool) for what no exception matches; exceptions: {(type, major, minor): access bits}.
+    """allow: the verdict for what no exception matches; exceptions: {(type, major, minor): access bits}.
 
     A device access is an exception if, where nothing else is allowed, one exception covers all that it asks for; where
     all else is allowed, if one covers any of it.
     """
 
-    def __init__(self, allow=False, exceptions=()):
-        self.allow, self.exceptions = allow, dict(exceptions)
+    def __init__(self, allow: bool = False, exceptions: Mapping[Device, int] | None = None) -> None:
+        self.allow, self.exceptions = allow, dict(exceptions or {})
 
-    def add(self, allow, device, access):
+    def add(self, allow: bool, device: Device | None, access: int) -> None:
         """One more rule. device: (type, major, minor), None for all there are. Raises ValueError."""
         if device is None:
             self.allow, self.exceptions = allow, {}
@@ -51,7 +59,7 @@ class Filter:
         else:
             self.exceptions[device] = self.exceptions.get(device, 0) | access
 
-    def _remove(self, device, access):
+    def _remove(self, device: Device, access: int) -> None:
         kind, major, minor = device
         for wider in ((kind, ANY, minor), (kind, major, ANY), (kind, ANY, ANY)):
             # The controller would ignore it and leave the wider one standing: a rule that only seems to hold.
@@ -62,8 +70,8 @@ class Filter:
             self.exceptions[device] = left
 
 
-def compile(rules, where):
-    """The Filter of linux.resources.devices (list of dict), the default devices included. Raises ConfigError."""
+def compile(rules: Iterable[dict], where: str) -> Filter:
+    """The Filter of linux.resources.devices, the default devices included. Raises ConfigError."""
     found = Filter()
     for index, rule in enumerate(rules):
         try:
@@ -78,15 +86,15 @@ def compile(rules, where):
     return found
 
 
-def _device(rule):
+def _device(rule: dict) -> Device | None:
     kind = rule.get("type") or "a"
     if kind not in ("a", "b", "c"):
         raise ValueError(f"invalid device type {kind!r}: neither a, b nor c")
     # As in the kernel, `a` means every device, whatever numbers stand beside it.
-    return None if kind == "a" else (kind, *(_number(rule.get(name)) for name in ("major", "minor")))
+    return None if kind == "a" else (kind, _number(rule.get("major")), _number(rule.get("minor")))
 
 
-def _number(value):
+def _number(value: int | None) -> int | None:
     if value is None or value == -1:
         return ANY
     if not 0 <= value < 1 << 32:
@@ -94,7 +102,7 @@ def _number(value):
     return value
 
 
-def _access(text):
+def _access(text: str | None) -> int:
     if not text:
         raise ValueError("device access cannot be empty")
     bits = 0
@@ -105,15 +113,15 @@ def _access(text):
     return bits
 
 
-def _text(device, access):
+def _text(device: Device, access: int) -> str:
     """A rule as the files of v1 have it: `c 1:3 rwm`."""
     kind, *numbers = device
     major, minor = ("*" if number is ANY else number for number in numbers)
     return f"{kind} {major}:{minor} {''.join(letter for letter in ACCESS if ACCESS[letter] & access)}"
 
 
-def v1_writes(target, current=None):
-    """[(file, texts)] that bring a v1 cgroup to a Filter. current: the Filter it has, None for a new one. Raises ValueError.
+def v1_writes(target: Filter, current: Filter | None = None) -> list[tuple[str, list[str]]]:
+    """[(file, texts)] that bring a v1 cgroup to a Filter. current: the Filter it has, None for a new cgroup. Raises ValueError.
 
     Only what differs is written, so that a running container never loses a device it keeps. Where all but some is
     allowed the kernel does not tell which (devices.list), so there it starts anew.
@@ -134,16 +142,16 @@ def v1_writes(target, current=None):
     return found
 
 
-def _beyond(some, others):
+def _beyond(some: dict[Device, int], others: dict[Device, int]) -> list[str]:
     """The texts for what some exceptions cover and others don't."""
     return [_text(device, left) for device, access in some.items() if (left := access & ~others.get(device, 0))]
 
 
-def parse(text):
+def parse(text: str) -> Filter:
     """The Filter of a v1 cgroup, from devices.list."""
     found = Filter()
     for line in text.splitlines():
         kind, numbers, access = line.split()
-        device = (kind, *(ANY if number == "*" else int(number) for number in numbers.split(":")))
-        found.add(True, None if kind == "a" else device, _access(access))
+        major, minor = (ANY if number == "*" else int(number) for number in numbers.split(":"))
+        found.add(True, None if kind == "a" else (kind, major, minor), _access(access))
     return found

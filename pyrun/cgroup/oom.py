@@ -1,17 +1,23 @@
 """The kernel's word that a container's memory ran out: waiting for it, and asking for it when a start has failed."""
 
+from __future__ import annotations
+
 import posix
 import select
 
 from pyrun.base.errors import Error
+from pyrun.base.processes import SIGKILL
 from pyrun.cgroup import tree
 from pyrun.init.session import how_ended
 
-SIGKILL = 9
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cgroup.base import Cgroup
 
 
-def blamed(error, group, config):
-    """The error of a start (BaseException); where init was killed and memory ran out in its cgroup (Cgroup or None), one that says so."""
+
+def blamed(error: BaseException, group: Cgroup | None, config: dict) -> BaseException:
+    """The error of a start; where init was killed and memory ran out in its cgroup, one that says so."""
     if not isinstance(error, Error) or how_ended(-SIGKILL) not in str(error) or not (group and _killed(group)):
         return error
     memory = ((config.get("linux") or {}).get("resources") or {}).get("memory") or {}
@@ -19,7 +25,7 @@ def blamed(error, group, config):
     return Error(f"unable to start container process: {which} is too low: init was killed by the memory limit", error.code)
 
 
-def _killed(group):
+def _killed(group: Cgroup) -> int:
     """How many processes of a cgroup the kernel has killed because memory ran out; 0 where nobody knows (before Linux 4.13)."""
     file = f"{group.paths['memory']}/memory.oom_control" if "memory" in group.paths else group.paths.get("", "") + V2.FILE
     try:
@@ -28,12 +34,12 @@ def _killed(group):
         return 0
 
 
-def _count(text):
+def _count(text: str) -> int:
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
 
 
-def watch(group):
-    """A V1 or a V2 for a cgroup (Cgroup). Raises Error where nothing counts the container's memory, OSError."""
+def watch(group: Cgroup) -> V1 | V2:
+    """What tells of a cgroup's memory. Raises Error where nothing counts the container's memory, OSError."""
     if "memory" in group.paths:
         return V1(group.paths["memory"])
     path = group.paths.get("")
@@ -47,7 +53,7 @@ class V1:
 
     EVENTS = select.POLLIN
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self.path = path
         self.fd = posix.eventfd(0, posix.EFD_CLOEXEC | posix.EFD_NONBLOCK)
         control = posix.open(path + "/memory.oom_control", posix.O_RDONLY | posix.O_CLOEXEC)
@@ -56,7 +62,7 @@ class V1:
         finally:
             posix.close(control)
 
-    def happened(self):
+    def happened(self) -> bool:
         """Whether memory ran out since the last call."""
         try:
             posix.eventfd_read(self.fd)
@@ -64,7 +70,7 @@ class V1:
             return False
         return not self.gone()
 
-    def gone(self):
+    def gone(self) -> bool:
         """Whether the cgroup was removed."""
         return not tree.exists(self.path)
 
@@ -75,15 +81,15 @@ class V2:
     FILE = "/memory.events"
     EVENTS = select.POLLPRI
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self.fd = posix.open(path + self.FILE, posix.O_RDONLY | posix.O_CLOEXEC)
         self.killed = self._count()
 
-    def happened(self):
+    def happened(self) -> bool:
         before, self.killed = self.killed, self._count()
         return self.killed > before
 
-    def gone(self):
+    def gone(self) -> bool:
         try:
             posix.pread(self.fd, 1, 0)
         except OSError as fault:
@@ -92,7 +98,7 @@ class V2:
             return True
         return False
 
-    def _count(self):
+    def _count(self) -> int:
         try:
             text = posix.pread(self.fd, 4096, 0).decode()
         except OSError as fault:

@@ -16,10 +16,22 @@ on that version: if the converter has something to write, the sentence beside it
     "rdma{}"        every (key, value) of an object; %(key)s in the file is the key
 """
 
+from __future__ import annotations
+
 import errno
 
 from pyrun.base.errors import ConfigError, words
 from pyrun.cgroup import tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    from pyrun.cgroup.base import Cgroup
+
+    Read = Callable[[str], str]
+    Texts = str | tuple[str, ...] | list[str] | None
 
 UNSET = (None, 0, "")
 """runc's and docker's "not set" for limits whose 0 means nothing."""
@@ -34,38 +46,38 @@ class Spare(str):
 # --- converters -----------------------------------------------------------------------------------------------------
 
 
-def number(value, section, read):
+def number(value: Any, section: dict, read: Read) -> Texts:
     return None if value in UNSET else str(value)
 
 
-def exactly(value, section, read):
+def exactly(value: Any, section: dict, read: Read) -> Texts:
     return None if value is None else str(value)
 
 
-def spare_zero(value, section, read):
+def spare_zero(value: Any, section: dict, read: Read) -> Texts:
     """Old kernels lack the file, and then have the 0 that is asked for."""
     return Spare(0) if value == 0 else exactly(value, section, read)
 
 
-def or_max(value, section, read):
+def or_max(value: Any, section: dict, read: Read) -> Texts:
     return "max" if value == -1 else number(value, section, read)
 
 
-def pids_limit(value, section, read):
+def pids_limit(value: Any, section: dict, read: Read) -> Texts:
     # systemd cannot set TasksMax=0, and a cgroup that may hold one task has no room for a second either way.
     return None if value is None else "max" if value < 0 else str(value or 1)
 
 
-def swap_v1(limit, memory, read):
+def swap_v1(limit: Any, memory: dict, read: Read) -> Texts:
     """Without a limit on memory there is none on memory and swap, unless it is asked for."""
     return Spare(-1) if limit == -1 and memory.get("swap") in UNSET else None
 
 
-def swap_unlimited_v2(limit, memory, read):
+def swap_unlimited_v2(limit: Any, memory: dict, read: Read) -> Texts:
     return Spare("max") if limit == -1 and memory.get("swap") in UNSET else None
 
 
-def swap_v2(swap, memory, read):
+def swap_v2(swap: Any, memory: dict, read: Read) -> Texts:
     """The specification counts memory and swap together, v2 swap alone."""
     limit = memory.get("limit")
     if swap in UNSET:
@@ -81,7 +93,7 @@ def swap_v2(swap, memory, read):
     return str(swap - limit) if swap > limit else Spare(0)
 
 
-def checked_limit(limit, memory, read):
+def checked_limit(limit: Any, memory: dict, read: Read) -> Texts:
     """v2 kills where v1 refuses a limit below what is used; checkBeforeUpdate asks for v1's way."""
     if memory.get("checkBeforeUpdate"):
         usage = int(read("memory.current") or 0)
@@ -91,7 +103,7 @@ def checked_limit(limit, memory, read):
     return or_max(limit, memory, read)
 
 
-def swappiness(value, memory, read):
+def swappiness(value: Any, memory: dict, read: Read) -> Texts:
     if value is None or value in UNLIMITED:
         return None
     if value > 100:
@@ -99,23 +111,23 @@ def swappiness(value, memory, read):
     return str(value)
 
 
-def one_or_zero(value, section, read):
+def one_or_zero(value: Any, section: dict, read: Read) -> Texts:
     return None if value is None else "1" if value else "0"
 
 
-def if_true(value, section, read):
+def if_true(value: Any, section: dict, read: Read) -> Texts:
     return "1" if value else None
 
 
-def if_false(value, section, read):
+def if_false(value: Any, section: dict, read: Read) -> Texts:
     return "0" if value is False else None
 
 
-def if_limited(value, section, read):
+def if_limited(value: Any, section: dict, read: Read) -> Texts:
     return None if value in UNSET or value in UNLIMITED else str(value)
 
 
-def shares_v1(shares, cpu, read):
+def shares_v1(shares: Any, cpu: dict, read: Read) -> Texts:
     if shares in UNSET:
         return None
     # The kernel would take the nearest value without a word.
@@ -126,7 +138,7 @@ def shares_v1(shares, cpu, read):
     return str(shares)
 
 
-def shares_v2(shares, cpu, read):
+def shares_v2(shares: Any, cpu: dict, read: Read) -> Texts:
     """2, 1024, 262144 become 1, 100, 10000; between them the exponent is a parabola of the logarithm, as in runc and crun."""
     if shares in UNSET:
         return None
@@ -137,15 +149,15 @@ def shares_v2(shares, cpu, read):
     return str(int(weight) + (weight - int(weight) > 1e-9))
 
 
-def log2(value):
-    """The logarithm of an int > 0, to the last digits of a float."""
+def log2(value: int) -> float:
+    """The logarithm of a number > 0, to the last digits of a float."""
     whole = value.bit_length() - 1
     ratio = value / (1 << whole)
     step = (ratio - 1) / (ratio + 1)
     return whole + 2 * sum(step**n / n for n in range(1, 40, 2)) / 0.6931471805599453
 
 
-def quota_v2(quota, cpu, read):
+def quota_v2(quota: Any, cpu: dict, read: Read) -> Texts:
     """`QUOTA PERIOD`. A quota alone leaves the period as it is, which is said, since systemd may write another in between."""
     if quota in UNSET:
         return None
@@ -153,67 +165,67 @@ def quota_v2(quota, cpu, read):
     return " ".join(["max" if quota < 0 else str(quota), *period])
 
 
-def period_v2(period, cpu, read):
+def period_v2(period: Any, cpu: dict, read: Read) -> Texts:
     if period in UNSET or cpu.get("quota") not in UNSET:
         return None
     return f"{(read('cpu.max') or 'max').split()[0]} {period}"
 
 
-def weight_v2(weight, block, read):
+def weight_v2(weight: Any, block: dict, read: Read) -> Texts:
     """BFQ knows the numbers of v1; io.weight has 1 to 10000 for their 10 to 1000."""
     return None if weight in UNSET else (str(weight), str(io_weight(weight)))
 
 
-def io_weight(weight):
+def io_weight(weight: int) -> int:
     return 1 + (weight - 10) * 9999 // 990
 
 
-def device_weight(entry, block, read):
+def device_weight(entry: dict, block: dict, read: Read) -> Texts:
     return None if entry.get("weight") in UNSET else f"{device(entry)} {entry['weight']}"
 
 
-def device_weight_v2(entry, block, read):
+def device_weight_v2(entry: dict, block: dict, read: Read) -> Texts:
     if entry.get("weight") in UNSET:
         return None
     return f"{device(entry)} {entry['weight']}", f"{device(entry)} {io_weight(entry['weight'])}"
 
 
-def device_leaf_weight(entry, block, read):
+def device_leaf_weight(entry: dict, block: dict, read: Read) -> Texts:
     return None if entry.get("leafWeight") in UNSET else f"{device(entry)} {entry['leafWeight']}"
 
 
-def rate(entry, block, read):
+def rate(entry: dict, block: dict, read: Read) -> Texts:
     return f"{device(entry)} {entry['rate']}"
 
 
-def rate_v2(key):
+def rate_v2(key: str) -> Callable[[dict, dict, Read], Texts]:
     # v1 lifts the limit with 0, which v2 refuses.
     return lambda entry, block, read: f"{device(entry)} {key}={entry['rate'] or 'max'}"
 
 
-def device(entry):
+def device(entry: dict) -> str:
     return f"{entry['major']}:{entry['minor']}"
 
 
-def page_limit(entry, section, read):
+def page_limit(entry: dict, section: dict, read: Read) -> Texts:
     return str(entry["limit"])
 
 
-def page_limit_spare(entry, section, read):
+def page_limit_spare(entry: dict, section: dict, read: Read) -> Texts:
     return Spare(entry["limit"])
 
 
-def priority(entry, section, read):
+def priority(entry: dict, section: dict, read: Read) -> Texts:
     return f"{entry['name']} {entry['priority']}"
 
 
-def rdma(item, section, read):
+def rdma(item: tuple[str, Any], section: dict, read: Read) -> Texts:
     name, limits = item
     words = [f"{key}={limits[word]}" for key, word in RDMA if limits.get(word) is not None]
     return " ".join([name, *words]) if words else None
 
 
-def unified(item, section, read):
+def unified(item: tuple[str, Any], section: dict, read: Read) -> Texts:
     key, text = item
     if "/" in key:
         raise ValueError(f'unified resource "{key}" must be a file name (no slashes)')
@@ -292,12 +304,12 @@ HINTS = {
 
 
 class Write:
-    """One write to come. where: the setting's config path; files: the names to try, each with its text (list of pairs)."""
+    """One write to come. where: the setting's config path. files: the names to try, each with its text."""
 
-    def __init__(self, where, version, directory, files):
+    def __init__(self, where: str, version: int, directory: str | None, files: list[tuple[str, str]]) -> None:
         self.where, self.version, self.directory, self.files = where, version, directory, files
 
-    def run(self):
+    def run(self) -> None:
         """OSError as posix gives it."""
         *others, (last, text) = self.files
         for file, alternative in others:
@@ -315,7 +327,7 @@ class Write:
             elif fault.errno != errno.ENOENT or text.__class__ is not Spare:
                 raise
 
-    def error(self, fault):
+    def error(self, fault: OSError) -> ConfigError:
         """The ConfigError for an OSError of run()."""
         file, text = self.files[-1]
         reason = f'cannot write "{text}" to {self.directory}/{file}: {words(fault.errno)}'
@@ -337,8 +349,8 @@ class Write:
         return ConfigError(self.where, reason)
 
 
-def writes(resources, group, where):
-    """Everything that linux.resources (dict) wants written: list of Write. Nothing is written yet.
+def writes(resources: dict, group: Cgroup, where: str) -> list[Write]:
+    """Everything that linux.resources want written. Nothing is written yet.
 
     group: its version_of(controller) says which column counts and in which directory.
     Raises ConfigError.
@@ -363,13 +375,14 @@ def writes(resources, group, where):
                     raise ValueError(f"{files[0]!r} is no file name")
             except ValueError as fault:
                 raise ConfigError(place, str(fault)) from None
-            for one in text if text.__class__ is list else [text]:
-                texts = one if one.__class__ is tuple else [one] * len(files)
+            several: Sequence[str | tuple[str, ...]] = text if isinstance(text, list) else (text,)
+            for one in several:
+                texts = one if isinstance(one, tuple) else (one,) * len(files)
                 found.append(Write(place, version, directory, list(zip(files, texts, strict=True))))
     return found
 
 
-def settings(resources, path, where):
+def settings(resources: dict, path: str, where: str) -> Iterator[tuple[str, Any, dict]]:
     """(config path, value, section it is in) of each value that resources have at a path of the table."""
     *sections, last = path.split(".")
     section = resources
@@ -390,14 +403,14 @@ def settings(resources, path, where):
         yield place, value, section
 
 
-def controller_of(file):
+def controller_of(file: str) -> str:
     return file.partition(".")[0]
 
 
-def reader(directory):
+def reader(directory: str | None) -> Read:
     """The `read` of a converter: '' for a file that can't be read."""
 
-    def read(file):
+    def read(file: str) -> str:
         try:
             return tree.read(f"{directory}/{file}")
         except OSError:

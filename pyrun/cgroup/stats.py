@@ -5,38 +5,49 @@ and what to do with the file's text, then the same for v2. The controller is the
 `file|other` the first that tells something counts; what no file tells is 0. Zeros are left out, but for KEPT.
 """
 
+from __future__ import annotations
+
 import posix
 
 from pyrun.cgroup import tree
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from typing import Any
+
+    from pyrun.cgroup.base import Cgroup
+
+    Source = tuple[str, Callable[[str], Any]]
+
 UNLIMITED = 0xFFFFFFFFFFFFFFFF
 NANOSECONDS_PER_TICK = 10_000_000
-"""USER_HZ, the unit of cpuacct.stat, is 100 for user space whatever the kernel's own is."""
+"""The unit of cpuacct.stat is USER_HZ, which is 100 per second whatever the tick of the kernel is (time(7))."""
 HUGE_PAGES = "/sys/kernel/mm/hugepages"
 
 
 # --- from a file's text to a value ------------------------------------------------------------------------------------
 
 
-def number(text):
+def number(text: str) -> int:
     """Of `max`, and what is below 0, runc makes unsigned numbers."""
     text = text.strip()
     return UNLIMITED if text == "max" else max(int(text), 0)
 
 
-def signed(text):
+def signed(text: str) -> int:
     return int(text)
 
 
-def limit_or_zero(text):
+def limit_or_zero(text: str) -> int:
     return 0 if text == "max\n" else number(text)
 
 
-def numbers(text):
+def numbers(text: str) -> list[int]:
     return [int(word) for word in text.split()]
 
 
-def id_list(text):
+def id_list(text: str) -> list[int]:
     """`0-2,7` as [0, 1, 2, 7]."""
     found = []
     for part in text.strip().split(","):
@@ -46,25 +57,25 @@ def id_list(text):
     return found
 
 
-def column(index):
+def column(index: int) -> Callable[[str], list[int]]:
     """A column of a table that has a line of titles."""
     return lambda text: [int(line.split()[index]) for line in text.splitlines()[1:]]
 
 
-def keyed(text):
+def keyed(text: str) -> dict[str, int]:
     """`key value` lines as a dict, sorted by key."""
     return {key: int(value) for key, value in sorted(line.split(" ", 1) for line in text.splitlines())}
 
 
-def value_of(key, factor=1):
+def value_of(key: str, factor: int = 1) -> Callable[[str], int]:
     return lambda text: keyed(text).get(key, 0) * factor
 
 
-def line_count(text):
+def line_count(text: str) -> int:
     return text.count("\n")
 
 
-def pressure(text):
+def pressure(text: str) -> dict:
     """A file of PSI (Documentation/accounting/psi.rst); a line of zeros is left out."""
     found = {}
     for line in text.splitlines():
@@ -75,12 +86,12 @@ def pressure(text):
     return found
 
 
-def _decimal(text):
+def _decimal(text: str) -> int | float:
     value = float(text)
     return int(value) if value == int(value) else value
 
 
-def device_lines(text):
+def device_lines(text: str) -> list[dict]:
     """`MAJOR:MINOR [OPERATION] VALUE` lines of v1's blkio; a `Total` is of no device."""
     found = []
     for line in text.splitlines():
@@ -90,10 +101,10 @@ def device_lines(text):
     return found
 
 
-def device_values(read, write):
+def device_values(read: str, write: str) -> Callable[[str], list[dict]]:
     """The two keys of each device in v2's io.stat: `MAJOR:MINOR rbytes=1 …`."""
 
-    def convert(text):
+    def convert(text: str) -> list[dict]:
         found = []
         for line in text.splitlines():
             device, *words = line.split()
@@ -104,7 +115,7 @@ def device_values(read, write):
     return convert
 
 
-def _entry(device, op, value):
+def _entry(device: str, op: str, value: str) -> dict:
     major, _, minor = device.partition(":")
     entry = {"major": int(major), "minor": int(minor), "op": op, "value": int(value)}
     return {key: value for key, value in entry.items() if value}
@@ -190,8 +201,8 @@ V1_NAMES = {"io": "blkio"}
 """Controllers that have another name on v1."""
 
 
-def read(group):
-    """The statistics (dict) of a cgroup (Cgroup). What can't be read, of a cgroup that is gone too, counts as 0."""
+def read(group: Cgroup) -> dict:
+    """The statistics of a cgroup. What can't be read, of a cgroup that is gone too, counts as 0."""
     files = Files(group)
     stats = {"cpu": {}, "cpuset": {}, "memory": {}, "pids": {}, "blkio": {}}
     for path, v1, v2 in STATS:
@@ -209,12 +220,12 @@ def read(group):
 class Files:
     """Reads the files of a row, each file once. unified: whether the cgroup is v2 alone."""
 
-    def __init__(self, group):
+    def __init__(self, group: Cgroup) -> None:
         self.paths = group.paths
         self.unified = list(group.paths) == [""]
         self.texts = {}
 
-    def value(self, v1, v2):
+    def value(self, v1: Source | None, v2: Source | None) -> Any:
         """What a row's column for the version of its controller gives; 0 if there is no such file."""
         value = 0
         for version, (names, convert) in enumerate((v1 or NOWHERE, v2 or NOWHERE), 1):
@@ -224,14 +235,14 @@ class Files:
                     return value
         return value
 
-    def known(self, names):
+    def known(self, names: str) -> bool:
         """Whether one of the files (`file|other`) can be read."""
         return any(self._text(version, name) for name in names.split("|") for version in (1, 2))
 
-    def _text(self, version, name):
+    def _text(self, version: int, name: str) -> str:
         controller = name.partition(".")[0]
         if version == 1:
-            directory = self.paths.get(controller or None)
+            directory = self.paths.get(controller) if controller else None
         else:
             # On a hybrid machine v2 tells of the controllers that no v1 hierarchy has.
             directory = None if V1_NAMES.get(controller, controller) in self.paths else self.paths.get("")
@@ -246,7 +257,7 @@ class Files:
         return self.texts[path]
 
 
-def _like_v1(stats, files):
+def _like_v1(stats: dict, files: Files) -> None:
     """v1 counts memory and swap together, v2 swap alone; and a v2 cgroup without the pids controller still lists its processes."""
     memory, pids = stats["memory"], stats["pids"]
     if files.known("memory.swap.current"):
@@ -257,7 +268,7 @@ def _like_v1(stats, files):
         pids["current"] = files.value(None, ("cgroup.procs|cgroup.threads", line_count))
 
 
-def without_zeros(values, kept):
+def without_zeros(values: dict, kept: Collection[str]) -> dict:
     """An object of the JSON without what is 0 or empty, and without the objects in it that are 0 throughout.
 
     kept: keys that stay with a 0 as well. A pressure that is known to be none stays too.
@@ -271,7 +282,7 @@ def without_zeros(values, kept):
     return found
 
 
-def hugetlb(files):
+def hugetlb(files: Files) -> dict[str, dict]:
     """{page size: {usage, max, failcnt}} of the page sizes that the cgroup counts."""
     found = {}
     for size in page_sizes():
@@ -282,7 +293,7 @@ def hugetlb(files):
     return found
 
 
-def page_sizes():
+def page_sizes() -> list[str]:
     """`1GB`, `2MB` …, sorted: in the words of hugetlb's files, of the kernel's `hugepages-2048kB`."""
     try:
         names = posix.listdir(HUGE_PAGES)
@@ -291,7 +302,7 @@ def page_sizes():
     return sorted(_size_name(int(name.removeprefix("hugepages-").removesuffix("kB"))) for name in names)
 
 
-def _size_name(kilobytes):
+def _size_name(kilobytes: int) -> str:
     for unit in ("KB", "MB"):
         if kilobytes < 1024:
             return f"{kilobytes}{unit}"

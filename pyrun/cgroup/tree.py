@@ -1,31 +1,28 @@
 """What is the same in every hierarchy: control files, processes, and directories that come and go."""
 
+from __future__ import annotations
+
 import errno
 import posix
 import time
 
-from pyrun.base.files import named
+from pyrun.base import files
 from pyrun.base.files import write as write  # of control files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GONE = (errno.ENOENT, errno.ENODEV)
 """errnos of a cgroup that was removed: before its file was opened, or after."""
 
 
-def read(path):
+def read(path: str) -> str:
     """The text of a control file. OSError as posix gives it."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        text = b""
-        while piece := posix.read(fd, 65536):
-            text += piece
-        return text.decode(errors="surrogateescape")
-    except OSError as fault:
-        raise named(fault, path) from None
-    finally:
-        posix.close(fd)
+    return files.read(path).decode(errors="surrogateescape")
 
 
-def children(path):
+def children(path: str) -> list[str]:
     """The directories of the cgroups right below a cgroup; none if it is gone."""
     try:
         with posix.scandir(path) as entries:
@@ -36,16 +33,16 @@ def children(path):
         return []
 
 
-def walk(path):
-    """A cgroup and all cgroups below it (list), parents first. However deep: the workload makes them."""
+def walk(path: str) -> list[str]:
+    """A cgroup and all cgroups below it, parents first. However deep: the workload makes them."""
     found = [path]
     for directory in found:
         found += children(directory)
     return found
 
 
-def pids(path, recursive=True):
-    """The processes (list of int) in a cgroup, and in those below it."""
+def pids(path: str, recursive: bool = True) -> list[int]:
+    """The processes in a cgroup, and in those below it."""
     found = {}
     threaded = False
     for directory in walk(path) if recursive else (path,):
@@ -68,7 +65,7 @@ def pids(path, recursive=True):
     return list(found)
 
 
-def make(path, made):
+def make(path: str, made: list[str]) -> bool:
     """Makes a directory and its parents, and adds those it made to a list. Whether it was not there before.
 
     An empty parent may be removed by another before the child is in it: so it is tried some times.
@@ -86,11 +83,11 @@ def make(path, made):
     raise FileNotFoundError(errno.ENOENT, posix.strerror(errno.ENOENT), path)
 
 
-def enable(path, wanted):
-    """Makes v2 controllers (set of str) available in a cgroup, by switching them on in those above it, the highest first.
+def enable(path: str, wanted: set[str]) -> set[str]:
+    """Makes v2 controllers available in a cgroup, by switching them on in those above it, the highest first.
 
-    Returns those that are available. What cannot be switched on (in a cgroup with processes, or of another owner) is missed
-    only by who asks for a limit of it.
+    Returns those that are available. One that cannot be switched on (in a cgroup with processes, or of another owner) is no fault
+    here: whoever asks for a limit of it gets the error then.
     """
     try:
         have = set(read(path + "/cgroup.controllers").split())
@@ -102,16 +99,16 @@ def enable(path, wanted):
     return have
 
 
-def _switch_on(file, names):
+def _switch_on(file: str, names: list[str]) -> set[str]:
     """Writes `+NAME …`, all at once or, since one may be refused, each alone. Returns the set of those it took."""
     try:
         write(file, " ".join("+" + name for name in names))
-    except OSError:  # for many reasons, which only matter to who asks for a limit of it
+    except OSError:  # the reason matters only where a limit is asked for (controller_missing)
         return set().union(*(_switch_on(file, [name]) for name in names)) if len(names) > 1 else set()
     return set(names)
 
 
-def remove(path):
+def remove(path: str) -> None:
     """Removes a cgroup and those below it, children first. OSError (EBUSY) if one has processes; a missing one is fine."""
     try:
         posix.rmdir(path)
@@ -131,7 +128,7 @@ def remove(path):
                 pass
 
 
-def exists(path):
+def exists(path: str) -> bool:
     try:
         posix.stat(path)
     except FileNotFoundError:
@@ -139,11 +136,11 @@ def exists(path):
     return True
 
 
-def parent(path):
+def parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def wait_event(path, line, seconds):
+def wait_event(path: str, line: str, seconds: float) -> bool:
     """Waits until cgroup.events of a v2 cgroup holds a line (`populated 0`). False if it does not within so many seconds."""
     import select
 
@@ -159,7 +156,7 @@ def wait_event(path, line, seconds):
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            # The kernel wakes whoever polls when the content is no longer what was read.
+            # The kernel ends the poll when the content is no longer what was read last.
             poller.poll(left * 1000)
         return True
     except OSError as fault:
@@ -170,8 +167,8 @@ def wait_event(path, line, seconds):
         posix.close(fd)
 
 
-def pauses(seconds):
-    """For loops that wait for the kernel: sleeps, from a fifth of a millisecond up to 20, until so many seconds are over."""
+def pauses(seconds: float) -> Iterator[None]:
+    """For loops that wait for the kernel: each round sleeps, 0.2 ms at first and up to 20 ms, until so many seconds are over."""
     deadline = time.monotonic() + seconds
     pause = 0.0002
     while time.monotonic() < deadline:

@@ -1,20 +1,27 @@
 """cgroup v1: a directory in every mounted hierarchy, of which on a hybrid machine one is v2."""
 
+from __future__ import annotations
+
 from pyrun.base.errors import ConfigError, Error, words
+from pyrun.base.processes import SIGKILL
 from pyrun.cgroup import tree
-from pyrun.cgroup.base import DENIED, SIGKILL, Cgroup
+from pyrun.cgroup.base import DENIED, Cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class V1(Cgroup):
     # --- making -------------------------------------------------------------------------------------------------------
 
-    def _make(self, path, made):
+    def _make(self, path: str, made: list[str]) -> bool:
         fresh = Cgroup._make(self, path, made)
         if not fresh and path == self.paths.get("freezer") and self.frozen():
             raise Error("container's cgroup unexpectedly frozen")
         if path == self.paths.get("cpuset"):
-            # Those that are asked for come with the limits: the parent's might be refused where it is exclusive. But the
-            # parent must have them, and one that was there before us may be empty still.
+            # CPUs or memory nodes that the config asks for are written with the limits, and not inherited before: the kernel may
+            # refuse the parent's (cpuset.cpu_exclusive). The parent must have some in any case, and one that others made may have none.
             cpu = self.resources.get("cpu") or {}
             for name in ("cpus", "mems"):
                 asked = bool(cpu.get(name))
@@ -23,7 +30,7 @@ class V1(Cgroup):
 
     # --- limits -------------------------------------------------------------------------------------------------------
 
-    def version_of(self, controller):
+    def version_of(self, controller: str) -> tuple[int, str | None]:
         if controller in self.paths:
             return 1, self.paths[controller]
         # On a hybrid machine a controller may be in v2's hierarchy alone, as hugetlb often is.
@@ -33,7 +40,7 @@ class V1(Cgroup):
             return 2, path
         return 1, None
 
-    def _limit_devices(self, rules, where):
+    def _limit_devices(self, rules: Sequence[dict], where: str) -> None:
         from pyrun.cgroup import devices
 
         target = devices.compile(rules, where)
@@ -56,12 +63,12 @@ class V1(Cgroup):
 
     # --- joining ------------------------------------------------------------------------------------------------------
 
-    def _join_file(self, path):
+    def _join_file(self, path: str) -> str:
         # A write to cgroup.procs stops all forks and exits of the machine, for which the kernel waits a grace period of RCU:
         # milliseconds. A thread that moves itself alone (`tasks`) needs no such thing since 5.6, and init has but one.
         return path + ("/tasks" if self._is_v1(path) else "/cgroup.procs")
 
-    def _is_v1(self, path):
+    def _is_v1(self, path: str) -> bool:
         """Whether a directory is in a hierarchy of v1; on a hybrid machine one is not."""
         top = self.paths.get("")
         return not top or not f"{path}/".startswith(f"{top}/")
@@ -70,11 +77,11 @@ class V1(Cgroup):
 
     FREEZER, FROZEN, THAW = "freezer", "freezer.self_freezing", ("freezer.state", "THAWED")
 
-    def _freeze(self, path, seconds):
+    def _freeze(self, path: str, seconds: float) -> bool:
         file = path + "/freezer.state"
         for count, _ in enumerate(tree.pauses(seconds), 1):
-            # While processes fork or are about to sleep the kernel may miss one: each write looks again, and running for
-            # a moment lets those pass that wait for one that is stopped already.
+            # The kernel may miss a process that forks or goes to sleep just then: each write makes it look again. Now and then
+            # all run for a moment, so that one that waits for a frozen one (vfork) can get to where it can be frozen.
             if count % 20 == 0:
                 tree.write(file, "THAWED")
             tree.write(file, "FROZEN")
@@ -84,23 +91,23 @@ class V1(Cgroup):
 
     # --- killing ------------------------------------------------------------------------------------------------------
 
-    def _kill(self, path):
+    def _kill(self, path: str) -> None:
         if path != self.paths.get("") or not self._kill_at_once(path):
             self._freeze_briefly()
             self._send(path, SIGKILL)
         # What is frozen dies only when it runs again.
         self.thaw(recursive=True)
 
-    def _wait_empty(self, path):
+    def _wait_empty(self, path: str) -> None:
         for _ in tree.pauses(1):
             if not tree.pids(path):
                 return
 
 
-def inherit_cpuset(path, names, fresh):
+def inherit_cpuset(path: str, names: Sequence[str], fresh: bool) -> None:
     """Gives a v1 cpuset cgroup its parent's CPUs and memory nodes: without any it takes no process. Parents first.
 
-    names: of its files (list of str). fresh: it was just made, so they are known to be empty.
+    names: of its files. fresh: it was just made, so they are known to be empty.
     """
     for name in names:
         if not fresh and tree.read(f"{path}/{name}").strip():

@@ -1,12 +1,20 @@
 """cgroup v2: one directory, in which the controllers are switched on from above."""
 
+from __future__ import annotations
+
 import posix
 
 from pyrun.base import files
 from pyrun.base.errors import Error, words
+from pyrun.base.processes import SIGKILL
 from pyrun.cgroup import tree
-from pyrun.cgroup.base import SIGKILL, Cgroup
+from pyrun.cgroup.base import Cgroup
 from pyrun.config import mount_option
+from pyrun.plan.namespaces import host_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DELEGATE = "/sys/kernel/cgroup/delegate"
 DELEGATED = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n"
@@ -19,7 +27,7 @@ DOMAIN_RESOURCES = ("memory", "blockIO", "hugepageLimits", "rdma")
 class V2(Cgroup):
     # --- making -------------------------------------------------------------------------------------------------------
 
-    def _make(self, path, made):
+    def _make(self, path: str, made: list[str]) -> bool:
         fresh = Cgroup._make(self, path, made)
         if not fresh and self.frozen():
             raise Error("container's cgroup unexpectedly frozen")
@@ -29,7 +37,7 @@ class V2(Cgroup):
             self._give_away(path, owner)
         return fresh
 
-    def _settle_type(self, path):
+    def _settle_type(self, path: str) -> None:
         """Below a threaded cgroup a new one is `domain invalid` and takes no process until it is threaded, too."""
         kind = tree.read(path + "/cgroup.type").strip()
         if kind == "domain":
@@ -41,7 +49,7 @@ class V2(Cgroup):
             self._settle_type(tree.parent(path))
             tree.write(path + "/cgroup.type", "threaded")
 
-    def _owner(self):
+    def _owner(self) -> int | None:
         """The uid on the host that the cgroup is given to, None if it stays the runtime's.
 
         config-linux.md, Cgroup ownership: only with a cgroup namespace of its own and a writable mount of it.
@@ -52,12 +60,9 @@ class V2(Cgroup):
         uid = ((self.config.get("process") or {}).get("user") or {}).get("uid") or 0
         if "user" not in namespaces:
             return uid or None
-        for entry in self.linux.get("uidMappings") or ():
-            if entry["containerID"] <= uid < entry["containerID"] + entry["size"]:
-                return entry["hostID"] + uid - entry["containerID"]
-        return None
+        return host_id(self.linux.get("uidMappings"), uid)
 
-    def _give_away(self, path, owner):
+    def _give_away(self, path: str, owner: int) -> None:
         try:
             names = tree.read(DELEGATE)
         except FileNotFoundError:
@@ -73,10 +78,10 @@ class V2(Cgroup):
 
     # --- limits -------------------------------------------------------------------------------------------------------
 
-    def version_of(self, controller):
+    def version_of(self, controller: str) -> tuple[int, str | None]:
         return 2, self.paths.get("")
 
-    def _limit_devices(self, rules, where):
+    def _limit_devices(self, rules: Sequence[dict], where: str) -> None:
         from pyrun.cgroup import bpf, devices
 
         target = devices.compile(rules, where)
@@ -92,7 +97,7 @@ class V2(Cgroup):
 
     # --- joining ------------------------------------------------------------------------------------------------------
 
-    def procs_files(self, init=0):
+    def procs_files(self, init: int = 0) -> list[str]:
         path = self.paths.get("")
         if path and init and not takes_processes(path):
             from pyrun.cgroup import layout
@@ -105,31 +110,33 @@ class V2(Cgroup):
 
     FREEZER, FROZEN, THAW = "", "cgroup.freeze", ("cgroup.freeze", "0")
 
-    def _freeze(self, path, seconds):
+    def _freeze(self, path: str, seconds: float) -> bool:
         tree.write(path + "/cgroup.freeze", "1")
         return tree.wait_event(path, "frozen 1", seconds)
 
     # --- killing ------------------------------------------------------------------------------------------------------
 
-    def _kill(self, path):
+    def _kill(self, path: str) -> None:
         if not self._kill_at_once(path):
             self._freeze_briefly()
             self._send(path, SIGKILL)
             self.thaw(recursive=True)
 
-    def _wait_empty(self, path):
+    def _wait_empty(self, path: str) -> None:
         tree.wait_event(path, "populated 0", 1)
 
 
-def _is_writable_cgroup(mount):
+def _is_writable_cgroup(mount: dict) -> bool:
     from pyrun.cgroup import layout
 
     target = files.clean(mount.get("destination") or "")
     return mount.get("source") == "cgroup" and target == layout.V2_MOUNT and "ro" not in mount_option.words(mount)
 
 
-def takes_processes(path):
-    """Whether a process can join: not if the cgroup is gone, or hands controllers on that only cgroups without processes may."""
+def takes_processes(path: str) -> bool:
+    """Whether a process can join: not if the cgroup is gone, nor if it switches on for those below it controllers that only a cgroup
+    without processes may hand on (cgroups(7), "no internal processes").
+    """
     try:
         return set(tree.read(path + "/cgroup.subtree_control").split()) <= THREADED
     except OSError as fault:

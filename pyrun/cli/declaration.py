@@ -1,8 +1,10 @@
 """The command tree: every command, option and help text, declared once, in click.
 
 What a hot command's words mean is also written into the table that pyrun/cli/scan.py reads; `python -m pyrun.cli.declaration --argv-table`
-prints it as a Python module. Both ways read words with scan.scan() and give a command the same keyword arguments.
+prints it as a Python module. Both ways scan words with scan.scan() and give a command the same keyword arguments.
 """
+
+from __future__ import annotations
 
 import sys
 
@@ -14,40 +16,47 @@ from pyrun.base.errors import Error
 from pyrun.cli import scan
 from pyrun.cli.settings import Settings, default_root
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, NoReturn
+
 UNKNOWN_TOPIC = 3
 
 
 class Misused(Exception):
     """Words that `command` does not take; settings: the global options read before them."""
 
-    def __init__(self, ctx, fault):
-        guess = likely(fault.name, options_of(ctx.command), "--") if isinstance(fault, scan.Unknown) else ""
+    def __init__(self, command: Command | Root, ctx: click.Context, fault: scan.Refused) -> None:
+        guess = likely(fault.name, options_of(command), "--") if isinstance(fault, scan.Unknown) else ""
         super().__init__(f"{fault}{guess}")
-        self.command, self.settings = ctx.command, ctx.find_root().params
+        self.command, self.settings = command, ctx.find_root().params
 
 
 class Command(click.Command):
     """A command. stop: whether the first argument ends the options. cold: it needs the whole of Python."""
 
-    def __init__(self, name, usage, summary, *params, text="", stop=False, cold=False):
+    name: str
+
+    def __init__(self, name: str, usage: str, summary: str, *params: click.Parameter, text: str = "", stop: bool = False, cold: bool = False) -> None:
         super().__init__(name, params=[*params, HELP], callback=lambda **values: values, add_help_option=False)
         self.usage, self.summary, self.text, self.stop, self.cold = usage, summary, text, stop, cold
 
-    def parse_args(self, ctx, args):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # Not click's own: that knows GNU's style alone.
         values = {}
         try:
-            rest = scan.scan(options_of(self), args, self.stop, values, ctx.parent.params)
+            rest = scan.scan(options_of(self), args, self.stop, values, ctx.find_root().params)
             if values.pop("help", False):
                 show_help(self)
             values |= scan.arguments(self.name, arguments_of(self), rest)
         except scan.Refused as fault:
-            raise Misused(ctx, fault) from None
+            raise Misused(self, ctx, fault) from None
         for param in self.params:
             param.handle_parse_result(ctx, values, [])
         return []
 
-    def manual(self):
+    def manual(self) -> str:
         return sections({
             "NAME": [f"pyrun {self.name} - {self.summary}"],
             "USAGE": [f"pyrun {self.name} [options] {self.usage}"],
@@ -60,19 +69,19 @@ class Command(click.Command):
 class Root(click.Group):
     """`pyrun` itself."""
 
-    def parse_args(self, ctx, args):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         values = ctx.params
         try:
             ctx.args = scan.scan(options_of(self), args, True, values, values)
         except scan.Refused as fault:
-            raise Misused(ctx, fault) from None
+            raise Misused(self, ctx, fault) from None
         if values.pop("help", False):
             show_help(self)
         for param in self.params:
             param.handle_parse_result(ctx, values, [])
         return ctx.args
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context) -> tuple[str, dict[str, Any]]:
         """Returns (command's name, its keyword arguments); raises SystemExit after help."""
         if ctx.params.pop("version"):
             return "version", {}
@@ -85,7 +94,7 @@ class Root(click.Group):
             show_help(topic(values["topic"]) if values["topic"] else self)
         return command.name, values
 
-    def manual(self):
+    def manual(self) -> str:
         return sections({
             "NAME": ["pyrun - Open Container Initiative runtime"],
             "USAGE": ["pyrun [global options] command [options] [arguments]"],
@@ -96,10 +105,10 @@ class Root(click.Group):
         })
 
 
-def parse(words):
+def parse(words: Sequence[str]) -> scan.CommandLine:
     """Reads a command line as scan.parse() does, and says what is wrong with one. Returns (Settings, name, keyword arguments).
 
-    words: what follows the program's name (list of str). Raises Error, and SystemExit(0) after help.
+    words: what follows the program's name. Raises Error, and SystemExit(0) after help.
     """
     settings = {}
     try:
@@ -116,21 +125,21 @@ def parse(words):
     return Settings(**settings), name, values
 
 
-def start_log(settings):
+def start_log(given: dict[str, Any]) -> None:
     """What is wrong with the words shall reach the log that they name."""
-    settings = Settings(**{name: value for name, value in settings.items() if name != "version"})
+    settings = Settings(**{name: value for name, value in given.items() if name != "version"})
     log.start(settings.log, settings.log_format, settings.debug)
 
 
-def topic(name):
+def topic(name: str) -> Command:
     """The command of that name."""
     command = HELP_COMMAND if name == "h" else PYRUN.commands.get(name)
-    if command is None:
+    if not isinstance(command, Command):
         raise Error(f"No help topic for '{name}'{likely(name, PYRUN.commands)}", UNKNOWN_TOPIC)
     return command
 
 
-def likely(word, known, before=""):
+def likely(word: str, known: Iterable[str], before: str = "") -> str:
     """A guess, to be added to a message, which of the known words a mistyped one was meant to be; '' if there is none."""
     from difflib import get_close_matches
 
@@ -140,48 +149,48 @@ def likely(word, known, before=""):
 
 # --- help ------------------------------------------------------------------------------------------------------------
 
-def show_help(command):
+def show_help(command: Command | Root) -> NoReturn:
     output.write(command.manual() + "\n")
     raise SystemExit(0)
 
 
-def sections(parts):
+def sections(parts: dict[str, list[str]]) -> str:
     """Help text: each title that has lines, and the lines."""
     return "\n\n".join("\n".join([f"{title}:", *(f"   {line}".rstrip() for line in lines)]) for title, lines in parts.items() if lines)
 
 
-def rows(pairs):
+def rows(pairs: Sequence[tuple[str, str]]) -> list[str]:
     width = max(len(left) for left, _ in pairs)
     return [f"{left:{width}}  {right}" for left, right in pairs]
 
 
-def option_rows(params):
+def option_rows(params: Iterable[click.Parameter]) -> list[str]:
     options = [param for param in params if isinstance(param, click.Option) and not param.hidden]
     return rows([(", ".join(option.opts) + (f" {option.metavar}" if option.metavar else ""), option.help) for option in options])
 
 
 # --- declaring -------------------------------------------------------------------------------------------------------
 
-def flag(*names, help, default=False):
+def flag(*names: str, help: str, default: bool | None = False) -> click.Option:
     """A bool: `--x`, `--x=false`."""
     return click.Option(names, is_flag=True, help=help, default=default)
 
 
-def text(*names, metavar, help, default=None):
+def text(*names: str, metavar: str, help: str, default: str | None = None) -> click.Option:
     return click.Option(names, metavar=metavar, help=help, default=default)
 
 
-def texts(*names, metavar, help):
+def texts(*names: str, metavar: str, help: str) -> click.Option:
     """A tuple of str, one for each time that the option is given."""
     return click.Option(names, metavar=metavar, help=f"{help}; may be repeated", multiple=True, default=())
 
 
-def number(*names, metavar, help, default=0):
+def number(*names: str, metavar: str, help: str, default: int | None = 0) -> click.Option:
     """An int from 0 on."""
     return click.Option(names, metavar=metavar, help=help, type=click.IntRange(min=0), default=default)
 
 
-def numbers(*names, metavar, help):
+def numbers(*names: str, metavar: str, help: str) -> click.Option:
     return click.Option(
         names, metavar=metavar, help=f"{help}; may be repeated", type=click.IntRange(min=0), multiple=True, default=()
     )
@@ -401,12 +410,12 @@ PYRUN = Root(
 
 # --- tables ----------------------------------------------------------------------------------------------------------
 
-def options_of(command):
+def options_of(command: click.Command) -> dict[str, scan.Option]:
     """name -> (keyword, kind, whether it is a global one), as scan.scan() wants it: a command's own options and, after
     any command, the global ones."""
-    scopes = [(True, command.params)] if command is PYRUN else [(True, GLOBALS), (False, command.params)]
+    scopes = [(True, command.params)] if command is PYRUN else [(True, [*GLOBALS]), (False, command.params)]
     return {
-        name.lstrip("-"): (option.name, kind(option), is_global)
+        name.lstrip("-"): (option.name or "", kind(option), is_global)
         for is_global, params in scopes
         for option in params
         if isinstance(option, click.Option)
@@ -414,23 +423,23 @@ def options_of(command):
     }
 
 
-def kind(option):
+def kind(option: click.Option) -> str:
     if option.is_flag:
         return "flag"
     return ("number" if isinstance(option.type, click.IntRange) else "text") + "s" * option.multiple
 
 
-def arguments_of(command):
+def arguments_of(command: click.Command) -> tuple[tuple[str, str], ...]:
     """(keyword, kind) of each argument, as scan.arguments() wants them."""
     return tuple(
-        (param.name, "rest" if param.nargs == -1 else "one" if param.required else "maybe")
+        (param.name or "", "rest" if param.nargs == -1 else "one" if param.required else "maybe")
         for param in command.params if isinstance(param, click.Argument)
     )
 
 
-def table():
+def table() -> tuple[dict[str, scan.Option], dict[str, dict]]:
     """GLOBALS and COMMANDS for scan.read(): the hot commands, and no help."""
-    def without_help(options):
+    def without_help(options: dict[str, scan.Option]) -> dict[str, scan.Option]:
         return {name: row for name, row in options.items() if row[0] != "help"}
 
     return without_help(options_of(PYRUN)), {
@@ -447,7 +456,7 @@ def table():
     }
 
 
-def table_source():
+def table_source() -> str:
     """The table as a Python module."""
     from pprint import pformat
 

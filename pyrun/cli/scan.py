@@ -4,6 +4,8 @@
 follow the command. `--` ends the options.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
 
@@ -11,6 +13,14 @@ from pyrun.base.errors import Error, words
 from pyrun.cli.settings import Settings
 from pyrun.config.load import FILE as CONFIG
 from pyrun.config.load import no_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    Option = tuple[str, str, bool]
+    CommandLine = tuple[Settings, str, dict[str, Any]]
 
 BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True)
 BOOLEANS |= dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False)
@@ -23,16 +33,15 @@ class Refused(Exception):
 class Unknown(Refused):
     """An option that is not in the table. name: without its dashes."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         Refused.__init__(self, f"flag provided but not defined: -{name}")
         self.name = name
 
 
-def parse(argv):
-    """The command line of a hot command. argv: the words after the program's name (list of str).
+def parse(argv: Sequence[str]) -> CommandLine | None:
+    """The command line of a hot command. argv: the words after the program's name.
 
-    Returns (Settings, command's name, its keyword arguments), or None for whatever click shall decide: help, an error, a cold
-    command, a table that was not made.
+    None for whatever click shall decide: help, an error, a cold command, a table that was not made.
     """
     try:
         from pyrun.cli import _argv_table as table
@@ -44,7 +53,7 @@ def parse(argv):
         return None
 
 
-def read(global_options, commands, argv):
+def read(global_options: dict[str, Option], commands: dict[str, dict], argv: Sequence[str]) -> CommandLine:
     """parse() with a given table; raises Refused."""
     settings = {}
     rest = scan(global_options, argv, True, settings, settings)
@@ -59,11 +68,11 @@ def read(global_options, commands, argv):
     return Settings(**settings), name, values
 
 
-def scan(options, argv, stop, values, global_values):
+def scan(options: dict[str, Option], argv: Sequence[str], stop: bool, values: dict[str, Any], global_values: dict[str, Any]) -> list[str]:
     """Reads the options in argv into two dicts, and returns the other words.
 
-    options: name -> (keyword, kind, whether it is a global one). Kinds: flag (bool), text (str), number (int), texts and
-    numbers (tuple, one value each time it is given). stop: whether the first other word ends the options.
+    options: name -> (keyword, kind, whether it is a global one). Kinds: flag, text, number, and texts and
+    numbers (a tuple, with one value for each time the option is given). stop: whether the first other word ends the options.
     """
     found = []
     argv = list(argv)
@@ -90,19 +99,16 @@ def scan(options, argv, stop, values, global_values):
             if not argv:
                 raise Refused(f"flag needs an argument: {word}")
             value = argv.pop(0)
-        if kind in ("number", "numbers"):
-            if not (value.isascii() and value.isdigit()):
-                raise Refused(f'invalid value "{value}" for flag -{name}: not a number from 0 on')
-            value = int(value)
+        if kind in ("number", "numbers") and not (value.isascii() and value.isdigit()):
+            raise Refused(f'invalid value "{value}" for flag -{name}: not a number from 0 on')
         if kind == "text" and not value and not is_global:
             continue  # a caller's empty variable: as if it were not given
-        if kind in ("texts", "numbers"):
-            value = (*target.get(keyword, ()), value)
-        target[keyword] = value
+        read = int(value) if kind in ("number", "numbers") else value
+        target[keyword] = (*target.get(keyword, ()), read) if kind in ("texts", "numbers") else read
     return found
 
 
-def arguments(command, wanted, found):
+def arguments(command: str, wanted: Sequence[tuple[str, str]], found: list[str]) -> dict[str, Any]:
     """The keyword arguments that the words found give. wanted: (keyword, kind) in order, of kind `one`, `maybe` or `rest`.
 
     Raises Refused where there are too few or too many words.
@@ -115,7 +121,7 @@ def arguments(command, wanted, found):
         raise Refused(f'"{command}" requires a minimum of {least} argument{"s" * (least != 1)}')
     if most is not None and len(found) > most:
         raise Refused(f'"{command}" requires a maximum of {most} argument{"s" * (most != 1)}')
-    values = {}
+    values: dict[str, Any] = {}
     for index, (keyword, kind) in enumerate(wanted):
         if kind == "rest":
             # `exec ID -- ls`: a second `--` is the command's own.
@@ -127,7 +133,7 @@ def arguments(command, wanted, found):
     return values
 
 
-def bundle_and_id(bundle, word):
+def bundle_and_id(bundle: str | None, word: str) -> tuple[str, str]:
     """What `create` and `run` work on: (the bundle's absolute path, without symbolic links; the container's id).
 
     bundle: what --bundle said, or None. word: the argument, an id. Where there is no --bundle, a path is the bundle's and
@@ -144,7 +150,7 @@ def bundle_and_id(bundle, word):
     return path, path.rpartition("/")[2] if name in ("", ".", "..") else name
 
 
-def _holds_config(directory):
+def _holds_config(directory: str) -> bool:
     """Whether there is a config.json; one that may not be looked at is one."""
     try:
         posix.stat(f"{directory}/{CONFIG}")
@@ -155,7 +161,7 @@ def _holds_config(directory):
     return directory != ""
 
 
-def _real_directory(path):
+def _real_directory(path: str) -> str:
     try:
         fd = posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as fault:

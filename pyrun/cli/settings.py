@@ -1,5 +1,7 @@
 """The global options, as every command gets them."""
 
+from __future__ import annotations
+
 import errno
 import posix
 
@@ -13,12 +15,14 @@ FIRST_USER_NAMESPACE = 0xEFFFFFFD
 
 
 class Settings:
-    """root: state directory (absolute path), root_given: whether --root named it, log: file or None, log_format: `text` or
-    `json`, debug and systemd_cgroup: bool, rootless: `auto`, `true` or `false`, timeline: file or None,
-    criu: its path or None.
+    """root: the state directory, an absolute path. root_given: whether --root named it. log, timeline: files. log_format: `text` or
+    `json`. rootless: `auto`, `true` or `false`. criu: its path.
     """
 
-    def __init__(self, root=None, log=None, log_format=None, debug=False, systemd_cgroup=False, rootless=None, timeline=None, criu=None):
+    def __init__(
+        self, root: str | None = None, log: str | None = None, log_format: str | None = None, debug: bool = False, systemd_cgroup: bool = False,
+        rootless: str | None = None, timeline: str | None = None, criu: str | None = None,
+    ) -> None:  # fmt: skip
         self.root_given = root is not None
         self.root = default_root() if root is None else root and absolute(root)
         self.log = log
@@ -29,7 +33,7 @@ class Settings:
         self.timeline = timeline
         self.criu = criu
 
-    def check(self):
+    def check(self) -> None:
         """Raises Error for values that no command can work with."""
         if not self.root:
             raise Error("--root: must not be empty")
@@ -39,7 +43,7 @@ class Settings:
             raise Error(f"--rootless: {self.rootless}: use true, false or auto")
         self.rootless = ROOTLESS[self.rootless.lower()]
 
-    def own_root(self):
+    def own_root(self) -> None:
         """Makes the default root of an unprivileged user. Raises Error where it cannot be that user's."""
         if self.root_given:
             return
@@ -49,26 +53,26 @@ class Settings:
             raise Error(f"{self.root}: {words(errno.EACCES)}: set $XDG_RUNTIME_DIR to a directory of yours, as /run/user/{uid}, or give --root")
 
 
-def with_systemd(settings, config):
-    """The options as the container was made with, as far as its config (dict) tells: SLICE:PREFIX:NAME is for systemd alone."""
+def with_systemd(settings: Settings, config: dict) -> Settings:
+    """The options as the container was made with, as far as its config tells: SLICE:PREFIX:NAME is for systemd alone."""
     if settings.systemd_cgroup or ((config.get("linux") or {}).get("cgroupsPath") or "").count(":") != 2:
         return settings
     return Settings(settings.root, systemd_cgroup=True, rootless=settings.rootless)
 
 
-def default_root():
+def default_root() -> str:
     """/run/pyrun, or $XDG_RUNTIME_DIR/pyrun where /run is not the caller's: without privileges, or as root of a user namespace."""
-    return _runtime_root() if _unprivileged() and _runtime_root() else "/run/pyrun"
+    return (_unprivileged() and _runtime_root()) or "/run/pyrun"
 
 
-def absolute(path):
+def absolute(path: str) -> str:
     """The path from / on, without `.`, `..` and doubled slashes; symbolic links are not looked at. '' is the working directory."""
     if not path.startswith("/"):
         path = f"{posix.getcwd()}/{path}"
     return clean(path)
 
 
-def in_user_namespace():
+def in_user_namespace() -> bool:
     """Whether the caller is in a user namespace other than the initial one."""
     try:
         return posix.stat("/proc/self/ns/user").st_ino != FIRST_USER_NAMESPACE
@@ -76,17 +80,17 @@ def in_user_namespace():
         return False
 
 
-def _unprivileged():
+def _unprivileged() -> bool:
     # A root that keeps the name `root` in its user namespace owns its /run: a container that runs containers.
     return posix.geteuid() != 0 or (in_user_namespace() and posix.environ.get(b"USER") != b"root")
 
 
-def _runtime_root():
+def _runtime_root() -> str | None:
     directory = posix.environ.get(b"XDG_RUNTIME_DIR")
     return f"{directory.decode(errors='surrogateescape')}/pyrun" if directory else None
 
 
-def _make_private(path):
+def _make_private(path: str) -> None:
     try:
         try:
             posix.mkdir(path, 0o700)

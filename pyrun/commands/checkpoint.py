@@ -1,5 +1,7 @@
 """pyrun checkpoint: a running container's state is saved in files, and the container ends, or goes on."""
 
+from __future__ import annotations
+
 import fcntl
 import posix
 
@@ -8,12 +10,20 @@ from pyrun.base.errors import Error, words
 from pyrun.container import life, state
 from pyrun.criu import arguments, outside, service
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.cli.settings import Settings
+    from pyrun.container.state import Container
+
 LOG = "dump.log"
 
 
 def checkpoint(
-    settings, *, id, image_path, work_path, parent_path, leave_running, tcp_skip_in_flight, link_remap, status_fd, page_server, pre_dump, **shared
-):  # fmt: skip
+    settings: Settings, *, id: str, image_path: str | None, work_path: str | None, parent_path: str | None, leave_running: bool,
+    tcp_skip_in_flight: bool, link_remap: bool, status_fd: int | None, page_server: str | None, pre_dump: bool, **shared: Any
+) -> int:  # fmt: skip
     """Returns the exit status. shared: the options that restore has too."""
     container = state.load(settings.root, id)
     container.lock()
@@ -45,7 +55,7 @@ def checkpoint(
     return 0
 
 
-def _check_status_fd(fd):
+def _check_status_fd(fd: int | None) -> int | None:
     """--status-fd, which must be one to write to. Raises Error."""
     if fd is None:
         return None
@@ -58,7 +68,7 @@ def _check_status_fd(fd):
     return fd
 
 
-def _dump(container, config, options, directories, pre_dump, status_fd):
+def _dump(container: Container, config: dict, options: dict, directories: arguments.Directories, pre_dump: bool, status_fd: int | None) -> None:
     pid, group = container.data["pid"], container.cgroup()
     if group and group.paths.get(group.FREEZER):
         options["freeze_cgroup"] = group.paths[group.FREEZER]
@@ -69,7 +79,7 @@ def _dump(container, config, options, directories, pre_dump, status_fd):
         options["ext_mnt"] = outside.saved_mounts(config, container)
         jsonio.write(f"{directories.image_path}/{outside.DESCRIPTORS}", stdio)
 
-    def notified(script, *_):
+    def notified(script: str, *_: object) -> None:
         # Pages may be asked for from now on: whoever waits to start the restore elsewhere may do so.
         if script == "status-ready" and status_fd is not None:
             try:

@@ -1,15 +1,23 @@
 """pyrun delete: what a stopped container still holds; with --force a live one too."""
 
+from __future__ import annotations
+
 from pyrun import cgroup
 from pyrun.base import log
 from pyrun.base.errors import Error
+from pyrun.base.processes import SIGKILL
 from pyrun.cgroup import tree
 from pyrun.cli.settings import with_systemd
 from pyrun.container import life, state
 from pyrun.plan.namespaces import CLONE_NEWPID
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli.settings import Settings
+    from pyrun.container.state import Container
 
-def delete(settings, *, id, force):
+
+def delete(settings: Settings, *, id: str, force: bool) -> int:
     """Returns the exit status (runtime.md#delete)."""
     try:
         container = state.load(settings.root, id)
@@ -32,7 +40,7 @@ def delete(settings, *, id, force):
     return 0
 
 
-def read_config(container):
+def read_config(container: Container) -> dict:
     """The config for its poststop hooks; a container killed while it was made may not have got that far."""
     try:
         return container.config()
@@ -43,7 +51,7 @@ def read_config(container):
         return {}
 
 
-def remove_remains(settings, id, force, gone):
+def remove_remains(settings: Settings, id: str, force: bool, gone: state.Gone) -> int:
     """There is no state.json: it is nothing, or what a `create` left that was killed right after mkdir, or is at work there now."""
     remains = state.salvage(settings.root, id, None)
     try:
@@ -69,10 +77,10 @@ def remove_remains(settings, id, force, gone):
 # --- a container whose state.json cannot be used ----------------------------------------------------------------------
 
 
-def end_damaged(settings, container, fault, locked=False):
+def end_damaged(settings: Settings, container: Container, fault: Error, locked: bool = False) -> int:
     """Ends all that is found of a container by the good members of its state.json and by its config, and removes it.
 
-    Raises Error where something of it may live unseen: then its directory stays. fault: what is wrong (Error).
+    Raises Error where something of it may live unseen: then its directory stays. fault: what is wrong.
     """
     if not locked and not container.lock_now():
         raise Error(f"container {container.id} is being created or changed: try again")
@@ -90,12 +98,12 @@ def end_damaged(settings, container, fault, locked=False):
     life.kill_init(container)
     group.state["claimed"] = True  # config.json is written after that
     if found:
-        group.kill(life.SIGKILL)
+        group.kill(SIGKILL)
     container.data["cgroup"] = group.to_state()
     life.destroy(container, config)
     return 0
 
 
-def unseen(container, fault, reason):
+def unseen(container: Container, fault: Error, reason: object) -> Error:
     return Error(f"{fault}, and its processes cannot be found by {state.CONFIG} either ({reason}): "
                  f"nothing was removed: end them, if there are any, then remove {container.directory}")  # fmt: skip

@@ -1,5 +1,7 @@
 """pyrun events: what a container uses, and when its memory ran out, as lines of JSON."""
 
+from __future__ import annotations
+
 import time
 
 from pyrun.base import jsonio, log, output
@@ -9,10 +11,16 @@ from pyrun.cgroup import oom
 from pyrun.cgroup import stats as statistics
 from pyrun.container import state
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cgroup.base import Cgroup
+    from pyrun.cli.settings import Settings
+    from pyrun.container.state import Container
+
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 
 
-def events(settings, *, id, interval, stats):
+def events(settings: Settings, *, id: str, interval: str, stats: bool) -> int:
     """Prints statistics every `interval` (text, as `5s`), and each time that memory runs out, until the container ends.
 
     stats: only the statistics of now. Returns the exit status.
@@ -33,7 +41,7 @@ def events(settings, *, id, interval, stats):
     return 0
 
 
-def follow(container, group, seconds):
+def follow(container: Container, group: Cgroup, seconds: float) -> None:
     """Prints lines until the container's init ends or its cgroup is removed."""
     poller = Poller()
     try:
@@ -57,14 +65,14 @@ def follow(container, group, seconds):
                 log.warning(f"unable to get container cgroup stats: {words(fault.errno)}")
 
 
-def say(kind, id, data=None):
-    line = {"type": kind, "id": id}
+def say(kind: str, id: str, data: dict | None = None) -> None:
+    line: dict[str, object] = {"type": kind, "id": id}
     if data is not None:
         line["data"] = data
     output.write(jsonio.dumps(line) + "\n")
 
 
-def parse_duration(text):
+def parse_duration(text: str) -> float:
     """Seconds of a duration in Go's words: `5s`, `100ms`, `1m30s`, `1.5h`. Raises Error."""
     fault = Error(f'invalid value "{text}" for flag -interval: use a duration like 5s, 100ms or 1m30s')
     sign, rest = (-1, text[1:]) if text[:1] == "-" else (1, text.removeprefix("+"))

@@ -1,5 +1,7 @@
 """pyrun exec: a further process in a running container."""
 
+from __future__ import annotations
+
 from pyrun.base import interrupts, log
 from pyrun.base.errors import Error
 from pyrun.base.processes import readable
@@ -13,11 +15,20 @@ from pyrun.plan.namespaces import CLONE_NEWNS
 from pyrun.plan.process import CAPABILITIES
 from pyrun.plan.records import Plan
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyrun.cli.settings import Settings
+    from pyrun.container.state import Container
+
 
 def exec_(
-    settings, *, id, args, tty, user, env, detach, cwd, cap, process, pid_file, console_socket, pidfd_socket, additional_gids,
-    no_new_privs, apparmor, process_label, preserve_fds, ignore_paused, cgroup,
-):  # fmt: skip
+    settings: Settings, *, id: str, args: Sequence[str], tty: bool, user: str | None, env: Sequence[str], detach: bool, cwd: str | None,
+    cap: Sequence[str], process: str | None, pid_file: str | None, console_socket: str | None, pidfd_socket: str | None,
+    additional_gids: Sequence[int], no_new_privs: bool | None, apparmor: str | None, process_label: str | None, preserve_fds: int,
+    ignore_paused: bool, cgroup: Sequence[str],
+) -> int:  # fmt: skip
     """Returns the process's exit code, 128 + N if signal N ended it; errors of our own are 255."""
     container = state.load(settings.root, id)
     require_running(container, ignore_paused)
@@ -33,7 +44,7 @@ def exec_(
 class Files:
     """Where the process's terminal, pid and fds go to or come from."""
 
-    def __init__(self, detach, pid_file, console_socket, pidfd_socket, preserve_fds):
+    def __init__(self, detach: bool, pid_file: str | None, console_socket: str | None, pidfd_socket: str | None, preserve_fds: int) -> None:
         self.detach = detach
         self.pid_file = pid_file
         self.console_socket = console_socket
@@ -41,7 +52,7 @@ class Files:
         self.preserve_fds = preserve_fds or 0
 
 
-def require_running(container, ignore_paused):
+def require_running(container: Container, ignore_paused: bool) -> None:
     status = container.status()
     if status == "stopped" or status == "creating":
         raise Error(f"cannot exec in a {status} container")
@@ -49,14 +60,17 @@ def require_running(container, ignore_paused):
         raise Error("cannot exec in a paused container (use --ignore-paused to override)")
 
 
-def read_process(path):
+def read_process(path: str) -> dict:
     """A process.json; /dev/fd/N and pipes work too. Its environment is the whole environment."""
     described = load.load_process(path)
     load.check_process(described, path)
     return described
 
 
-def make_process(config, args, terminal, user, env, cwd, cap, additional_gids, no_new_privs, apparmor, process_label):
+def make_process(
+    config: dict, args: Sequence[str], terminal: bool, user: str | None, env: Sequence[str], cwd: str | None, cap: Sequence[str],
+    additional_gids: Sequence[int], no_new_privs: bool | None, apparmor: str | None, process_label: str | None,
+) -> dict:  # fmt: skip
     """The config's process with what the options change."""
     if not args:
         raise Error("exec needs a command, or --process FILE")
@@ -82,7 +96,7 @@ def make_process(config, args, terminal, user, env, cwd, cap, additional_gids, n
     return described
 
 
-def parse_user(text, base):
+def parse_user(text: str, base: dict) -> dict:
     """UID[:GID], numbers alone (CVE-2026-30892: `-u 1` read as root). Without GID the group is the config's."""
     uid, colon, gid = text.partition(":")
     for part in (uid, gid) if colon else (uid,):
@@ -95,7 +109,7 @@ def parse_user(text, base):
     return user
 
 
-def add_capabilities(sets, names):
+def add_capabilities(sets: dict, names: Sequence[str]) -> dict:
     """--cap: into bounding, effective and permitted; into ambient only what is inheritable, which stays as it was (CVE-2022-29162)."""
     for name in names:
         if name.upper() not in CAPABILITIES:
@@ -108,7 +122,7 @@ def add_capabilities(sets, names):
     return added
 
 
-def join_shares(config, id, pid):
+def join_shares(config: dict, id: str, pid: int) -> None:
     """The process has its share of cache and memory bandwidth with the container's others (linux.intelRdt)."""
     if "intelRdt" in (config.get("linux") or {}):
         from pyrun.host import rdt
@@ -116,7 +130,7 @@ def join_shares(config, id, pid):
         rdt.group_of(config, id).add(pid)
 
 
-def open_entrance(container, pid, mask):
+def open_entrance(container: Container, pid: int, mask: int) -> namespaces.Entrance:
     try:
         way = namespaces.entrance(pid, mask)
         if container.alive():  # asked last: what was opened is not another process's
@@ -126,7 +140,7 @@ def open_entrance(container, pid, mask):
     raise Error("cannot exec in a stopped container")
 
 
-def execute(settings, container, config, process, files, cgroup_paths):
+def execute(settings: Settings, container: Container, config: dict, process: dict, files: Files, cgroup_paths: Sequence[str]) -> int:
     """Starts the process; waits for it, unless detached."""
     console = terminals.Console(process, files.console_socket, files.detach)
     keep = passing.preserved_fds(files.preserve_fds)

@@ -1,5 +1,7 @@
 """pyrun features: what this runtime can do (features.md), told by the tables that it works with."""
 
+from __future__ import annotations
+
 from pyrun import SPEC_VERSION
 from pyrun._native import lib
 from pyrun.base import jsonio, output
@@ -9,20 +11,26 @@ from pyrun.config import rules
 from pyrun.criu import arguments
 from pyrun.plan import compile, mounts, namespaces, process, seccomp
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pyrun.cli.settings import Settings
+
 OCI_VERSION_MIN = "1.0.0"
 UNSAFE_ANNOTATIONS = (unit.ANNOTATION, arguments.CONFIG_ANNOTATION, compile.KEEP_GROUPS)
 """Annotations of a config that change what the runtime does; one that ends in a dot stands for all that begin so."""
 
 
-def features(settings):
+def features(settings: Settings) -> None:
     """Prints the Features structure as JSON."""
     from pyrun.cli.declaration import PYRUN
 
     output.write(jsonio.dumps(structure(PYRUN.commands), 4) + "\n")
 
 
-def structure(commands):
-    """The Features structure (dict). commands: the names of the runtime's commands."""
+def structure(commands: Collection[str]) -> dict:
+    """The Features structure. commands: the names of the runtime's commands."""
     return {
         "ociVersionMin": OCI_VERSION_MIN,
         "ociVersionMax": SPEC_VERSION,
@@ -40,12 +48,12 @@ def structure(commands):
             "mountExtensions": {"idmap": {"enabled": "idmap" in mounts.SHAPE_WORDS}},
             "netDevices": {"enabled": True},
         },
-        "annotations": annotations(commands),
+        "annotations": facts(commands),
         "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
     }
 
 
-def seccomp_features():
+def seccomp_features() -> dict:
     known = seccomp.SUPPORTED
     return {
         "enabled": True,
@@ -57,7 +65,7 @@ def seccomp_features():
     }
 
 
-def annotations(commands):
+def facts(commands: Collection[str]) -> dict[str, str]:
     """Facts that the specification has no member for, under the names that callers know them by."""
     version = lib.native_seccomp_version()
     return {

@@ -1,12 +1,18 @@
 """pyrun kill: a signal for the container's init, or for all its processes."""
 
+from __future__ import annotations
+
 import posix
 
 from pyrun.base.errors import Error, words
+from pyrun.base.processes import SIGKILL
 from pyrun.container import state
 from pyrun.plan.namespaces import CLONE_NEWPID
 
-SIGKILL = 9
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli.settings import Settings
+
 SIGNALS = {
     name: number
     for number, name in enumerate(
@@ -18,7 +24,7 @@ SIGNALS = {
 RTMIN, RTMAX = 34, 64
 
 
-def kill(settings, *, id, signal, all):
+def kill(settings: Settings, *, id: str, signal: str | None, all: bool) -> int:
     """Returns the exit status (runtime.md#kill). Callers match `container not running`."""
     number = parse_signal(signal or "TERM")
     container = state.load(settings.root, id)
@@ -46,7 +52,7 @@ def kill(settings, *, id, signal, all):
     return 0
 
 
-def parse_signal(word):
+def parse_signal(word: str) -> int:
     """Number of a signal given as `15`, `TERM`, `SIGTERM`, `RTMIN+3`, `RTMAX-1`. Raises Error: `unknown signal`."""
     name = word.upper().removeprefix("SIG")
     if word.isascii() and word.isdigit():

@@ -1,15 +1,21 @@
 """pyrun list: the containers under the state directory."""
 
+from __future__ import annotations
+
 from pyrun.base import jsonio, log, output
 from pyrun.base.errors import Error, visible, words
 from pyrun.container import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli.settings import Settings
 
 COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
 LEAST_WIDTH = 12
 GAP = 3
 
 
-def list_(settings, *, format, quiet):
+def list_(settings: Settings, *, format: str, quiet: bool) -> None:
     """Prints the containers under the state directory: a table, their ids alone, or a JSON array on one line.
 
     A container whose state cannot be read is left out with a warning. Raises Error for an unknown format, and for a state
@@ -28,8 +34,8 @@ def list_(settings, *, format, quiet):
     output.write(text)
 
 
-def containers(settings):
-    """What `state` prints of each container (list of dict)."""
+def containers(settings: Settings) -> list[dict]:
+    """What `state` prints of each container."""
     try:
         names = state.ids(settings.root)
     except OSError as fault:
@@ -47,7 +53,7 @@ def containers(settings):
     return found
 
 
-def table(found):
+def table(found: list[dict]) -> str:
     """Rows of text, each column as wide as its widest cell and at least 12."""
     rows = [tuple(column.upper() for column in COLUMNS)]
     rows += [tuple(visible(str(container[column])) for column in COLUMNS) for container in found]

@@ -1,5 +1,7 @@
 """pyrun plan: what `create` would do for a bundle, op by op, each with the line of the config it comes from."""
 
+from __future__ import annotations
+
 from pyrun import cgroup
 from pyrun.base import output
 from pyrun.cli import scan
@@ -7,8 +9,12 @@ from pyrun.config import load
 from pyrun.plan import compile, describe, seccomp
 from pyrun.plan.records import Plan
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli.settings import Settings
 
-def plan(settings, *, bundle):
+
+def plan(settings: Settings, *, bundle: str) -> int:
     """Prints the plan; makes nothing. Returns the exit status."""
     bundle, id = scan.bundle_and_id(bundle, "plan")
     config = load.load(bundle)

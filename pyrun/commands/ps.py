@@ -1,16 +1,25 @@
 """pyrun ps: the processes of a container, as ps(1) shows them or as a list of pids."""
 
+from __future__ import annotations
+
 import posix
 
 from pyrun._native import lib
-from pyrun.base import jsonio, output
+from pyrun.base import files, jsonio, output
 from pyrun.base.errors import Error, words
 from pyrun.container import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyrun.cli.settings import Settings
+    from pyrun.container.state import Container
 
 EVERYTHING = ("-ef",)
 
 
-def ps(settings, *, id, format, args):
+def ps(settings: Settings, *, id: str, format: str, args: Sequence[str]) -> int:
     """Prints the processes of a container, none if it is stopped. args: options for ps(1). Returns the exit status.
 
     Raises Error for an unknown format and where ps(1) fails or prints no pids.
@@ -27,8 +36,8 @@ def ps(settings, *, id, format, args):
     return 0
 
 
-def find_pids(container):
-    """Host pids (list of int) of all that is in the container's cgroup."""
+def find_pids(container: Container) -> list[int]:
+    """Pids on the host of all that is in the container's cgroup."""
     group = container.cgroup()
     if group is None or not group.paths:
         if container.alive():
@@ -37,8 +46,8 @@ def find_pids(container):
     return group.pids()
 
 
-def call_ps(options):
-    """What ps(1) prints (str)."""
+def call_ps(options: Sequence[str]) -> str:
+    """What ps(1) prints."""
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
     actions = [(posix.POSIX_SPAWN_DUP2, writer, fd) for fd in (1, 2)]
     try:
@@ -49,19 +58,16 @@ def call_ps(options):
         raise Error(f'exec: "ps": {words(fault.errno)}: its package is procps') from None
     finally:
         posix.close(writer)
-    text = b""
-    while part := posix.read(reader, 65536):
-        text += part
+    shown = files.read_fd(reader, "ps").decode(errors="surrogateescape")
     posix.close(reader)
     _, status = posix.waitpid(pid, 0)
-    shown = text.decode(errors="surrogateescape")
     if status:
         raise Error(f"ps {' '.join(options)}: exit status {posix.waitstatus_to_exitcode(status)}: {shown}")
     return shown
 
 
-def choose(text, pids):
-    """The title and the lines of these pids (list of int) of what ps(1) printed (str)."""
+def choose(text: str, pids: Sequence[int]) -> str:
+    """The title and the lines of these pids, out of what ps(1) printed."""
     title, *lines = text.splitlines()
     columns = title.split()
     if "PID" not in columns:

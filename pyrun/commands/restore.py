@@ -1,5 +1,7 @@
 """pyrun restore: a container goes on where `checkpoint` saved it."""
 
+from __future__ import annotations
+
 from pyrun import cgroup
 from pyrun.base import interrupts
 from pyrun.cli import scan
@@ -10,13 +12,19 @@ from pyrun.criu import arguments, outside, service
 from pyrun.host import terminal
 from pyrun.plan import compile
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.cli.settings import Settings
+
 LOG = "restore.log"
 
 
 def restore(
-    settings, *, id, bundle, image_path, work_path, console_socket, detach, pid_file, no_subreaper, no_pivot, lsm_profile, lsm_mount_context,
-    **shared,
-):  # fmt: skip
+    settings: Settings, *, id: str, bundle: str, image_path: str | None, work_path: str | None, console_socket: str | None, detach: bool,
+    pid_file: str | None, no_subreaper: bool, no_pivot: bool, lsm_profile: str | None, lsm_mount_context: str | None, **shared: Any,
+) -> int:  # fmt: skip
     """Returns the exit code of the program, 128 + N if signal N ended it; 0 at once if detached.
 
     shared: the options that checkpoint has too. no_pivot: criu has one way to change the root, whatever the file system.
@@ -42,7 +50,10 @@ def restore(
     return 0 if detach else attend(revival, foreground)
 
 
-def begin(settings, id, bundle, config, console, pid_file, foreground):
+def begin(
+    settings: Settings, id: str, bundle: str, config: dict, console: terminal.Console, pid_file: str | None,
+    foreground: terminal.Foreground | None,
+) -> Revival:  # fmt: skip
     """The Revival, and the container's directory."""
     group = cgroup.open(config, id, settings)
     shares = make.open_shares(config, id)
@@ -52,7 +63,7 @@ def begin(settings, id, bundle, config, console, pid_file, foreground):
     return Revival(container, config, group, shares, console, pid_file, foreground, mask)
 
 
-def attend(revival, foreground):
+def attend(revival: Revival, foreground: terminal.Foreground) -> int:
     """Stays until the program ends, and removes the container then. Returns the exit code."""
     container = revival.container
     foreground.adopt(revival.console)

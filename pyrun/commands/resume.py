@@ -1,10 +1,16 @@
 """pyrun resume: the processes of a paused container go on."""
 
+from __future__ import annotations
+
 from pyrun.base.errors import Error
 from pyrun.container import state
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli.settings import Settings
 
-def resume(settings, *, id):
+
+def resume(settings: Settings, *, id: str) -> int:
     """Returns the exit status. Callers match `container not paused`."""
     container = state.load(settings.root, id)
     container.lock()

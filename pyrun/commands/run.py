@@ -1,12 +1,21 @@
 """pyrun run: create and start in one; in the foreground until the program ends, unless detached."""
 
+from __future__ import annotations
+
 from pyrun.base import interrupts, timeline
 from pyrun.cli import scan
 from pyrun.container import life, make, state
 from pyrun.host import terminal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli.settings import Settings
 
-def run(settings, *, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach, keep, no_subreaper):
+
+def run(
+    settings: Settings, *, id: str, bundle: str, pid_file: str | None, console_socket: str | None, pidfd_socket: str | None, preserve_fds: int,
+    no_pivot: bool, no_new_keyring: bool, detach: bool, keep: bool, no_subreaper: bool,
+) -> int:  # fmt: skip
     """Returns the program's exit code, 128 + N if signal N ended it."""
     bundle, id = scan.bundle_and_id(bundle, id)
     request = make.Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach)

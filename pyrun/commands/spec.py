@@ -1,5 +1,7 @@
 """pyrun spec: a config.json to begin with."""
 
+from __future__ import annotations
+
 import errno
 import posix
 
@@ -7,12 +9,16 @@ from pyrun import SPEC_VERSION
 from pyrun.base import files, jsonio
 from pyrun.base.errors import Error, words
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli.settings import Settings
+
 FILE = "config.json"
 CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 SAFE = ["nosuid", "noexec", "nodev"]
 
 
-def spec(settings, *, bundle, rootless):
+def spec(settings: Settings, *, bundle: str | None, rootless: bool) -> None:
     """Writes a config.json that runs a shell in the root file system `rootfs`; an existing one stays and is an Error."""
     path = f"{bundle}/{FILE}" if bundle else FILE
     config = example(cgroup_namespace=unified())
@@ -21,7 +27,7 @@ def spec(settings, *, bundle, rootless):
     write_new(path, tabbed(jsonio.dumps(config, 1)) + "\n")
 
 
-def example(cgroup_namespace):
+def example(cgroup_namespace: bool) -> dict:
     """A config for a container that is isolated as one expects and holds little power."""
     namespaces = ["pid", "network", "ipc", "uts", "mount"] + ["cgroup"] * cgroup_namespace
     return {
@@ -67,11 +73,11 @@ def example(cgroup_namespace):
     }
 
 
-def mount(destination, kind, source, *options):
+def mount(destination: str, kind: str, source: str, *options: str) -> dict:
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
 
 
-def without_privileges(config, uid, gid):
+def without_privileges(config: dict, uid: int, gid: int) -> None:
     """Changes a config so that a user without privileges can run it: root in the container is that user."""
     linux = config["linux"]
     # A network namespace of one's own has no way out that such a user could make.
@@ -89,7 +95,7 @@ def without_privileges(config, uid, gid):
             entry["options"] = [option for option in entry["options"] if not option.startswith(("uid=", "gid="))]
 
 
-def unified():
+def unified() -> bool:
     """Whether the host has cgroup v2 alone."""
     try:
         posix.stat("/sys/fs/cgroup/cgroup.controllers")
@@ -98,13 +104,13 @@ def unified():
     return True
 
 
-def tabbed(text):
+def tabbed(text: str) -> str:
     """JSON that is indented by one space a level, with tabs in their place."""
     lines = ((line, line.lstrip(" ")) for line in text.split("\n"))
     return "\n".join("\t" * (len(line) - len(rest)) + rest for line, rest in lines)
 
 
-def write_new(path, text):
+def write_new(path: str, text: str) -> None:
     try:
         files.create(path, text.encode(), 0o666)
     except FileExistsError:

@@ -1,10 +1,16 @@
 """pyrun start: the program of a created container begins."""
 
+from __future__ import annotations
+
 from pyrun.container import life, state
 from pyrun.host import notify
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli.settings import Settings
 
-def start(settings, *, id):
+
+def start(settings: Settings, *, id: str) -> int:
     """Returns the exit status (runtime.md#start)."""
     container = state.load(settings.root, id)
     container.lock()

@@ -1,14 +1,24 @@
 """pyrun update: other limits for a container that is there. What is not named stays as it is."""
 
-import posix
+from __future__ import annotations
 
 from pyrun.base import jsonio, log
 from pyrun.base.errors import ConfigError, Error
+from pyrun.cgroup import tree
 from pyrun.cgroup.change import change, put_back
 from pyrun.config import load
 from pyrun.container import state
 from pyrun.container.state import CONFIG
 from pyrun.host import rdt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyrun.cgroup.base import Cgroup
+    from pyrun.cgroup.resources import Write
+    from pyrun.cli.settings import Settings
 
 UNITS = {"": 1, "b": 1} | {letter: 1024**power for power, letter in enumerate("kmgtp", 1)}
 # The entries of these lists are known by these members; an entry with the same ones takes the place of the old.
@@ -16,7 +26,9 @@ LIST_KEYS = {"hugepageLimits": ("pageSize",), "priorities": ("name",)}
 DEVICE = ("major", "minor")
 
 
-def update(settings, *, id, resources, l3_cache_schema, mem_bw_schema, **options):
+def update(
+    settings: Settings, *, id: str, resources: str | None, l3_cache_schema: str | None, mem_bw_schema: str | None, **options: str | None,
+) -> int:
     """Sets limits (config-linux.md, Control groups) and keeps them in the container's config.
 
     resources: a file with the JSON of linux.resources, `-` for stdin; other limits are then not looked at. options: the
@@ -46,7 +58,7 @@ def update(settings, *, id, resources, l3_cache_schema, mem_bw_schema, **options
         changed = linux | {"resources": merge(old, named)}
         if schemes:
             changed["intelRdt"] = linux["intelRdt"] | schemes
-            rdt.write_schemata(rdt.Group(linux["intelRdt"], id, rdt.mount_point()).path, list(schemes.values()))
+            rdt.write_schemata(rdt.group_of(config, id).path, list(schemes.values()))
         jsonio.write(f"{container.directory}/{CONFIG}", config | {"linux": changed})
     except BaseException:
         put_back(group, before)
@@ -57,15 +69,15 @@ def update(settings, *, id, resources, l3_cache_schema, mem_bw_schema, **options
 # --- what the words say -----------------------------------------------------------------------------------------------
 
 
-def signed(text):
+def signed(text: str) -> int:
     return _whole(text, "ParseInt", -(2**63), 2**63 - 1)
 
 
-def unsigned(text):
+def unsigned(text: str) -> int:
     return _whole(text, "ParseUint", 0, 2**64 - 1)
 
 
-def _whole(text, reader, least, most):
+def _whole(text: str, reader: str, least: int, most: int) -> int:
     digits = text[1:] if text[:1] in ("+", "-") and least < 0 else text
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(f'strconv.{reader}: parsing "{text}": invalid syntax')
@@ -74,7 +86,7 @@ def _whole(text, reader, least, most):
     return int(text)
 
 
-def size(text):
+def size(text: str) -> int:
     """Bytes of `50M`, `1.5g`, `64 KiB`, a number alone, or -1 for no limit."""
     if text == "-1":
         return -1
@@ -90,19 +102,19 @@ def size(text):
     return int(float(number) * UNITS[letter]) if fraction else int(whole or "0") * UNITS[letter]
 
 
-def weight(text):
+def weight(text: str) -> int | None:
     value = signed(text)
     if not 0 <= value <= 0xFFFF:
         raise ValueError(f"{value} is out of range: 10 to 1000")
     return value or None
 
 
-def as_it_is(text):
+def as_it_is(text: str) -> str:
     return text
 
 
 # Option -> where its value goes in linux.resources, and how it is read.
-OPTIONS = {
+OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "memory": ("memory.limit", size),
     "memory_swap": ("memory.swap", size),
     "memory_reservation": ("memory.reservation", size),
@@ -120,14 +132,14 @@ OPTIONS = {
 }
 
 
-def from_options(options):
-    """linux.resources (dict) of the options that were given."""
+def from_options(options: dict[str, str | None]) -> dict:
+    """linux.resources of the options that were given."""
     named = {}
     for option, (path, convert) in OPTIONS.items():
-        if options[option] is None:
+        if (word := options[option]) is None:
             continue
         try:
-            value = convert(options[option])
+            value = convert(word)
         except ValueError as fault:
             raise Error(f"invalid value for {option.replace('_', '-')}: {fault}") from None
         section, key = path.split(".")
@@ -139,7 +151,7 @@ def from_options(options):
 # --- what is set ------------------------------------------------------------------------------------------------------
 
 
-def with_bound_ones(named, old):
+def with_bound_ones(named: dict, old: dict) -> dict:
     """The limits to write: those named, and those of before that one of these is bound to.
 
     The specification's limit of memory and swap together is on v2 one of swap alone, so it moves with that of memory.
@@ -151,23 +163,23 @@ def with_bound_ones(named, old):
     return named | {"memory": before | memory}
 
 
-def without_swap(old, memory):
-    """The resources of before (dict); where memory (dict) now gets no limit, without the limit of memory and swap."""
+def without_swap(old: dict, memory: dict) -> dict:
+    """The resources of before; where memory now gets no limit, without the limit of memory and swap."""
     if memory.get("limit") != -1 or "memory" not in old:
         return old
     return old | {"memory": {key: value for key, value in old["memory"].items() if key != "swap"}}
 
 
-def set_limits(group, named, source):
-    """change(), with the name (str) of where the limits come from in errors."""
+def set_limits(group: Cgroup, named: dict, source: str) -> list[Write]:
+    """change(), with the name of where the limits come from in errors."""
     try:
         return change(group, named, "resources")
     except ConfigError as fault:
         raise ConfigError(fault.path, fault.message, source) from None
 
 
-def merge(old, named):
-    """The container's resources (dict) with what was named; entries of lists by their keys."""
+def merge(old: dict, named: dict) -> dict:
+    """The container's resources with what was named; entries of lists by their keys."""
     merged = dict(old)
     for key, value in named.items():
         if value.__class__ is dict:
@@ -187,22 +199,14 @@ def merge(old, named):
 # --- Intel RDT --------------------------------------------------------------------------------------------------------
 
 
-def rdt_schemes(linux, l3, bandwidth):
-    """What the two options change of linux.intelRdt (dict). Raises Error where the machine or the container has none."""
+def rdt_schemes(linux: dict, l3: str | None, bandwidth: str | None) -> dict[str, str]:
+    """What the two options change of linux.intelRdt. Raises Error where the machine or the container has none."""
     root = rdt.mount_point() if l3 or bandwidth else None
-    if l3 and not _exists(f"{root}/info/L3"):
+    if l3 and not tree.exists(f"{root}/info/L3"):
         raise Error("Intel RDT/CAT: l3 cache schema is not enabled")
-    if bandwidth and not _exists(f"{root}/info/MB"):
+    if bandwidth and not tree.exists(f"{root}/info/MB"):
         raise Error("Intel RDT/MBA: memory bandwidth schema is not enabled")
     named = {key: value for key, value in zip(rdt.LINES, (l3, bandwidth)) if value}
     if named and not linux.get("intelRdt"):
         raise Error("updating a non-existent Intel RDT configuration is not supported")
     return named
-
-
-def _exists(path):
-    try:
-        posix.stat(path)
-    except FileNotFoundError:
-        return False
-    return True

@@ -1,10 +1,16 @@
 """pyrun validate: all faults of a bundle's config.json, one on a line."""
 
+from __future__ import annotations
+
 from pyrun.base import cold, log, output
 from pyrun.config import load
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli.settings import Settings
 
-def validate(settings, *, bundle):
+
+def validate(settings: Settings, *, bundle: str) -> int:
     """Prints every fault as `path: message`, or that there is none; the exit status is 1 if there is one. Doubts are warnings."""
     cold.start()
     from pyrun.config.validate import doubts, faults

@@ -1,3 +1,5 @@
-"""For mypy where pyrun/_checks.py has not been built: `make lint` takes no compiler."""
+"""For mypy where pyrun/config/_checks.py has not been built: `make lint` takes no compiler."""
 
-def __getattr__(name): ...
+from typing import Any
+
+def __getattr__(name: str) -> Any: ...

@@ -1,11 +1,17 @@
 """The options that `checkpoint` and `restore` have in common, in criu's words, and the directories of its files."""
 
+from __future__ import annotations
+
 import posix
 
 from pyrun.base.errors import Error, words
 from pyrun.base.files import make_tree
 from pyrun.criu.service import last_errors
 from pyrun.plan.namespaces import CLONE_NEWNET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 IMAGE_PATH = "checkpoint"
 """Where the images are if --image-path does not say so, below the working directory."""
@@ -20,7 +26,7 @@ HINTS = (
     ("has bad mode", SAME_FILE),
     ("Can't lookup mount=", "the container has a file of the host open"),
 )
-"""What a line of criu's log means to who runs a container."""
+"""What a line of criu's log means to the person who runs the container."""
 FLAGS = ("tcp_established", "ext_unix_sk", "shell_job", "file_locks", "auto_dedup", "lazy_pages")
 """Options of both commands that criu has under the same name."""
 
@@ -28,7 +34,7 @@ FLAGS = ("tcp_established", "ext_unix_sk", "shell_job", "file_locks", "auto_dedu
 class Directories:
     """The directory of the images and that of criu's log, open. Made where they are missing, if `make`. Raises Error."""
 
-    def __init__(self, image_path, work_path, log_name, make):
+    def __init__(self, image_path: str | None, work_path: str | None, log_name: str, make: bool) -> None:
         self.image_path = image_path or IMAGE_PATH
         self.images = self.work = -1
         self.log_name = log_name
@@ -41,8 +47,9 @@ class Directories:
             self.close()
             raise
 
-    def move_to(self, pid):
-        """Opens both again as a process sees them: criu mounts things in its working directory, which must be in its namespace."""
+    def move_to(self, pid: int) -> None:
+        """Opens both again by the mounts of a process (criu's): criu mounts things in its working directory, which for that must be in its
+        own mount namespace."""
         for name in ("images", "work"):
             if (fd := getattr(self, name)) >= 0:
                 # Without symbolic links, which would lead back to our own mounts.
@@ -50,12 +57,12 @@ class Directories:
                 setattr(self, name, posix.open(f"/proc/{pid}/root{path}", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC))
                 posix.close(fd)
 
-    def admit(self, gid):
-        """Lets a group of the host reach the images: of the container's root, as which its user namespace's processes read them."""
+    def admit(self, gid: int) -> None:
+        """Lets a group of the host read the images: that which the container's gid 0 is mapped to, for processes in its user namespace."""
         posix.chown(self.images, -1, gid)
         posix.chmod(self.images, posix.fstat(self.images).st_mode & 0o7777 | 0o010)
 
-    def options(self):
+    def options(self) -> dict:
         return {
             "images_dir_fd": self.images,
             "work_dir_fd": self.work if self.work >= 0 else None,
@@ -63,28 +70,28 @@ class Directories:
             "log_level": LOG_LEVEL,
         }
 
-    def forget_log(self):
+    def forget_log(self) -> None:
         """Removes the log of an earlier run, which would explain a failure of this one wrongly."""
         try:
             posix.unlink(self.log)
         except FileNotFoundError:
             pass
 
-    def explain(self, error):
+    def explain(self, error: Error) -> Error:
         """The Error for one that criu gave: with what its log has to say."""
         reason = last_errors(self.log)
         log = f"see {self.log}" if posix.access(self.log, posix.F_OK) else f"it wrote no {self.log}"
         hint = "".join(f"; {hint}" for words, hint in HINTS if words in reason)
         return Error(f"{error}{': ' + reason if reason else ''} ({log}{hint})", error.code)
 
-    def close(self):
+    def close(self) -> None:
         for fd in (self.images, self.work):
             if fd >= 0:
                 posix.close(fd)
         self.images = self.work = -1
 
 
-def _open(option, path, make):
+def _open(option: str, path: str, make: bool) -> int:
     try:
         if make:
             make_tree(path, 0o700)
@@ -93,16 +100,16 @@ def _open(option, path, make):
         raise Error(f"{option} {path}: {words(fault.errno)}") from None
 
 
-def common(config, given):
-    """criu's options (dict) for options of the command line (dict: keyword -> value) that both commands have. Raises Error."""
+def common(config: dict, given: dict[str, Any]) -> dict:
+    """criu's options for those of the command line (keyword -> value) that both commands have. Raises Error."""
     mode = given["manage_cgroups_mode"]
     if mode not in CGROUP_MODES:
         raise Error(f"invalid manage-cgroups-mode value: {mode}: soft, full, strict or ignore")
     for namespace in given["empty_ns"]:
         if namespace != "network":
             raise Error(f'--empty-ns: namespace "{namespace}" is not supported: only network is')
-    options = {name: int(given[name]) for name in FLAGS}
-    # Devices of a network namespace are whoever's who made them: hooks and engines put them into the new one.
+    options: dict[str, Any] = {name: int(given[name]) for name in FLAGS}
+    # criu brings back an empty network namespace: the devices in it were made by engines and hooks, who make them again.
     options["empty_ns"] = CLONE_NEWNET
     options["manage_cgroups_mode"] = CGROUP_MODES[mode]
     options["notify_scripts"] = options["orphan_pts_master"] = 1
@@ -110,8 +117,8 @@ def common(config, given):
     return options
 
 
-def page_server(text):
-    """criu's `ps` for ADDRESS:PORT (str or None). Raises Error."""
+def page_server(text: str | None) -> dict | None:
+    """criu's `ps` for ADDRESS:PORT. Raises Error."""
     if not text:
         return None
     address, _, port = text.rpartition(":")
@@ -122,8 +129,8 @@ def page_server(text):
     return {"address": address.removeprefix("[").removesuffix("]"), "port": int(port)}
 
 
-def parent_image(image_path, path):
-    """--parent-path: a directory named from the one of the images on (str or None). Raises Error."""
+def parent_image(image_path: str, path: str | None) -> str | None:
+    """--parent-path: a directory, as a path that begins at that of the images. Raises Error."""
     if not path:
         return None
     if path.startswith("/"):

@@ -4,17 +4,24 @@ When it is saved, each gets a name; when it comes back, the name is given a thin
 runtimes use: a mount's is its destination.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
 
 from pyrun.base import files, jsonio
 from pyrun.base.errors import ConfigError, Error, words
-from pyrun.base.files import clean, read_line
+from pyrun.base.files import S_IFCHR, S_IFDIR, S_IFMT, clean, read_line
 from pyrun.cgroup import layout
-from pyrun.cgroup.base import Hierarchy
 from pyrun.host import notify
 from pyrun.plan import compile, devices, mounts
 from pyrun.plan.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER, FILES, Namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pyrun.container.state import Container
 
 DESCRIPTORS = "descriptors.json"
 """The file among criu's images that says what the container's stdio was: a list of three str."""
@@ -28,10 +35,10 @@ MAX_SYMLINKS = 40  # path_resolution(7)
 
 # --- mounts
 
-def mounts_of(config, bundle, hierarchies, notify_directory=""):
-    """What is mounted in the container from outside: list of (destination, path on the host).
+def mounts_of(config: dict, bundle: str, hierarchies: Sequence[layout.Hierarchy], notify_directory: str = "") -> list[tuple[str, str]]:
+    """What is mounted in the container from outside: (destination, path on the host) of each.
 
-    hierarchies: what a cgroup mount shows (list of cgroup.Hierarchy). notify_directory: of its socket for sd_notify(3). Raises
+    hierarchies: what a cgroup mount shows. notify_directory: of its socket for sd_notify(3). Raises
     ConfigError for a mount that criu cannot bring back.
     """
     spaces = Namespaces(config)
@@ -55,16 +62,16 @@ def mounts_of(config, bundle, hierarchies, notify_directory=""):
     return list(dict(found).items())
 
 
-def _cgroup_mounts(destination, hierarchies):
+def _cgroup_mounts(destination: str, hierarchies: Sequence[layout.Hierarchy]) -> list[tuple[str, str]]:
     if [one.name for one in hierarchies] == [""]:
         return [(destination, hierarchies[0].path)]
     return [(f"{destination}/{one.directory}", one.path) for one in hierarchies]
 
 
-def saved_mounts(config, container):
+def saved_mounts(config: dict, container: Container) -> list[dict[str, str]]:
     """criu's ext_mnt for saving a container: where each is mounted in it, and its name."""
     root = f"/proc/{container.data['pid']}/root"
-    hierarchies = [Hierarchy(mount, "") for mount in layout.discover()]
+    hierarchies = [layout.Hierarchy(mount, "") for mount in layout.discover()]
     names = [name for name, _ in mounts_of(config, container.data["bundle"], hierarchies)]
     found = {resolve(root, name): name for name in names}
     for path in (config.get("linux") or {}).get("maskedPaths") or ():
@@ -74,8 +81,8 @@ def saved_mounts(config, container):
     return [{"key": key, "val": name} for key, name in found.items()]
 
 
-def resolve(root, path):
-    """The path (from / on) without symbolic links, as whoever has `root` for a root directory sees it."""
+def resolve(root: str, path: str) -> str:
+    """The path (from / on) without symbolic links, for a process whose root directory is `root`."""
     names, done = path.split("/")[::-1], "/"
     links = 0
     while names:
@@ -97,16 +104,16 @@ def resolve(root, path):
     return done
 
 
-def _is_file(path):
+def _is_file(path: str) -> bool:
     try:
-        return posix.lstat(path).st_mode & 0o170000 != 0o040000
+        return posix.lstat(path).st_mode & S_IFMT != S_IFDIR
     except FileNotFoundError:
         return False
 
 
 # --- namespaces
 
-def saved_namespaces(config, pid):
+def saved_namespaces(config: dict, pid: int) -> list[str]:
     """criu's `external` for the namespaces that a container (its pid) joined, and that stay on the host."""
     joined = Namespaces(config).joined
     return [
@@ -114,7 +121,7 @@ def saved_namespaces(config, pid):
     ]
 
 
-def joined_namespaces(config):
+def joined_namespaces(config: dict) -> tuple[dict[str, int], list[dict[str, str]]]:
     """For restoring into namespaces given by path: ({name: open fd}, criu's join_ns). Raises Error."""
     fds, paths = {}, []
     joined = Namespaces(config).joined
@@ -139,11 +146,12 @@ def joined_namespaces(config):
 
 # --- stdio
 
-def saved_stdio(container, pids):
+def saved_stdio(container: Container, pids: Iterable[int]) -> list[str]:
     """The container's stdio, as DESCRIPTORS has it: a pipe (`pipe:[INODE]`), a file of the host (`file[MOUNT:INODE]`, criu's word
     for one that the container's mounts do not show), or '' for what is not open any more or the container's own.
 
-    pids: of the container's processes (list of int). The first may have closed what another, or another fd of it, still has.
+    pids: of the container's processes. All are looked at: the first may have
+    closed what another one still has open.
     Raises Error for what could not be restored.
     """
     given = container.data.get("stdio") or []
@@ -156,14 +164,14 @@ def saved_stdio(container, pids):
     return [found.get(one, "") for one in given]
 
 
-def _listed(directory):
+def _listed(directory: str) -> Sequence[str]:
     try:
         return posix.listdir(directory)
     except (FileNotFoundError, ProcessLookupError):  # it has ended
         return ()
 
 
-def _look_at(process, fd, given, own, found):
+def _look_at(process: str, fd: str, given: Sequence[str], own: set[bytes], found: dict[str, str]) -> None:
     """Adds the name of what a process has open, if it was given to it."""
     try:
         text = posix.readlink(f"{process}/fd/{fd}")
@@ -184,16 +192,16 @@ def _look_at(process, fd, given, own, found):
         pass
 
 
-def _is_terminal(status):
-    return status.st_mode & 0o170000 == 0o020000 and posix.major(status.st_rdev) in TERMINALS
+def _is_terminal(status: posix.stat_result) -> bool:
+    return status.st_mode & S_IFMT == S_IFCHR and posix.major(status.st_rdev) in TERMINALS
 
 
-def external_files(stdio):
+def external_files(stdio: Iterable[str]) -> list[str]:
     """Those of saved_stdio() that are criu's `external`."""
     return sorted({one for one in stdio if one.startswith("file[")})
 
 
-def inherited(image_path):
+def inherited(image_path: str) -> list[dict]:
     """criu's inherit_fd for the stdio of a saved container: our own takes its place. Raises Error."""
     path = f"{image_path}/{DESCRIPTORS}"
     try:

@@ -4,13 +4,19 @@ A message is a dict; its type is a table {name: (field's number, kind)}. Kinds: 
 a message; [kind] for a repeated field, which is a list.
 """
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 VARINT, BYTES = 0, 2
-# Of the wire types that no field of ours has, how many bytes there are to skip.
+# Wire types that only unknown fields have (I64, I32): how many bytes there are to skip.
 FIXED = {1: 8, 5: 4}
 MASK64 = (1 << 64) - 1
 
 
-def encode(table, message):
+def encode(table: dict, message: dict) -> bytes:
     """The bytes of a message; what is None is left out."""
     out = bytearray()
     for name, value in message.items():
@@ -21,7 +27,7 @@ def encode(table, message):
     return bytes(out)
 
 
-def _put(out, number, kind, value):
+def _put(out: bytearray, number: int, kind: Any, value: Any) -> None:
     if kind is int:
         _put_varint(out, number << 3 | VARINT)
         _put_varint(out, value & MASK64)  # a negative int32 takes ten bytes, as an int64 does
@@ -32,15 +38,15 @@ def _put(out, number, kind, value):
     out += data
 
 
-def _put_varint(out, value):
+def _put_varint(out: bytearray, value: int) -> None:
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)
 
 
-def decode(table, data):
-    """The message (dict) in some bytes, without the fields that the table does not know. ValueError for what is none."""
+def decode(table: dict, data: bytes) -> dict:
+    """The message that some bytes are, without the fields that the table does not know. ValueError: they are none."""
     fields = {number: (name, kind) for name, (number, kind) in table.items()}
     message, at = {}, 0
     try:
@@ -54,7 +60,7 @@ def decode(table, data):
     return message
 
 
-def _value(data, at, wire_type):
+def _value(data: bytes, at: int, wire_type: int) -> tuple[int | bytes, int]:
     """The value that begins at a place, and where it ends."""
     if wire_type == VARINT:
         return _varint(data, at)
@@ -69,7 +75,7 @@ def _value(data, at, wire_type):
     return data[at : at + size], at + size
 
 
-def _varint(data, at):
+def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[at]
@@ -79,17 +85,19 @@ def _varint(data, at):
             return value, at
 
 
-def _set(message, name, kind, value):
+def _set(message: dict, name: str, kind: Any, value: int | bytes) -> None:
     if kind.__class__ is list:
         message.setdefault(name, []).append(_python(kind[0], value))
     else:
         message[name] = _python(kind, value)
 
 
-def _python(kind, value):
-    if kind is int:
+def _python(kind: Any, value: int | bytes) -> Any:
+    if isinstance(value, int):
+        if kind is not int:
+            raise ValueError("a number where bytes belong")
         # int32 and int64 are two's complement in 64 bits; criu has no uint64.
         return value - (1 << 64) if value >> 63 else value
-    if value.__class__ is not bytes:
-        raise ValueError("a number where bytes belong")
+    if kind is int:
+        raise ValueError("bytes where a number belongs")
     return value.decode("utf-8", "surrogateescape") if kind is str else decode(kind, value)

@@ -1,5 +1,7 @@
 """criu(8), which saves processes and brings them back: it is started as `criu swrk` and asked over a socket (criu.org/RPC)."""
 
+from __future__ import annotations
+
 import posix
 
 from pyrun._native import ffi, lib
@@ -14,12 +16,18 @@ from pyrun.plan.mounts import MS_REC, MS_SLAVE
 from pyrun.plan.namespaces import CLONE_NEWNS
 from pyrun.plan.records import Plan
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    Notify = Callable[[str, int, list[int]], object]
+
 MIN_VERSION = (3, 16)
 """The first that takes an LSM profile to restore with, and joins network, pid and time namespaces."""
 # Where root's programs are, for a caller whose PATH is an ordinary user's.
 SYSTEM_PATH = b":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 FIRST_FD = 3
-"""criu's number of the socket to us; the files that are passed on follow."""
+"""The number that the socket to us has in criu; the files that are passed on follow."""
 ROOM = 64 * 1024
 SHOWN_ERRORS = 3
 """The first of criu's errors is often one that it can live with, the last a consequence of the one that matters."""
@@ -85,17 +93,17 @@ class Refused(Error):
     """criu could not do it; its log says why."""
 
 
-_given = None  # what --criu says
+_given: str | None = None  # what --criu says
 
 
-def use(given, command):
-    """Finds criu. given: its path, or None; command: whose work needs it. Raises Error."""
+def use(given: str | None, command: str) -> None:
+    """Finds criu. given: what --criu says; command: whose work needs it. Raises Error."""
     global _given
     _given = given
     find(command)
 
 
-def find(command):
+def find(command: str) -> str:
     """The path of criu. command: whose work needs it. Raises Error."""
     if _given and not posix.access(_given, posix.X_OK):
         raise Error(f"{command}: --criu {_given}: no executable file is there")
@@ -113,7 +121,7 @@ class Criu:
     the host that is a mount point for this criu alone, in a mount namespace of its own. keep: fds that it gets as 4, 5, ….
     """
 
-    def __init__(self, command, cgroup_files=(), root=None, keep=()):
+    def __init__(self, command: str, cgroup_files: Sequence[str] = (), root: str | None = None, keep: Collection[int] = ()) -> None:
         self.command = command
         self.socket = -1
         path = find(command)
@@ -136,10 +144,10 @@ class Criu:
         self.process.close()
 
     @property
-    def pid(self):
+    def pid(self) -> int:
         return self.process.pid
 
-    def require(self, feature=None):
+    def require(self, feature: str | None = None) -> None:
         """Raises Error if it is too old, or cannot do what a feature (a key of FEATURES) needs."""
         version = self.ask({"type": VERSION, "keep_open": 1}).get("version") or {}
         found = (version.get("major_number", 0), version.get("minor_number", 0))
@@ -151,8 +159,8 @@ class Criu:
             if not (answer.get("features") or {}).get(feature):
                 raise Error(f"{self.command}: {MISSING[feature]}")
 
-    def ask(self, request, notify=None):
-        """Sends a request (dict) and returns the response (dict). Raises Refused for one that says no.
+    def ask(self, request: dict, notify: Notify | None = None) -> dict:
+        """Sends a request and returns the response. Raises Refused where that says that criu failed.
 
         notify(script, pid, fds): called for what criu tells meanwhile; if it raises, criu is told to give up, has its time to
         undo what it did, and then the exception goes on.
@@ -177,11 +185,11 @@ class Criu:
                 raise Refused(f"criu failed{': ' + words(number) if number else ''}")
             return response
 
-    def _send(self, request):
+    def _send(self, request: dict) -> None:
         data = protobuf.encode(REQUEST, request)
         send(self.socket, data)  # where criu has gone, there is no answer either
 
-    def _receive(self):
+    def _receive(self) -> tuple[dict | None, list[int]]:
         """The next message, None at the end, and the fds that came with it."""
         data = ffi.new("char[]", ROOM)
         fds, count, pid = ffi.new("int[]", 4), ffi.new("int *", 4), ffi.new("int *")
@@ -192,24 +200,24 @@ class Criu:
             return None, []
         return (protobuf.decode(RESPONSE, ffi.buffer(data, size)[:]) if size else None), [fds[i] for i in range(count[0])]
 
-    def wait(self):
+    def wait(self) -> None:
         """Says goodbye, and waits until it has ended."""
         self._hang_up()
         if self.process.pid:
             posix.waitpid(self.process.pid, 0)
             self.process.pid = 0
 
-    def kill(self):
+    def kill(self) -> None:
         self._hang_up()
         self.process.kill()
 
-    def _hang_up(self):
+    def _hang_up(self) -> None:
         if self.socket >= 0:
             posix.close(self.socket)
         self.socket = -1
 
 
-def _plan(plan, path, cgroup_files, root, files):
+def _plan(plan: Plan, path: str, cgroup_files: Sequence[str], root: str | None, files: int) -> None:
     """The plan that becomes criu. files: number of those it has, stdio included."""
     compile.emit_clone(plan, CLONE_NEWNS if root else 0, cgroup_files)
     compile.emit_cgroup_join(plan, cgroup_files)
@@ -222,7 +230,7 @@ def _plan(plan, path, cgroup_files, root, files):
     plan.exec("criu", path, candidates=[path], argv=args, env=env, first_closed=files)
 
 
-def _notified(notify, message, fds):
+def _notified(notify: Notify | None, message: dict, fds: list[int]) -> None:
     try:
         script = message.get("script") or ""
         log.debug(f"criu: {script}")
@@ -233,8 +241,8 @@ def _notified(notify, message, fds):
             posix.close(fd)
 
 
-def last_errors(path):
-    """The last lines of a log of criu's that are errors (str, in one line), without their times; '' if there is none."""
+def last_errors(path: str) -> str:
+    """The last lines of a log of criu's that are errors (in one line), without their times; '' if there is none."""
     try:
         lines = read(path).decode("utf-8", "replace").splitlines()
     except OSError:  # there is an error to report already

@@ -1,5 +1,7 @@
 """Id maps of user namespaces (user_namespaces(7)): the container's, and those of idmapped mounts."""
 
+from __future__ import annotations
+
 import errno
 import posix
 
@@ -8,15 +10,19 @@ from pyrun.base import files
 from pyrun.base.errors import ConfigError, words
 from pyrun.plan.namespaces import CLONE_NEWUSER, maps_one_id
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.plan.compile import Host
+
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 
 
-def text(mappings):
+def text(mappings: list[dict]) -> str:
     """What goes into uid_map or gid_map."""
     return "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)
 
 
-def write_maps(pid, uid_mappings, gid_mappings, where="linux"):
+def write_maps(pid: int, uid_mappings: list[dict], gid_mappings: list[dict], where: str = "linux") -> None:
     """Writes the maps of the user namespace of a process that waits for them. Raises ConfigError.
 
     With rights over the ids they are written directly; an ordinary user goes through newuidmap and newgidmap
@@ -35,7 +41,7 @@ def write_maps(pid, uid_mappings, gid_mappings, where="linux"):
         _write(f"/proc/{pid}/{kind}_map", text(mappings), field)
 
 
-def _write(path, value, where):
+def _write(path: str, value: str, where: str) -> None:
     try:
         files.write(path, value)
     except OSError as error:
@@ -47,7 +53,7 @@ def _write(path, value, where):
         raise ConfigError(where, f"write {path}: {words(error.errno)}{hint}") from None
 
 
-def _by_tool(tool, pid, mappings, where):
+def _by_tool(tool: str, pid: int, mappings: list[dict], where: str) -> None:
     """Has newuidmap(1) or newgidmap(1) write a map. Raises ConfigError."""
     numbers = [str(one[key]) for one in mappings for key in ("containerID", "hostID", "size")]
     path = files.find_program(tool, posix.environ.get(b"PATH") or DEFAULT_PATH)
@@ -67,11 +73,11 @@ def _by_tool(tool, pid, mappings, where):
         )
 
 
-def _own(tool):
+def _own(tool: str) -> int:
     return posix.geteuid() if tool == "newuidmap" else posix.getegid()
 
 
-def _run(path, argv):
+def _run(path: str, argv: list[str]) -> tuple[int, str]:
     """Runs a program: (its exit code or -signal, what it said on stderr)."""
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
     lib.native_cloexec(3)
@@ -82,14 +88,12 @@ def _run(path, argv):
         return 1, words(error.errno)
     finally:
         posix.close(writer)
-    said = b""
-    while piece := posix.read(reader, 4096):
-        said += piece
+    said = files.read_fd(reader, path)
     posix.close(reader)
     return posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1]), said.decode(errors="replace")
 
 
-def namespace(uid_mappings, gid_mappings, where, host):
+def namespace(uid_mappings: list[dict], gid_mappings: list[dict], where: str, host: Host) -> int:
     """An fd of a user namespace with these maps, for an idmapped mount (mount_setattr(2)). No process stays in it.
 
     host: as for the plan of the container (compile.Host).
@@ -104,7 +108,7 @@ def namespace(uid_mappings, gid_mappings, where, host):
     init = Init(plan)
     found = []
 
-    def at_barrier(number):
+    def at_barrier(number: int) -> bool:
         write_maps(init.pid, uid_mappings, gid_mappings, where)
         found.append(posix.open(f"/proc/{init.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC))
         return False

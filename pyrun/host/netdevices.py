@@ -4,6 +4,8 @@ The kernel keeps what belongs to a device (MTU, MAC address) when it moves and d
 addresses and that it is up. These are set again on the other side.
 """
 
+from __future__ import annotations
+
 import _struct
 import errno
 import posix
@@ -11,6 +13,10 @@ import posix
 from pyrun._native import lib
 from pyrun.base.errors import ConfigError, words
 from pyrun.init.session import must
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
@@ -26,7 +32,7 @@ _ATTRIBUTE = _struct.Struct("=HH")  # struct rtattr: length, type
 ROOM = 65536
 
 
-def move(devices, pid):
+def move(devices: dict, pid: int) -> None:
     """Moves the devices ({name on the host: {"name": in the container}}) into the network namespace of a process.
 
     Raises ConfigError: there is no such device, the name is taken, the kernel does not let it go.
@@ -47,7 +53,7 @@ def move(devices, pid):
                 posix.close(fd)
 
 
-def _move(here, there, netns, name, new):
+def _move(here: int, there: int, netns: int, name: str, new: str) -> None:
     link = _links(here).get(name)
     if link is None:
         raise OSError(errno.ENODEV, f"no network device {name} on the host")
@@ -65,8 +71,8 @@ def _move(here, there, netns, name, new):
     _request(there, RTM_NEWLINK, _LINK.pack(0, 0, link, IFF_UP, IFF_UP), f"setting {new} up")
 
 
-def _links(sock):
-    """{name: index} of the devices there."""
+def _links(sock: int) -> dict[str, int]:
+    """The devices there: their indexes by their names."""
     links = {}
     for body in _request(sock, RTM_GETLINK, _LINK.pack(0, 0, 0, 0, 0), "reading the devices", NLM_F_DUMP):
         name = dict(_attributes(body[_LINK.size :]))[IFLA_IFNAME]
@@ -74,7 +80,7 @@ def _links(sock):
     return links
 
 
-def _addresses(sock, link):
+def _addresses(sock: int, link: int) -> list[tuple[int, int, int, bytes]]:
     """[(family, prefix length, flags, attributes to give it again)]: permanent and of global scope."""
     found = []
     for body in _request(sock, RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0), "reading the addresses", NLM_F_DUMP):
@@ -86,11 +92,11 @@ def _addresses(sock, link):
     return found
 
 
-def _attribute(kind, data):
+def _attribute(kind: int, data: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(data), kind) + data + bytes(-len(data) % 4)
 
 
-def _attributes(data):
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yields (type, bytes) of a run of attributes."""
     while len(data) >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(data)
@@ -98,7 +104,7 @@ def _attributes(data):
         data = data[(length + 3) & ~3 :]
 
 
-def _request(sock, kind, body, what, flags=0):
+def _request(sock: int, kind: int, body: bytes, what: str, flags: int = 0) -> list[bytes]:
     """Sends one request; returns the bodies of the answers. Raises OSError with `what` for its text."""
     if flags != NLM_F_DUMP:
         flags |= NLM_F_ACK

@@ -54,6 +54,13 @@ def connect_unix(path, kind=1):
         posix.close(fd)
 
 
+def connect_address(address, kind):
+    """As connect_unix(), for an address in the words of systemd and D-Bus: one that begins with @ is abstract (unix(7))."""
+    if address[:1] == "@":
+        return connect(files.AT_FDCWD, address.encode("utf-8", "surrogateescape"), kind)
+    return connect_unix(address, kind)
+
+
 def send_pidfd(path, pid):
     pidfd = must_pidfd(pid, f"--pidfd-socket {path}")
     sock = -1

@@ -4,17 +4,23 @@ A class of service (CLOS) is a directory of resctrl. It is the config's, by clos
 or one of the container's own, with its id for a name, that goes with it. So does the monitoring group.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
 
 from pyrun.base import files, log
 from pyrun.base.errors import ConfigError, words
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 # The members that become lines of `schemata`, in the order the specification gives.
 LINES = ("l3CacheSchema", "memBwSchema")
 
 
-def mount_point():
+def mount_point() -> str | None:
     """Where resctrl is mounted, in the runtime's mount namespace; None: nowhere."""
     for line in files.read("/proc/self/mountinfo").decode("utf-8", "surrogateescape").splitlines():
         left, _, right = line.partition(" - ")
@@ -26,10 +32,10 @@ def mount_point():
 class Group:
     """The directories of one container.
 
-    rdt: linux.intelRdt. root: where resctrl is mounted. own: paths (list) that go with the container, in that order.
+    rdt: linux.intelRdt. root: where resctrl is mounted. own: the paths that go with the container, in that order.
     """
 
-    def __init__(self, rdt, id, root):
+    def __init__(self, rdt: dict, id: str, root: str) -> None:
         self.rdt = rdt
         closid = rdt.get("closID")
         self.named = bool(closid)
@@ -38,7 +44,7 @@ class Group:
         if not self.named:
             self.own.append(self.path)
 
-    def create(self):
+    def create(self) -> None:
         """Makes the directories and writes the schemata. Raises ConfigError."""
         lines = schemata(self.rdt)
         exists = files.is_directory(self.path)
@@ -54,20 +60,20 @@ class Group:
         if self.rdt.get("enableMonitoring"):
             _mkdir(self.own[0], "linux.intelRdt.enableMonitoring")
 
-    def _compare(self, lines):
+    def _compare(self, lines: Sequence[str]) -> None:
         """A class that was there already must have what the config asks for: others live in it."""
         present = _settings(files.read(f"{self.path}/schemata").decode().splitlines())
         for name, wanted in _settings(lines).items():
             if any(present.get(name, {}).get(domain) != value for domain, value in wanted.items()):
                 raise ConfigError("linux.intelRdt", f"{self.path}/schemata has other values for {name} than the config: {present.get(name)}")
 
-    def add(self, pid):
+    def add(self, pid: int) -> None:
         """Puts a process, and so its descendants to come, into the class and its monitoring group."""
         for directory in (self.path, *(self.own[:1] if self.rdt.get("enableMonitoring") else ())):
             _write(f"{directory}/tasks", str(pid), "linux.intelRdt")
 
 
-def group_of(config, id):
+def group_of(config: dict, id: str) -> Group:
     """The Group of a container whose config has intelRdt. Raises ConfigError: resctrl is not mounted."""
     root = mount_point()
     if root is None:
@@ -75,18 +81,18 @@ def group_of(config, id):
     return Group(config["linux"]["intelRdt"], id, root)
 
 
-def new_group(config, id):
+def new_group(config: dict, id: str) -> Group:
     """The same for a container that is being made. Raises ConfigError: a name is taken."""
     group = group_of(config, id)
     for path in group.own:
-        # It would be removed with the container.
+        # `delete` removes what the container's state names: it must not be another's.
         if files.is_directory(path):
             raise ConfigError("linux.intelRdt", f"{path} is there already, and is not the container's: remove it, or use another id")
     return group
 
 
-def delete(paths):
-    """Removes the directories (list of str) that were a container's own. A failure is a warning."""
+def delete(paths: Iterable[str]) -> None:
+    """Removes the directories that were a container's own. A failure is a warning."""
     for path in paths:
         try:
             posix.rmdir(path)
@@ -96,16 +102,16 @@ def delete(paths):
             log.warning(f"intelRdt: {path} is left: {words(error.errno)}")
 
 
-def schemata(rdt):
+def schemata(rdt: dict) -> list[str]:
     """The lines for the file `schemata`."""
     return [*(rdt[name] for name in LINES if rdt.get(name)), *(rdt.get("schemata") or ())]
 
 
-def write_schemata(directory, lines):
+def write_schemata(directory: str, lines: Sequence[str]) -> None:
     _write(f"{directory}/schemata", "".join(f"{line}\n" for line in lines), "linux.intelRdt")
 
 
-def _settings(lines):
+def _settings(lines: Iterable[str]) -> dict[str, dict[str, str]]:
     """`L3:0=f;1=0f` -> {"L3": {"0": "f", "1": "f"}}: resctrl prints masks without the zeros and spaces it was given."""
     found = {}
     for line in lines:
@@ -116,7 +122,7 @@ def _settings(lines):
     return found
 
 
-def _mkdir(path, where):
+def _mkdir(path: str, where: str) -> None:
     try:
         posix.mkdir(path, 0o755)
     except OSError as error:
@@ -124,7 +130,7 @@ def _mkdir(path, where):
         raise ConfigError(where, f"mkdir {path}: {words(error.errno)}{hint}") from None
 
 
-def _write(path, text, where):
+def _write(path: str, text: str, where: str) -> None:
     try:
         files.write(path, text)
     except OSError as error:

@@ -1,8 +1,10 @@
 """Terminals, and the foreground: what stands between a person and a container until its program ends.
 
 Without a terminal the container has our own stdio and only signals pass through here. With one, the pty's master is
-ours: what is typed goes in, what is printed comes out, nothing is lost and nobody spins while the other side is slow.
+ours: what is typed goes in, what is printed comes out. Nothing is lost, and while one side is slow the other one waits in poll(2).
 """
+
+from __future__ import annotations
 
 import _signal as signals
 import errno
@@ -14,14 +16,19 @@ from pyrun.base.errors import Error, words
 from pyrun.host import passing
 from pyrun.init.session import must, send
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun._native import CData
+    from pyrun.host.notify import Proxy
+
 CHUNK = 4096  # what a pipe takes at once when poll says it is writable (PIPE_BUF, pipe(7))
 ROOM = 64 * 1024
 END_OF_FILE = b"\x04"
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def own_terminal():
-    """An fd of the terminal that we are in front of, whatever of our stdio is redirected. Raises Error where there is none."""
+def own_terminal() -> int:
+    """An fd of our controlling terminal, or of one that our stdio is. Raises Error where there is none."""
     for fd in (2, 1, 0):
         if posix.isatty(fd):
             return fd
@@ -41,7 +48,7 @@ class Console:
     cannot work: a terminal needs someone to hold its master.
     """
 
-    def __init__(self, process, path, detached):
+    def __init__(self, process: dict, path: str | None, detached: bool) -> None:
         wanted = bool(process.get("terminal"))
         if detached and wanted and not path:
             cure = "process.terminal is true: give --console-socket, or set it to false"
@@ -53,12 +60,12 @@ class Console:
         self.terminal = own_terminal() if wanted and not detached else -1
         self.master = self.socket = -1
 
-    def connect(self):
+    def connect(self) -> None:
         """To the console socket, if there is one. Raises Error."""
         if self.path:
             self.socket = must(passing.connect_unix(self.path), f"--console-socket {self.path}: connect")
 
-    def receive(self, master):
+    def receive(self, master: int) -> None:
         self.master = master
         if self.socket >= 0:
             name = b"/dev/ptmx"  # what runc sends along
@@ -70,13 +77,13 @@ class Console:
         if not self.sized:
             self.copy_size()  # before the program can look at it
 
-    def copy_size(self):
+    def copy_size(self) -> None:
         """Our terminal's size becomes the container's."""
         size = lib.native_tty_get_size(self.terminal)
         if size > 0:
             lib.native_tty_set_size(self.master, size >> 16, size & 0xFFFF)
 
-    def close(self):
+    def close(self) -> None:
         for fd in (self.socket, self.master):
             if fd >= 0:
                 posix.close(fd)
@@ -84,30 +91,30 @@ class Console:
 
 
 class Foreground:
-    """Waits for one child with all signals in hand."""
+    """Waits for one child, and passes on to it the signals that we get."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.signals = -1
         self.pid = 0
-        self.status = None
-        self.console = None
-        self.notify = None
+        self.status: int | None = None
+        self.console: Console | None = None
+        self.notify: Proxy | None = None
 
-    def take_signals(self):
+    def take_signals(self) -> None:
         """Blocks all signals and keeps them for wait(): called before the program runs, so that none is missed."""
         self.signals = must(lib.native_signalfd(), "signalfd")
 
-    def adopt_orphans(self):
+    def adopt_orphans(self) -> None:
         """What the container's processes leave behind becomes ours to reap."""
         lib.native_prctl(PR_SET_CHILD_SUBREAPER, 1)
 
-    def adopt(self, console):
+    def adopt(self, console: Console) -> None:
         """Shows the container's terminal, if it has one (Console), on ours."""
         if console.master >= 0:
             posix.set_blocking(console.master, False)
             self.console = console
 
-    def wait(self, pid, notify=None):
+    def wait(self, pid: int, notify: Proxy | None = None) -> int:
         """Runs until the child has ended and its last output is written. Returns the exit code, or 128 + the signal.
 
         notify: the notify.Proxy of the container; for the service manager we are its main process.
@@ -126,7 +133,7 @@ class Foreground:
         code = posix.waitstatus_to_exitcode(self.status or 0)
         return code if code >= 0 else 128 - code
 
-    def _loop(self, relay):
+    def _loop(self, relay: _Relay | None) -> None:
         poll = select.poll()
         poll.register(self.signals, select.POLLIN)
         notify_fd = self.notify.sock if self.notify else -1
@@ -139,8 +146,8 @@ class Foreground:
             for fd, events in poll.poll():
                 if fd == self.signals:
                     self._on_signals(relay)
-                elif fd == notify_fd:
-                    self._on_notify(poll)
+                elif self.notify and fd == notify_fd:
+                    self._on_notify(self.notify, poll)
                 elif relay:
                     relay.on_event(fd, events)
         if self.notify:
@@ -148,24 +155,24 @@ class Foreground:
         if relay:
             relay.drain(self.signals)
 
-    def _on_notify(self, poll):
-        fd = self.notify.sock
-        self.notify.on_event(posix.getpid())
-        if self.notify.sock < 0:
+    def _on_notify(self, proxy: Proxy, poll: select.poll) -> None:
+        fd = proxy.sock
+        proxy.on_event(posix.getpid())
+        if proxy.sock < 0:
             poll.unregister(fd)
             self.notify = None
 
-    def _on_signals(self, relay):
+    def _on_signals(self, relay: _Relay | None) -> None:
         while (number := lib.native_read_signal(self.signals)) > 0:
             if number == signals.SIGCHLD:
                 self._reap()
             elif number == signals.SIGWINCH and relay:
-                self.console.copy_size()
+                relay.console.copy_size()
             elif number not in _OURS and self.status is None:
                 # Not reaped yet, so the pid is still the child's.
                 posix.kill(self.pid, number)
 
-    def _reap(self):
+    def _reap(self) -> None:
         """All children that ended: the program, and orphans of the container when we are their subreaper."""
         while True:
             try:
@@ -178,7 +185,7 @@ class Foreground:
                 self.status = status
 
 
-# Signals about ourselves, not for the container: a size without a terminal, a reader of our output that went away.
+# Signals that concern us and not the container: a new size of our terminal, the end of the reader of our output.
 _OURS = frozenset((signals.SIGWINCH, signals.SIGPIPE, signals.SIGURG))
 
 
@@ -188,7 +195,7 @@ _ENDINGS = (signals.SIGHUP, signals.SIGINT, signals.SIGTERM)
 class _Relay:
     """Copies between our stdio and the master of a pty, each way through a bounded buffer."""
 
-    def __init__(self, console):
+    def __init__(self, console: Console) -> None:
         self.console = console
         self.master = console.master
         self.to_master = bytearray()
@@ -196,10 +203,10 @@ class _Relay:
         self.input_open = True
         self.line_open = False
         self.master_open = True
-        self.registered = {}
-        self.saved = None
+        self.registered: dict[int, int] = {}
+        self.saved: CData | None = None
 
-    def open(self):
+    def open(self) -> None:
         saved = ffi.new("char[64]")
         # Without a terminal as stdin nothing typed is for the container, and ^C is for us.
         if posix.isatty(0) and lib.native_tty_raw(self.console.terminal, saved) == 0:
@@ -207,19 +214,19 @@ class _Relay:
         if not self.console.sized:
             self.console.copy_size()  # it may have changed while the container was made
 
-    def close(self):
+    def close(self) -> None:
         if self.saved is not None:
             lib.native_tty_restore(self.console.terminal, self.saved)
         self._hang_up()
 
-    def _hang_up(self):
+    def _hang_up(self) -> None:
         """The other side of the pty sees that its terminal has gone."""
         if self.master >= 0:
             posix.close(self.master)
         self.master = self.console.master = -1
         self.master_open = False
 
-    def register(self, poll):
+    def register(self, poll: select.poll) -> None:
         """Asks for what there is room for, or something to write."""
         wanted = {}
         if self.input_open and len(self.to_master) < ROOM:
@@ -239,7 +246,7 @@ class _Relay:
             poll.register(fd, events)
         self.registered = wanted
 
-    def on_event(self, fd, events):
+    def on_event(self, fd: int, events: int) -> None:
         if fd == 0:
             self._read_input()
         elif fd == 1:
@@ -250,7 +257,7 @@ class _Relay:
             if events & (select.POLLIN | select.POLLHUP | select.POLLERR):
                 self._read_master()
 
-    def _read_input(self):
+    def _read_input(self) -> None:
         try:
             data = posix.read(0, CHUNK)
         except OSError:  # EIO of a terminal that hung up; whatever it is, no more comes of it
@@ -264,14 +271,14 @@ class _Relay:
             self.input_open = False
             self.to_master += END_OF_FILE * (1 + self.line_open)
 
-    def _write_master(self):
+    def _write_master(self) -> None:
         try:
             del self.to_master[: posix.write(self.master, bytes(self.to_master[:CHUNK]))]
         except OSError as error:
             if error.errno != errno.EAGAIN:
                 self.to_master.clear()
 
-    def _read_master(self):
+    def _read_master(self) -> bool:
         """False when there is nothing more to read now."""
         try:
             data = posix.read(self.master, CHUNK)
@@ -285,7 +292,7 @@ class _Relay:
         self.to_output += data
         return True
 
-    def _write_output(self):
+    def _write_output(self) -> None:
         try:
             del self.to_output[: posix.write(1, bytes(self.to_output[:CHUNK]))]
         except OSError as error:
@@ -295,7 +302,7 @@ class _Relay:
                 # Nobody reads any more: the program learns it as it would from a terminal that was closed.
                 self._hang_up()
 
-    def drain(self, signal_fd):
+    def drain(self, signal_fd: int) -> None:
         """The program has ended: what it printed last still comes out, unless a signal says that nobody waits for it."""
         poll = select.poll()
         poll.register(1, select.POLLOUT)

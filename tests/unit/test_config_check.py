@@ -323,6 +323,6 @@ def test_import_budget():
     script += "print(*sorted(set(sys.modules) - before))"
     root = PROJECT
     made = subprocess.run([sys.executable, "-I", "-S", "-c", script, root], capture_output=True, text=True, check=True).stdout.split()
-    assert {name for name in made if not name.startswith("pyrun")} <= {"errno", "posix"}
+    assert {name for name in made if not name.startswith("pyrun")} <= {"errno", "posix", "__future__"}
     assert "pyrun.config.validate" not in made
     assert "pyrun.config.schemas" not in made

@@ -28,6 +28,7 @@ HOT = [name for name in SOURCES if name not in COLD]
 def imports(name, top_level_only):
     """The modules that a module imports: (line, dotted name); `pyrun.x` where `from pyrun import x` gives a module."""
     tree = ast.parse(SOURCES[name].read_text())
+    tree.body = [node for node in tree.body if not for_types_alone(node)]
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -36,6 +37,11 @@ def imports(name, top_level_only):
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
             modules = [word for word in inner if own(word) in SOURCES or own(word) in BUILT]
             yield from ((node.lineno, word) for word in modules or [node.module])
+
+
+def for_types_alone(node):
+    """Whether it is an `if TYPE_CHECKING`: its imports are for annotations, and are never run."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def own(dotted):

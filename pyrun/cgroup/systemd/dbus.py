@@ -3,15 +3,21 @@
 Values are marshalled by their signature; a variant is a pair of its signature and its value: `("as", ["a", "b"])`.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
 import select
 import time
 from _struct import calcsize, pack, unpack_from
 
-from pyrun._native import lib
 from pyrun.base.errors import Error, words
 from pyrun.host import passing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 NUMBERS = {"y": "B", "b": "I", "n": "h", "q": "H", "i": "i", "u": "I", "x": "q", "t": "Q", "d": "d"}
 ALIGNMENT = {"s": 4, "o": 4, "g": 1, "v": 1, "a": 4, "(": 8, "{": 8} | {kind: calcsize(form) for kind, form in NUMBERS.items()}
@@ -31,7 +37,7 @@ CHUNK = 65536
 class Refused(Error):
     """An error that was the answer to a call. name: as `org.freedesktop.systemd1.UnitExists`."""
 
-    def __init__(self, name, text):
+    def __init__(self, name: str, text: str) -> None:
         Error.__init__(self, text)
         self.name = name
 
@@ -41,9 +47,9 @@ class Silent(Error):
 
 
 class Message:
-    """kind: CALL …; fields: {PATH: …}; body: list of values."""
+    """kind: CALL …; fields: {PATH: …}; body: the values."""
 
-    def __init__(self, kind, fields, body):
+    def __init__(self, kind: int, fields: dict[int, Any], body: list) -> None:
         self.kind, self.fields, self.body = kind, fields, body
 
 
@@ -52,7 +58,7 @@ class Connection:
     within so many seconds. Raises OSError if nobody listens at the address.
     """
 
-    def __init__(self, address, seconds, bus=True):
+    def __init__(self, address: str, seconds: float, bus: bool = True) -> None:
         self.address = address
         self.deadline = time.monotonic() + seconds
         self.serial = 0
@@ -66,24 +72,24 @@ class Connection:
             # Nobody waits for the answer: without a right to speak the next call fails.
             self.send("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello")
 
-    def close(self):
+    def close(self) -> None:
         if self.sock >= 0:
             posix.close(self.sock)
             self.sock = -1
 
-    def call(self, destination, path, interface, member, signature="", *values):
-        """What the method returns (list). Raises Refused, Silent."""
+    def call(self, destination: str, path: str, interface: str, member: str, signature: str = "", *values: Any) -> list:
+        """What the method returns. Raises Refused, Silent."""
         return self.answer(self.send(destination, path, interface, member, signature, *values))
 
-    def send(self, destination, path, interface, member, signature="", *values):
+    def send(self, destination: str, path: str, interface: str, member: str, signature: str = "", *values: Any) -> int:
         """Sends a call; returns its number, for answer(). Raises Silent."""
         self.serial += 1
         fields = {PATH: path, INTERFACE: interface, MEMBER: member, DESTINATION: destination}
         self._write(encode_call(self.serial, fields, signature, values))
         return self.serial
 
-    def answer(self, serial):
-        """The values (list) that a call returned. What comes before is kept. Raises Refused, Silent."""
+    def answer(self, serial: int) -> list:
+        """The values that a call returned. What comes before is kept. Raises Refused, Silent."""
         while serial not in self.replies:
             self._take()
         message = self.replies.pop(serial)
@@ -91,13 +97,13 @@ class Connection:
             raise Refused(message.fields[ERROR_NAME], str(*message.body[:1]))
         return message.body
 
-    def signal(self):
-        """The next signal (Message). Raises Silent."""
+    def signal(self) -> Message:
+        """The next signal. Raises Silent."""
         while not self.signals:
             self._take()
         return self.signals.pop(0)
 
-    def _take(self):
+    def _take(self) -> None:
         message = self._receive()
         if message.kind == SIGNAL:
             self.signals.append(message)
@@ -106,13 +112,9 @@ class Connection:
 
     # --- bytes
 
-    def _connect(self):
+    def _connect(self) -> int:
         while True:
-            kind = STREAM | posix.O_NONBLOCK
-            if self.address[:1] == "@":
-                sock = lib.native_connect(-100, self.address.encode("utf-8", "surrogateescape"), kind)
-            else:
-                sock = passing.connect_unix(self.address, kind)
+            sock = passing.connect_address(self.address, STREAM | posix.O_NONBLOCK)
             if sock >= 0:
                 return sock
             # So many wait for the server that it has no room for another.
@@ -120,7 +122,7 @@ class Connection:
                 raise OSError(-sock, posix.strerror(-sock), self.address)
             time.sleep(0.01)
 
-    def _write(self, data):
+    def _write(self, data: bytes) -> None:
         while data:
             try:
                 data = data[posix.write(self.sock, data) :]
@@ -129,7 +131,7 @@ class Connection:
             except OSError as fault:
                 raise Silent(f"{self.address}: {words(fault.errno)}") from None
 
-    def _receive(self):
+    def _receive(self) -> Message:
         while not self.authenticated:
             line, end, rest = self.input.partition(b"\r\n")
             if not end:
@@ -145,7 +147,7 @@ class Connection:
         del self.input[:size]
         return decode_message(data)
 
-    def _read(self):
+    def _read(self) -> None:
         while True:
             try:
                 data = posix.read(self.sock, CHUNK)
@@ -159,7 +161,7 @@ class Connection:
                 self.input += data
                 return
 
-    def _wait(self, event):
+    def _wait(self, event: int) -> None:
         poll = select.poll()
         poll.register(self.sock, event)
         left = self.deadline - time.monotonic()
@@ -170,8 +172,8 @@ class Connection:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def encode_call(serial, fields, signature, values):
-    """A method call (bytes). fields: {PATH: …}."""
+def encode_call(serial: int, fields: dict[int, Any], signature: str, values: Sequence) -> bytes:
+    """A method call. fields: {PATH: …}."""
     body = bytearray()
     for kind, value in zip(split(signature), values, strict=True):
         encode(body, kind, value)
@@ -183,7 +185,7 @@ def encode_call(serial, fields, signature, values):
     return bytes(message + body)
 
 
-def message_size(data):
+def message_size(data: bytes | bytearray) -> int:
     """The size of a message that begins with these bytes; more than there are, if they do not tell yet."""
     if len(data) < FIXED:
         return FIXED
@@ -191,8 +193,8 @@ def message_size(data):
     return FIXED + (fields + 7) // 8 * 8 + body
 
 
-def decode_message(data):
-    """A whole message (bytes) as a Message."""
+def decode_message(data: bytes) -> Message:
+    """A whole message."""
     order = _order(data)
     pairs, offset = decode(data, 12, "a(yv)", order)
     fields = dict(pairs)
@@ -204,15 +206,15 @@ def decode_message(data):
     return Message(data[1], fields, body)
 
 
-def _order(data):
+def _order(data: bytes | bytearray) -> str:
     return "<" if data[0] == ord("l") else ">"
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def split(signature):
-    """The complete types of a signature (list of str). Raises ValueError."""
+def split(signature: str) -> list[str]:
+    """The complete types of a signature. Raises ValueError."""
     found = []
     while signature:
         size = _type_size(signature)
@@ -221,7 +223,7 @@ def split(signature):
     return found
 
 
-def _type_size(signature):
+def _type_size(signature: str) -> int:
     first = signature[:1]
     if first == "a":
         return 1 + _type_size(signature[1:])
@@ -235,12 +237,12 @@ def _type_size(signature):
     return 1
 
 
-def _pad(out, size):
+def _pad(out: bytearray, size: int) -> None:
     out += bytes(-len(out) % size)
 
 
-def encode(out, kind, value):
-    """Appends a value of one complete type to a message (bytearray). Raises struct.error for a number out of range."""
+def encode(out: bytearray, kind: str, value: Any) -> None:
+    """Appends a value of one complete type to a message. Raises struct.error for a number out of range."""
     first = kind[0]
     _pad(out, ALIGNMENT[first])
     if first in NUMBERS:
@@ -265,7 +267,7 @@ def encode(out, kind, value):
             encode(out, inner, entry)
 
 
-def decode(data, offset, kind, order="<"):
+def decode(data: bytes, offset: int, kind: str, order: str = "<") -> tuple[Any, int]:
     """(the value of one complete type at an offset, the offset behind it). A variant is what is in it."""
     first = kind[0]
     size = ALIGNMENT[first]

@@ -1,5 +1,14 @@
 """The text format of GVariant, as far as the values of systemd's properties go (docs.gtk.org/glib, GVariant Text Format)."""
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    Variant = tuple[str, Any]
+
 KEYWORDS = {
     "boolean": "b", "byte": "y", "int16": "n", "uint16": "q", "int32": "i", "handle": "h", "uint32": "u", "int64": "x", "uint64": "t",
     "double": "d", "string": "s", "objectpath": "o", "signature": "g",
@@ -10,7 +19,7 @@ ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v"
 WORD = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-._")
 
 
-def parse(text):
+def parse(text: str) -> Variant:
     """(signature, value) of a value in text form: `true`, `'a'`, `5` (int32), `uint64 5`, `['a', 'b']`, `@as []`. Raises ValueError."""
     reader = Reader(text)
     found = reader.value(None)
@@ -20,22 +29,22 @@ def parse(text):
 
 
 class Reader:
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         self.text, self.at = text, 0
 
-    def peek(self):
+    def peek(self) -> str:
         """The next character that is no space; '' at the end."""
         while self.text[self.at : self.at + 1] in (" ", "\t", "\n"):
             self.at += 1
         return self.text[self.at : self.at + 1]
 
-    def word(self, letters=WORD):
+    def word(self, letters: set[str] = WORD) -> str:
         start = self.at
         while self.at < len(self.text) and self.text[self.at] in letters:
             self.at += 1
         return self.text[start : self.at]
 
-    def value(self, kind):
+    def value(self, kind: str | None) -> Variant:
         """kind: the signature it must have, None where it tells itself."""
         first = self.peek()
         if first == "@":
@@ -54,12 +63,12 @@ class Reader:
             return self._typed(kind, "b", word == "true", "b")
         return number(word, kind)
 
-    def _typed(self, kind, usual, value, allowed):
+    def _typed(self, kind: str | None, usual: str, value: object, allowed: str) -> Variant:
         if kind is not None and kind not in allowed:
             raise ValueError(f"{value!r} is not of type {kind!r}")
         return kind or usual, value
 
-    def string(self, quote):
+    def string(self, quote: str) -> str:
         found = ""
         self.at += 1
         while (letter := self.text[self.at : self.at + 1]) != quote:
@@ -74,7 +83,7 @@ class Reader:
         self.at += 1
         return found
 
-    def array(self, kind):
+    def array(self, kind: str | None) -> Variant:
         """The entries have the type of the first one."""
         if kind is not None and kind[:1] != "a":
             raise ValueError(f"an array is not of type {kind!r}")
@@ -87,20 +96,20 @@ class Reader:
             raise ValueError("an empty array has no type: write @as []")
         return "a" + inner, values
 
-    def tuple(self, kind):
+    def tuple(self, kind: str | None) -> Variant:
         from pyrun.cgroup.systemd import dbus
 
-        kinds = dbus.split(kind[1:-1]) if kind else None
+        kinds: list[str] | None = dbus.split(kind[1:-1]) if kind else None
         found = []
         for _ in self._entries(")"):
             if kinds is not None and len(found) == len(kinds):
                 raise ValueError(f"a tuple is not of type {kind!r}")
-            found.append(self.value(kinds and kinds[len(found)]))
+            found.append(self.value(kinds[len(found)] if kinds else None))
         if kinds is not None and len(found) < len(kinds):
             raise ValueError(f"a tuple is not of type {kind!r}")
         return f"({''.join(inner for inner, _ in found)})", tuple(value for _, value in found)
 
-    def _entries(self, end):
+    def _entries(self, end: str) -> Iterator[None]:
         self.at += 1
         while self.peek() != end:
             yield
@@ -111,7 +120,7 @@ class Reader:
         self.at += 1
 
 
-def number(word, kind):
+def number(word: str, kind: str | None) -> Variant:
     """(signature, value) of a number in decimal, octal (010) or hexadecimal (0x8)."""
     if kind not in (None, "d", *RANGES):
         raise ValueError(f"{word!r} is not of type {kind!r}")

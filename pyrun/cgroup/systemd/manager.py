@@ -8,6 +8,8 @@ A scope begins with a process in it, and ends with its last one. The limits must
 a process of ours holds the place: an init whose plan is to wait. It ends with the command, however that ends.
 """
 
+from __future__ import annotations
+
 import posix
 
 from pyrun.base import log
@@ -19,6 +21,15 @@ from pyrun.cgroup.v2 import V2
 from pyrun.init import session
 from pyrun.plan.records import Plan
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    from pyrun.cgroup.layout import Mount
+
+    T = TypeVar("T")
+
 PATIENCE = 30
 """Seconds that systemd has for all that a command asks of it, as with runc."""
 SERVICE = "org.freedesktop.systemd1"
@@ -26,7 +37,7 @@ OBJECT = "/org/freedesktop/systemd1"
 MANAGER = f"{SERVICE}.Manager"
 BUS = "org.freedesktop.DBus"
 NO_WAY = ("ServiceUnknown", "Spawn", "NameHasNoOwner", "NoReply", "Disconnected", "AccessDenied", "InteractiveAuthorizationRequired")
-"""Errors (of org.freedesktop.DBus.Error) that come of the way to systemd, whatever it is asked."""
+"""Errors (org.freedesktop.DBus.Error.…) that say that systemd cannot be reached, whatever it was asked."""
 OPTION = "--systemd-cgroup"
 BOOTED = "/run/systemd/system"
 SYSTEM_BUS, SYSTEM_PRIVATE = "/run/dbus/system_bus_socket", "/run/systemd/private"
@@ -37,9 +48,12 @@ USER_HINT = (
 
 
 class Manager:
-    """A connection to systemd. user: whether to that of a user. What it is asked for at once it answers while we do something else."""
+    """A connection to systemd. user: whether to that of a user.
 
-    def __init__(self, bus, user, direct):
+    What every start needs to know (its version) is asked when the connection is made, and answered while we do something else.
+    """
+
+    def __init__(self, bus: dbus.Connection, user: bool, direct: bool) -> None:
         self.bus, self.user = bus, user
         if not direct:
             rule = f"type='signal',sender='{SERVICE}',path='{OBJECT}',interface='{MANAGER}',member='JobRemoved'"
@@ -48,26 +62,26 @@ class Manager:
         self.asked = {name: self._ask_property(name) for name in names}
         self.answers = {}
 
-    def _ask_property(self, name):
+    def _ask_property(self, name: str) -> int:
         return self.bus.send(SERVICE, OBJECT, f"{BUS}.Properties", "Get", "ss", MANAGER, name)
 
-    def _property(self, name):
+    def _property(self, name: str) -> str:
         if name not in self.answers:
             (self.answers[name],) = self._guard(self.bus.answer, self.asked[name])
         return self.answers[name]
 
-    def version(self):
+    def version(self) -> int:
         """252 of `252.22-1~deb12u1`, `v252` …."""
         text = self._property("Version").lstrip("v")
         digits = text[: len(text) - len(text.lstrip("0123456789"))]
         return int(digits or 0)
 
-    def place(self):
-        """The cgroup of all that it manages (str): '' for the system's."""
+    def place(self) -> str:
+        """The cgroup of all that it manages: '' for the system's."""
         return self._property("ControlGroup").rstrip("/") if self.user else ""
 
-    def start(self, name, properties):
-        """Makes a unit. One of before that has failed is no hindrance. Raises Error."""
+    def start(self, name: str, properties: list[unit.Property]) -> None:
+        """Makes a unit, also where an earlier one of that name has failed and is still listed. Raises Error."""
         for last in (False, True):
             try:
                 (job,) = self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", name, "replace", properties, [])
@@ -83,16 +97,17 @@ class Manager:
             self.reset(name)
             raise Error(f"{OPTION}: systemd could not start unit {name}: {result} (see journalctl -u {name})")
 
-    def set(self, name, properties):
+    def set(self, name: str, properties: list[unit.Property]) -> None:
         """Changes properties of a running unit, and waits until the files of its cgroup are written. Raises Error."""
         try:
             self._call("SetUnitProperties", "sba(sv)", name, True, properties)
         except dbus.Refused as refusal:
             raise Error(f"{OPTION}: systemd refuses to change unit {name}: {refusal}") from None
-        # systemd answers first, and writes before it takes the next question: later it would undo what we write.
+        # systemd answers, then writes the files, then takes the next question. With that one answered it has written: otherwise it
+        # would write over what we write next.
         self._guard(self.bus.answer, self._ask_property("Version"))
 
-    def stop(self, name):
+    def stop(self, name: str) -> None:
         """Ends a unit; one that is gone is fine. Raises Error."""
         try:
             (job,) = self._call("StopUnit", "ss", name, "replace")
@@ -104,24 +119,24 @@ class Manager:
             log.warning(f"systemd could not stop unit {name}: {result}")
         self.reset(name)
 
-    def reset(self, name):
+    def reset(self, name: str) -> None:
         """A unit that has failed is kept until this."""
         try:
             self._call("ResetFailedUnit", "s", name)
         except dbus.Refused:
             pass
 
-    def _call(self, member, signature, *values):
+    def _call(self, member: str, signature: str, *values: object) -> list:
         return self._guard(self.bus.call, SERVICE, OBJECT, MANAGER, member, signature, *values)
 
-    def _result(self, job):
+    def _result(self, job: str) -> str:
         """How a job ends: `done`, `failed` …."""
         while True:
             signal = self._guard(self.bus.signal)
             if signal.fields.get(dbus.MEMBER) == "JobRemoved" and signal.body[1] == job:
                 return signal.body[3]
 
-    def _guard(self, function, *args):
+    def _guard(self, function: Callable[..., T], *args: object) -> T:
         try:
             return function(*args)
         except dbus.Silent as silence:
@@ -140,7 +155,7 @@ class Unreachable(Error):
 # --- the connection ---------------------------------------------------------------------------------------------------
 
 
-def connect(user):
+def connect(user: bool) -> Manager:
     """The Manager, of the user's or of the system's units. Raises Error at once where there is none."""
     if not tree.exists(BOOTED):
         raise Error(f"{OPTION}: no systemd runs here ({BOOTED} is missing): start without the option")
@@ -156,7 +171,7 @@ def connect(user):
     raise Error(f"{OPTION}: systemd cannot be reached{reason}: {USER_HINT if user else 'start without the option'}")
 
 
-def addresses(user):
+def addresses(user: bool) -> list[tuple[str, bool, bool]]:
     """[(socket, whether it is a user's, whether systemd itself is at its other end)], the first to try first."""
     found = []
     if user:
@@ -169,11 +184,11 @@ def addresses(user):
     return found
 
 
-def variable(name):
+def variable(name: bytes) -> str:
     return posix.environ.get(name, b"").decode("utf-8", "surrogateescape")
 
 
-def sockets(address):
+def sockets(address: str) -> list[str]:
     """The sockets (`/path`, `@abstract`) of an address of D-Bus: `unix:path=/run/bus,guid=…;unix:abstract=…`."""
     found = []
     for entry in address.split(";"):
@@ -185,7 +200,7 @@ def sockets(address):
     return found
 
 
-def unescape(text):
+def unescape(text: str) -> str:
     head, *rest = text.split("%")
     return head + "".join(chr(int(piece[:2], 16)) + piece[2:] for piece in rest)
 
@@ -196,18 +211,18 @@ def unescape(text):
 class Unit(base.Cgroup):
     """What is different from a cgroup of our own making. `systemd` in the state: [name of the unit, whether it is the user's]."""
 
-    manager = None
-    holder = None
-    properties = ()
+    manager: Manager | None = None
+    holder: session.Init | None = None
+    properties: Sequence[unit.Property] = ()
 
-    def _manager(self):
+    def _manager(self) -> Manager:
         if self.manager is None:
             self.manager = connect(self.state["systemd"][1])
         return self.manager
 
     # --- making
 
-    def reserve(self):
+    def reserve(self) -> None:
         name, _ = self.state["systemd"]
         manager = self._manager()
         properties = [*self.properties, *unit.of_devices(devices.compile(self.resources.get("devices") or (), "linux.resources.devices"))]
@@ -225,8 +240,10 @@ class Unit(base.Cgroup):
             self._abandon(stop=not isinstance(fault, Error) or isinstance(fault, Misplaced))
             raise
 
-    def _check_place(self):
-        """systemd names some cgroups otherwise than their units, and where it is in a container it may be mistaken in more."""
+    def _check_place(self) -> None:
+        """systemd gives some cgroups other names than their units have, and where it runs in a container it may be mistaken in more of the
+        path. So we look where the process went that we gave it.
+        """
         if not self.holder:
             return
         name = next((name for name in ("", "name=systemd") if name in self.paths), None)
@@ -237,17 +254,17 @@ class Unit(base.Cgroup):
             if names == name and not self.paths[name].endswith(path):
                 raise Misplaced(f"{OPTION}: systemd has made the cgroup {path}, not {self.paths[name]}")
 
-    def create(self):
+    def create(self) -> None:
         try:
             super().create()
         except BaseException:
             self._abandon(stop=True)
             raise
 
-    def _strangers(self, path):
+    def _strangers(self, path: str) -> list[int]:
         return [pid for pid in tree.pids(path) if not self.holder or pid != self.holder.first]
 
-    def _abandon(self, stop):
+    def _abandon(self, stop: bool) -> None:
         """Leaves nothing of a unit that could not be made."""
         self.release()
         name, _ = self.state["systemd"]
@@ -258,28 +275,28 @@ class Unit(base.Cgroup):
             except Error as error:
                 log.warning(str(error))
 
-    def release(self):
+    def release(self) -> None:
         if self.holder:
             self.holder.kill()
             self.holder = None
 
-    def give_up(self):
-        """What the caller may not make the user's systemd does."""
+    def give_up(self) -> None:
+        """Nothing is left out: what the caller may not make, systemd does."""
 
     # --- limits
 
-    def _tell(self, writes):
+    def _tell(self, writes: list[resources.Write]) -> None:
         # A new unit of cgroup v2 has them from its beginning.
         told = self.new and isinstance(self, V2)
         if not told and (properties := self._properties(writes)):
             self._manager().set(self.state["systemd"][0], properties)
 
-    def _properties(self, writes):
+    def _properties(self, writes: list[resources.Write]) -> list[unit.Property]:
         return unit.of_limits(writes, resources.reader, self._manager().version()) if writes else []
 
     # --- removing
 
-    def delete(self):
+    def delete(self) -> None:
         super().delete()
         name, _ = self.state["systemd"]
         if name and self.state["claimed"]:
@@ -298,20 +315,20 @@ class UnitV2(Unit, V2):
     pass
 
 
-def kind(paths):
-    """The class of the cgroup with these paths (dict)."""
+def kind(paths: dict[str, str]) -> type[UnitV1 | UnitV2]:
+    """The class of the cgroup with these paths."""
     return UnitV2 if list(paths) == [""] else UnitV1
 
 
-def waiting():
+def waiting() -> Plan:
     """The plan of the process that holds a scope's place."""
     plan = Plan()
     plan.barrier("--systemd-cgroup", number=0)
     return plan
 
 
-def open(config, id, mounts, rootless, user):
-    """As cgroup.open(), for a unit. mounts: list of layout.Mount; user: whether it is for the systemd of a user."""
+def open(config: dict, id: str, mounts: list[Mount], rootless: str, user: bool) -> Unit:
+    """As cgroup.open(), for a unit. user: whether it is for the systemd of a user."""
     above, name = unit.parse((config.get("linux") or {}).get("cgroupsPath") or "", id, user)
     properties = unit.annotated(config.get("annotations") or {})
     manager = connect(user)
@@ -327,7 +344,7 @@ def open(config, id, mounts, rootless, user):
     return group
 
 
-def usual(above, name, id):
+def usual(above: str, name: str, id: str) -> list[unit.Property]:
     """The properties of every unit of ours."""
     scope = not name.endswith(unit.SLICE)
     found = [

@@ -4,9 +4,22 @@ A setting goes to a file of the cgroup in any case. systemd is told, too, for it
 a reason: on `daemon-reload`, or when another property of the unit changes.
 """
 
+from __future__ import annotations
+
 from pyrun.base.errors import ConfigError
 from pyrun.cgroup.devices import ACCESS, ANY
 from pyrun.cgroup.systemd import gvariant
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyrun.cgroup.devices import Device, Filter
+    from pyrun.cgroup.resources import Read, Write
+    from pyrun.cgroup.systemd.gvariant import Variant
+
+    Property = tuple[str, Variant]
+    Converter = Callable[[str, dict[str, str], Read, int], list[Property]]
 
 ANNOTATION = "org.systemd.property."
 INFINITY = (1 << 64) - 1
@@ -24,7 +37,7 @@ USUAL_PERIOD = 100_000
 # --- name and place ---------------------------------------------------------------------------------------------------
 
 
-def parse(path, id, user):
+def parse(path: str, id: str, user: bool) -> tuple[str, str]:
     """(slice, unit) of linux.cgroupsPath, `SLICE:PREFIX:NAME` or ''. user: for the systemd of a user. Raises ConfigError."""
     parts = path.split(":") if path else ["", PREFIX, id]
     if len(parts) != 3 or not parts[2]:
@@ -39,12 +52,12 @@ def parse(path, id, user):
     return above, unit
 
 
-def place(above, unit):
+def place(above: str, unit: str) -> str:
     """The cgroup of a unit, from systemd's own on: `/a.slice/a-b.slice/UNIT`. A slice's name tells its place itself."""
     return expand(unit) if unit.endswith(SLICE) else f"{expand(above)}/{unit}"
 
 
-def expand(name):
+def expand(name: str) -> str:
     """`a-b.slice` is in `a.slice`: /a.slice/a-b.slice; '' for the root, `-.slice`. Raises ConfigError."""
     stem = name.removesuffix(SLICE)
     if stem == name or not set(stem) <= VALID:
@@ -57,7 +70,7 @@ def expand(name):
     return "".join(f"/{'-'.join(words[:count])}{SLICE}" for count in range(1, len(words) + 1))
 
 
-def escape(letter):
+def escape(letter: str) -> str:
     """As systemd-escape(1) does; `+` is fine in an id, but not in a unit's name."""
     if letter in VALID:
         return letter
@@ -67,8 +80,8 @@ def escape(letter):
 # --- annotations ------------------------------------------------------------------------------------------------------
 
 
-def annotated(annotations):
-    """[(property, variant)] of the annotations `org.systemd.property.NAME` (dict). Raises ConfigError."""
+def annotated(annotations: dict[str, str]) -> list[Property]:
+    """[(property, variant)] of the annotations `org.systemd.property.NAME`. Raises ConfigError."""
     found = []
     for key, text in annotations.items():
         if not key.startswith(ANNOTATION):
@@ -87,7 +100,7 @@ def annotated(annotations):
     return found
 
 
-def microseconds(kind, value):
+def microseconds(kind: str, value: float) -> Variant:
     if kind not in gvariant.RANGES and kind != "d":
         raise ValueError("not a number of seconds")
     if not 0 <= value < INFINITY / 1e6:
@@ -98,7 +111,7 @@ def microseconds(kind, value):
 # --- devices ----------------------------------------------------------------------------------------------------------
 
 
-def of_devices(filter):
+def of_devices(filter: Filter) -> list[Property]:
     """[(property, variant)] of a devices.Filter. systemd can only allow devices, by number or all of a major number: with a
     filter that it cannot express it leaves the devices alone, and our own program decides.
     """
@@ -108,7 +121,7 @@ def of_devices(filter):
     return [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", entries))]
 
 
-def _device(device, access):
+def _device(device: Device, access: int) -> tuple[str, str] | None:
     """An entry of DeviceAllow, None where there is none for it."""
     kind, major, minor = device
     name = {"c": "char", "b": "block"}[kind]
@@ -122,10 +135,10 @@ def _device(device, access):
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
-def of_limits(writes, read, systemd):
-    """[(property, variant)] for what is written to the cgroup's files (list of resources.Write).
+def of_limits(writes: list[Write], read: Callable[[str | None], Read], systemd: int) -> list[Property]:
+    """[(property, variant)] for what is written to the cgroup's files.
 
-    read(directory) gives the `read` of a cgroup's directory; systemd: its version (int). What systemd has no word for, or is
+    read(directory) gives the `read` of a cgroup's directory; systemd: its version. What systemd has no word for, or is
     written in a way it does not know, is in the file alone.
     """
     asked = {}
@@ -145,23 +158,23 @@ def of_limits(writes, read, systemd):
     return found
 
 
-def oom_policy(limits, systemd):
-    """[(property, variant)] of the file memory.oom.group, as linux.resources (dict) have it: for a new unit, it cannot be changed."""
+def oom_policy(limits: dict, systemd: int) -> list[Property]:
+    """[(property, variant)] of the file memory.oom.group, as linux.resources have it: for a new unit, it cannot be changed."""
     group = ((limits.get("unified") or {}).get("memory.oom.group") or "").strip()
     policy = {"0": "continue", "1": "kill"}.get(group)
     return [("OOMPolicy", ("s", policy))] if policy and systemd >= 253 else []
 
 
-def amount(name, least=0):
+def amount(name: str, least: int = 0) -> Converter:
     """The converter of a number with a `max`."""
 
-    def convert(text, others, read, systemd):
+    def convert(text: str, others: dict[str, str], read: Read, systemd: int) -> list[Property]:
         return [(name, ("t", max(least, size(text))))]
 
     return convert
 
 
-def size(text):
+def size(text: str) -> int:
     """Of `max`, `-1`, `4096`, `4k`. Raises ValueError."""
     if text in ("max", "-1"):
         return INFINITY
@@ -174,11 +187,11 @@ def size(text):
     return value
 
 
-def weight(text, others, read, systemd):
+def weight(text: str, others: dict[str, str], read: Read, systemd: int) -> list[Property]:
     return [] if others.get("cpu.idle") == "1" and systemd >= 252 else [("CPUWeight", ("t", size(text)))]
 
 
-def idle(text, others, read, systemd):
+def idle(text: str, others: dict[str, str], read: Read, systemd: int) -> list[Property]:
     """systemd has no word for idle but the weight 0."""
     if text == "1":
         return [("CPUWeight", ("t", 0))]
@@ -187,18 +200,18 @@ def idle(text, others, read, systemd):
     return [("CPUWeight", ("t", 100))]
 
 
-def quota_v2(text, others, read, systemd):
-    quota, *period = text.split()
-    period = size(period[0] if period else (read("cpu.max").split()[1:] or [str(USUAL_PERIOD)])[0])
-    return quota_properties(quota, period, systemd)
+def quota_v2(text: str, others: dict[str, str], read: Read, systemd: int) -> list[Property]:
+    quota, *rest = text.split()
+    period = (rest or read("cpu.max").split()[1:] or [str(USUAL_PERIOD)])[0]
+    return quota_properties(quota, size(period), systemd)
 
 
-def quota_v1(text, others, read, systemd):
+def quota_v1(text: str, others: dict[str, str], read: Read, systemd: int) -> list[Property]:
     quota, period = (others.get(file) or read(file).strip() for file in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
     return quota_properties(quota or "-1", size(period or str(USUAL_PERIOD)), systemd)
 
 
-def quota_properties(quota, period, systemd):
+def quota_properties(quota: str, period: int, systemd: int) -> list[Property]:
     per_second = size(quota)
     if per_second != INFINITY:
         # Kept as a whole percentage of a CPU; a bit more does no harm below, a bit less would.
@@ -207,19 +220,19 @@ def quota_properties(quota, period, systemd):
     return [*found, ("CPUQuotaPeriodUSec", ("t", period))] if systemd >= 242 else found
 
 
-def cpus(name):
-    def convert(text, others, read, systemd):
+def cpus(name: str) -> Converter:
+    def convert(text: str, others: dict[str, str], read: Read, systemd: int) -> list[Property]:
         return [(name, ("ay", bits(text)))]
 
     return convert
 
 
-def bits(text):
-    """The mask (bytes) of `0-3,7`: CPU 8 is the lowest bit of the second byte. Raises ValueError."""
+def bits(text: str) -> bytes:
+    """The mask of `0-3,7`: CPU 8 is the lowest bit of the second byte. Raises ValueError."""
     mask = 0
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        first, last = int(first), int(last or first)
+        begin, _, end = part.partition("-")
+        first, last = int(begin), int(end or begin)
         if not first <= last < MAX_CPUS:
             raise ValueError(text)
         mask |= (2 << last) - (1 << first)

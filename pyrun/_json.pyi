@@ -1,0 +1,6 @@
+"""For mypy: the module is csrc/json.c."""
+
+from typing import Any
+
+def loads(text: bytes | str, /) -> Any: ...
+def dumps(value: object, indent: int = -1, /) -> bytes: ...
