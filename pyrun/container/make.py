@@ -7,7 +7,7 @@ from pyrun import cgroup
 from pyrun._native import lib
 from pyrun.base import jsonio, timeline
 from pyrun.base.errors import ConfigError, Error
-from pyrun.base.interrupts import hold_interrupts, interruptible, waiting
+from pyrun.base.interrupts import hold_interrupts, interruptible, others_blocked, waiting
 from pyrun.base.processes import readable
 from pyrun.cgroup import oom
 from pyrun.config import load, mount_option
@@ -136,6 +136,8 @@ class _Creation:
         self.init.drive_program(child=self._child, barrier=self._barrier, console=self._console, ready=self._ready, notify=self._notify,
                                 idmap=self._idmap_asked, source=self._source_asked)  # fmt: skip
         if not waits:
+            if self.before_start:  # signals are for the program now
+                self.mask = signals.pthread_sigmask(signals.SIG_BLOCK, ())
             self.hooks_ran = True
             timeline.phase("poststart hooks")
             self.waiting(hooks.run, self.config, "poststart", container, "running")
@@ -235,7 +237,7 @@ class _Creation:
             self.waiting(run_start_hooks, self.container, self.config)
             if self.before_start:
                 self.before_start()
-                self.mask = signals.pthread_sigmask(signals.SIG_BLOCK, ())
+                self.mask = others_blocked()
 
     def _run_create_hooks(self):
         self.group.release()

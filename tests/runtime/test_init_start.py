@@ -125,22 +125,94 @@ def full(tmp_path):
         yield tmp_path / "full"
 
 
-def test_a_console_socket_that_nobody_accepts_at(bundle, full, leftovers):
-    said = bundle("true", terminal=True).call("create", "--console-socket", full, code=1).err
-    assert "--console-socket" in said and "connection timed out" in said
+def listened(bundle, path):
+    """A bundle whose seccomp profile has an agent."""
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": str(path), "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}
+    return bundle().set("linux.seccomp", profile)
+
+
+def waits_for(socket, command, bundle, path):
+    """The (bundle, options) of a command that connects to the socket of this kind at the path."""
+    if socket == "listenerPath":
+        return listened(bundle, path), []
+    return bundle(terminal=socket == "--console-socket" and command == "create"), [socket, path]
+
+
+SOCKETS = [("create", "--console-socket"), ("create", "--pidfd-socket"), ("run", "listenerPath")]
+
+
+@pytest.mark.parametrize(("command", "socket"), SOCKETS)
+def test_a_socket_that_nobody_accepts_at(command, socket, bundle, full, leftovers):
+    b, options = waits_for(socket, command, bundle, full)
+    said = b.call(command, *options, code=1).err
+    assert said.count("\n") == 1 and socket in said and "connection timed out" in said
     assert not leftovers()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("command", ["create", "exec"])
-def test_a_signal_ends_a_command_that_waits_for_a_socket(command, number, bundle, run, full, leftovers):
-    if command == "create":
-        args = ["--bundle", bundle("true", terminal=True).write().directory, run.new_id()]
+@pytest.mark.parametrize(("command", "socket"), [*SOCKETS, ("exec", "--console-socket"), ("exec", "--pidfd-socket")])
+def test_a_signal_ends_a_command_that_waits_for_a_socket(command, socket, number, bundle, run, full, leftovers):
+    b, options = waits_for(socket, command, bundle, full)
+    if command == "exec":
+        args = [*options, *(["--tty"] if socket == "--console-socket" else []), "--detach", bundle("sleep 100").detached().id, "true"]
     else:
-        args = ["--tty", "--detach", bundle("sleep 100").detached().id, "true"]
+        args = [*options, "--bundle", b.write().directory, run.new_id()]
     before = leftovers()
-    with subprocess.Popen(run.command(command, "--console-socket", full, *args), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(run.command(command, *args), stderr=subprocess.PIPE, text=True) as process:
         until(lambda: pathlib.Path(f"/proc/{process.pid}/wchan").read_text() == "unix_wait_for_peer")
         process.send_signal(number)
         assert f"interrupted by signal {number}" in process.communicate(timeout=5)[1]
     assert process.returncode == 128 + number and leftovers() == before
+
+
+STOPPER = "while :; do for dir in /proc/[0-9]*; do case $dir in /proc/1) ;; *) kill -STOP ${dir#/proc/} 2>/dev/null;; esac; done; done"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_an_exec_that_the_container_has_stopped(number, bundle, run):
+    """The container stops every other process that it sees, and so init before that runs the program."""
+    container = bundle(STOPPER).detached()
+    caught = False
+    while not caught:
+        with subprocess.Popen(run.command("exec", container.id, "sleep", "100"), stderr=subprocess.PIPE, text=True) as process:
+            stopped = until(lambda: next(filter(is_stopped, children_of(process.pid)), 0))
+            caught = pathlib.Path(f"/proc/{stopped}/comm").read_text() == "pyrun:init\n"
+            if caught:
+                process.send_signal(number)
+            else:  # it was the program by then, whose signals these are
+                os.kill(stopped, signal.SIGKILL)
+            said = process.communicate(timeout=10)[1]
+    assert process.returncode == 128 + number and f"interrupted by signal {number}" in said
+    assert container.status() == "running"
+
+
+def is_stopped(pid):
+    try:
+        return ") T " in pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def unread(tmp_path):
+    """The path of a socket whose owner never reads."""
+    with socket.socket(socket.AF_UNIX) as owner:
+        owner.bind(str(tmp_path / "unread"))
+        owner.listen()
+        yield tmp_path / "unread"
+
+
+def test_an_agent_that_never_reads(bundle, unread, leftovers):
+    said = listened(bundle, unread).set("linux.seccomp.listenerMetadata", "x" * 1_000_000).run(code=1).err
+    assert said.count("\n") == 1 and f"linux.seccomp.listenerPath: send to {unread}: connection timed out" in said
+    assert not leftovers()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_whose_agent_never_reads(number, bundle, run, unread, leftovers):
+    b = listened(bundle, unread).set("linux.seccomp.listenerMetadata", "x" * 1_000_000).write()
+    with subprocess.Popen(run.command("run", "--bundle", b.directory, run.new_id()), stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: pathlib.Path(f"/proc/{process.pid}/wchan").read_text() == "sock_alloc_send_pskb")
+        process.send_signal(number)
+        assert f"interrupted by signal {number}" in process.communicate(timeout=5)[1]
+    assert process.returncode == 128 + number and not leftovers()
