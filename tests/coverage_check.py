@@ -11,6 +11,7 @@ nothing is there to drop, the table says why. The exit code is 1 if a test did n
 import concurrent.futures
 import os
 import pathlib
+import platform
 import re
 import shlex
 import subprocess
@@ -35,6 +36,10 @@ UNSEEN = {
     "SCHED_ISO": "the check refuses it (unit/test_config_check.py::test_broken): Linux has none",
     "SCHED_FLAG_UTIL_CLAMP_MIN": "seen with CONFIG_UCLAMP_TASK alone",
     "SCHED_FLAG_UTIL_CLAMP_MAX": "seen with CONFIG_UCLAMP_TASK alone",
+    "private": "the root of a container is private without it",
+    "SCMP_ACT_NOTIFY": "as the default action it is refused, since the program's first call would wait for the agent",
+    f"SCMP_ARCH_{platform.machine().upper()}": "that of the machine is in without it",
+    "SECCOMP_FILTER_FLAG_TSYNC": "it is of other threads, and the process that takes the filter has none",
     "RLIMIT_NICE": "seen where the caller may raise it (CAP_SYS_RESOURCE)",
     "RLIMIT_RTPRIO": "seen where the caller may raise it (CAP_SYS_RESOURCE)",
 }

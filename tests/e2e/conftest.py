@@ -107,13 +107,7 @@ def user_podman(sandbox, runtime, busybox_tar):
     """podman of an ordinary user, who exists in the sandbox only."""
     needs("podman", "newuidmap")
     name = "e2euser"
-    lines = {"passwd": f"{name}:x:41000:41000::/nonexistent:/bin/sh", "group": f"{name}:x:41000:"}
-    lines |= {file: f"{name}:600000:65536" for file in ("subuid", "subgid")}
-    # All of /etc, since a mount on a file of it goes when somebody on the host renames another file to its place, as useradd does.
-    sandbox.shell("cp -a /etc $HOME/etc")
-    for file, line in lines.items():
-        sandbox.shell(f"echo {line} >>$HOME/etc/{file}")
-    sandbox.shell("mount --bind $HOME/etc /etc")
+    sandbox.add_user(name, 41000, 600000)
     readable = sandbox.directory / "busybox.tar"
     readable.write_bytes(busybox_tar.read_bytes())
     engine = Podman(sandbox, runtime, name)

@@ -28,6 +28,11 @@ if [ "$(stat -f -c %T /sys/fs/cgroup)" = tmpfs ]; then
     mount --move "$1" /sys/fs/cgroup
     mount -o remount,ro /sys/fs/cgroup
 fi
+# The locks of podman lie in /dev/shm, where it resets those of another podman of this machine when it starts. All of /etc
+# is a copy, as a mount on a file of it goes when somebody on the host renames another to its place, which useradd does.
+mount -t tmpfs -o mode=1777 shm /dev/shm
+cp -a /etc "$2"
+mount --bind "$2" /etc
 mount --make-rshared /
 echo ready
 read -r _
@@ -62,7 +67,7 @@ class Sandbox:
         (directory / "cgroup").mkdir()
         namespaces = ["--mount", "--net", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
         self.holder = subprocess.Popen(
-            ["unshare", *namespaces, "bash", "-c", SETUP, "sandbox", directory / "cgroup"],
+            ["unshare", *namespaces, "bash", "-c", SETUP, "sandbox", directory / "cgroup", directory / "etc"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         said = self.holder.stdout.readline()
@@ -94,6 +99,13 @@ class Sandbox:
     def terminal(self, *args):
         """A program on a pty."""
         return Terminal(self.command(*args))
+
+    def add_user(self, name, uid, subordinate):
+        """An ordinary user, who exists inside alone. subordinate: the first of 65536 ids."""
+        lines = {"passwd": f"{name}:x:{uid}:{uid}::/nonexistent:/bin/sh", "group": f"{name}:x:{uid}:"}
+        lines |= {file: f"{name}:{subordinate}:65536" for file in ("subuid", "subgid")}
+        for file, line in lines.items():
+            self.shell(f"echo {line} >>/etc/{file}")
 
     def read(self, path):
         """A file as the sandbox sees it: /proc/PID is of its own pids, /sys of its own cgroups."""

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 
 import pytest
 from e2e.sandbox import says, soon
@@ -48,24 +47,23 @@ def test_pyrun_is_the_default_runtime(docker):
 
 
 def test_multi_stage_build(docker, logger):
-    done = docker("run", "--rm", logger, "onlyone", code=None)
-    assert done.code not in (0, 125, 126, 127), done
-    assert "inotify-logger" in done.err
+    assert "usage: inotify-logger" in docker("run", "--rm", logger, "onlyone", code=2).err
 
 
 def test_multi_stage_build_with_buildkit(docker, context):
     docker("build", "--no-cache", "--progress", "plain", "--tag", "bk", context, env={"DOCKER_BUILDKIT": "1"})
-    assert "inotify-logger" in docker("run", "--rm", "bk", "onlyone", code=None).err
+    assert "usage: inotify-logger" in docker("run", "--rm", "bk", "onlyone", code=2).err
 
 
-@pytest.mark.parametrize("buildkit", ["0", "1"])
-def test_a_build_step_that_fails(docker, sandbox, buildkit):
+@pytest.mark.parametrize(
+    "buildkit, code, message",
+    [("0", 9, "The command '/bin/sh -c exit 9' returned a non-zero code: 9"), ("1", 1, "executor failed running [/bin/sh -c exit 9]: exit code: 9")],
+)
+def test_a_build_step_that_fails(docker, sandbox, buildkit, code, message):
     directory = sandbox.directory / f"failing{buildkit}"
     directory.mkdir()
     (directory / "Dockerfile").write_text("FROM busybox\nRUN exit 9\n")
-    done = docker("build", directory, env={"DOCKER_BUILDKIT": buildkit}, code=None)
-    assert done.code != 0
-    says(done.out + done.err, r"returned a non-zero code: 9|exit code: 9")
+    assert message in docker("build", directory, env={"DOCKER_BUILDKIT": buildkit}, code=code).err
 
 
 # --- run
@@ -124,8 +122,8 @@ def test_run_on_a_terminal(docker):
     terminal.expect("/ # ")
     terminal.send("tty; echo $((6*7))\n").expect("/dev/pts/0")
     terminal.expect("42")
-    terminal.send("sleep 100\n").expect("sleep 100")
-    time.sleep(0.3)
+    # The line that it prints is not the one that was typed: it says that the loop is what ^C will end.
+    terminal.send("while :; do echo $((40+3)); sleep 0.05; done\n").expect("43\r\n43\r\n")
     terminal.send("\x03").expect("/ # ")
     terminal.send("exit 5\n")
     assert terminal.wait() == 5
@@ -221,8 +219,8 @@ def test_exec(docker, started):
     assert docker("exec", "-i", name, "cat", stdin="q").out == "q"
     docker("exec", "-d", name, "touch", "/tmp/mark")
     soon(lambda: docker("exec", name, "ls", "/tmp/mark"))
-    docker("exec", name, "/etc/passwd", code=126)
-    assert docker("exec", name, "nosuch", code=None).code in (126, 127)
+    assert "permission denied" in docker("exec", name, "/etc/passwd", code=126).out
+    assert "executable file not found in $PATH" in docker("exec", name, "nosuch", code=126).out
     terminal = docker.terminal("exec", "-it", name, "sh")
     terminal.send("tty\n").expect("/dev/pts/")
     terminal.send("exit 3\n")
@@ -286,7 +284,8 @@ def test_logs_that_follow(docker, sandbox, started):
 def test_top_stats_and_health(docker, started):
     name = started("--health-cmd", "test -f /tmp/ok", "--health-interval", "1s", "busybox", "sh", "-c", "touch /tmp/ok; sleep 1000")
     assert "sleep 1000" in docker("top", name).out
-    assert json.loads(docker("stats", "--no-stream", "--format", "{{json .}}", name).out)["PIDs"] in ("1", "2", "0")
+    # While the health is checked there is a second one.
+    soon(lambda: json.loads(docker("stats", "--no-stream", "--format", "{{json .}}", name).out)["PIDs"] == "1")
     soon(lambda: docker.state(name, "Health.Status") == "healthy")
 
 

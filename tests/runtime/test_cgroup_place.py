@@ -7,12 +7,20 @@ import signal
 
 import pytest
 from cgroup_worlds import MIB, ROOT, Missing, answer, ended, spawn, sub_cgroup, value
+from harness import cgroups_path
+from limits import PURE_V2, cgroup_file
 
 from pyrun import cgroup
 from pyrun.base.errors import ConfigError, Error
 from pyrun.cgroup import tree
 
 pytestmark = pytest.mark.worlds
+
+
+def test_a_container_is_in_the_cgroup_of_its_config(bundle, token):
+    path, on_v2 = cgroups_path(f"{token}-place")
+    container = bundle("sleep 100").set("linux.cgroupsPath", path).create()
+    assert str(cgroup_file(container.pid, "pids.max").parent) == (on_v2 if PURE_V2 else f"/sys/fs/cgroup/pids/{token}-place")
 
 
 def test_paths(inside):

@@ -57,20 +57,18 @@ def holder():
         process.stdout.close()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("user", "mount")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mount"])
 def test_new_and_the_hosts(bundle, kind):
     b = without(bundle(f"readlink /proc/self/ns/{KINDS[kind]}"), kind)
     hosts = b.run().out.strip()
     assert hosts == own(KINDS[kind])
     if kind == "uts":
         b.config["hostname"] = "box"
-    b.config["linux"]["namespaces"].append({"type": kind})
+    if kind == "user":
+        user_namespace(b)
+    else:
+        b.config["linux"]["namespaces"].append({"type": kind})
     assert b.run().out.strip() not in ("", hosts)
-
-
-def test_a_new_user_namespace(bundle):
-    b = user_namespace(bundle("readlink /proc/self/ns/user"))
-    assert b.run().out.strip() not in ("", own("user"))
 
 
 def test_no_namespace_at_all(bundle):
