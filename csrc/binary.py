@@ -138,7 +138,7 @@ class Bare(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return None
+            return [self.visit(statement) for statement in node.orelse]
         return self.generic_visit(node)
 
 

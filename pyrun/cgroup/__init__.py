@@ -42,17 +42,15 @@ def open(config: dict, id: str, settings: Settings) -> Cgroup:
 
     A rootless container that asks for no particular cgroup may end up with none, or be missing in some hierarchies.
     """
-    import posix
-
     from pyrun.base import files
+    from pyrun.base.facts import facts
     from pyrun.cgroup import layout
 
-    unprivileged = posix.geteuid() != 0 or settings.rootless == "true"
+    unprivileged = facts.rootless or settings.rootless == "true"
     if settings.systemd_cgroup:
         from pyrun.cgroup.systemd import manager
-        from pyrun.cli.settings import in_user_namespace
 
-        user = settings.rootless != "false" and (unprivileged or in_user_namespace())
+        user = settings.rootless != "false" and (unprivileged or facts.in_user_namespace)
         return manager.open(config, id, layout.discover(), settings.rootless, user)
     path = (config.get("linux") or {}).get("cgroupsPath") or ""
     inner = files.clean(path or id)

@@ -6,6 +6,7 @@ import errno
 import posix
 
 from pyrun.base.errors import ConfigError, Error, words
+from pyrun.base.facts import facts
 from pyrun.base.files import read_line
 from pyrun.base.processes import SIGKILL
 from pyrun.cgroup import tree
@@ -120,7 +121,7 @@ class Cgroup:
         Such a container stays in the caller's cgroup. Limits that it asks for are an error later, in apply().
         """
         # The usual case, a root that may do everything, takes one system call.
-        almighty = not self.mounts or (posix.geteuid() == 0 and posix.access(self.mounts[0].point, posix.W_OK))
+        almighty = not self.mounts or (not facts.rootless and posix.access(self.mounts[0].point, posix.W_OK))
         if almighty or self.linux.get("cgroupsPath") or not self._is_rootless():
             return
         self.state["paths"] = {name: path for name, path in self.paths.items() if _may_make(path)}
@@ -128,9 +129,7 @@ class Cgroup:
             self._tell_missing()
 
     def _is_rootless(self) -> bool:
-        from pyrun.cli import settings
-
-        return self.rootless == "true" or (self.rootless == "auto" and (posix.geteuid() != 0 or settings.in_user_namespace()))
+        return self.rootless == "true" or (self.rootless == "auto" and facts.unprivileged)
 
     def _tell_missing(self) -> None:
         from pyrun.base import log

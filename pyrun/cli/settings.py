@@ -6,12 +6,11 @@ import errno
 import posix
 
 from pyrun.base.errors import Error, words
+from pyrun.base.facts import facts
 from pyrun.base.files import clean
 
 ROOTLESS = {"": "auto", "auto": "auto"}
 ROOTLESS |= dict.fromkeys(("1", "t", "true"), "true") | dict.fromkeys(("0", "f", "false"), "false")
-# The inode of the initial user namespace's file (PROC_USER_INIT_INO). Its uid_map would not do: another one may map all ids too.
-FIRST_USER_NAMESPACE = 0xEFFFFFFD
 
 
 class Settings:
@@ -49,7 +48,7 @@ class Settings:
             return
         if self.root == _runtime_root():
             _make_private(self.root)
-        elif (uid := posix.geteuid()) and not posix.access(self.root, posix.W_OK | posix.X_OK):
+        elif (uid := facts.uid) and not posix.access(self.root, posix.W_OK | posix.X_OK):
             raise Error(f"{self.root}: {words(errno.EACCES)}: set $XDG_RUNTIME_DIR to a directory of yours, as /run/user/{uid}, or give --root")
 
 
@@ -72,17 +71,9 @@ def absolute(path: str) -> str:
     return clean(path)
 
 
-def in_user_namespace() -> bool:
-    """Whether the caller is in a user namespace other than the initial one."""
-    try:
-        return posix.stat("/proc/self/ns/user").st_ino != FIRST_USER_NAMESPACE
-    except FileNotFoundError:  # a kernel without user namespaces
-        return False
-
-
 def _unprivileged() -> bool:
     # A root that keeps the name `root` in its user namespace owns its /run: a container that runs containers.
-    return posix.geteuid() != 0 or (in_user_namespace() and posix.environ.get(b"USER") != b"root")
+    return facts.rootless or (facts.in_user_namespace and posix.environ.get(b"USER") != b"root")
 
 
 def _runtime_root() -> str | None:

@@ -7,6 +7,7 @@ import posix
 
 from pyrun.base import jsonio, log
 from pyrun.base.errors import Error, words
+from pyrun.config import normal
 from pyrun.container import life, state
 from pyrun.criu import arguments, outside, service
 
@@ -30,7 +31,7 @@ def checkpoint(
     status = container.status()
     if status not in ("running", "paused"):
         raise Error(f"Container cannot be checkpointed in {status} state")
-    config = container.config()
+    config = normal.config_of(container.config())
     options = arguments.common(config, shared) | {
         "pid": container.data["pid"],
         "root": container.data["rootfs"],

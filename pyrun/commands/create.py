@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyrun.cli import scan
 from pyrun.container import make
+from pyrun.plan.request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,6 @@ def create(
 ) -> int:  # fmt: skip
     """Returns the exit status (runtime.md#create)."""
     bundle, id = scan.bundle_and_id(bundle, id)
-    request = make.Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detached=True)
+    request = Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detached=True)
     make.create(settings, request, waits=True)
     return 0

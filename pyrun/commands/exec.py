@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pyrun.base import interrupts, log
 from pyrun.base.errors import Error
+from pyrun.base.facts import denies_setgroups
 from pyrun.base.processes import readable
-from pyrun.config import load
+from pyrun.config import load, normal
 from pyrun.container import state
 from pyrun.host import passing
 from pyrun.host import terminal as terminals
 from pyrun.init.session import Init
-from pyrun.plan import compile, namespaces, seccomp
+from pyrun.plan import namespaces, seccomp
+from pyrun.plan.execute import process_plan
 from pyrun.plan.namespaces import CLONE_NEWNS
 from pyrun.plan.process import CAPABILITIES
-from pyrun.plan.records import Plan
+from pyrun.plan.request import Additions, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,24 +34,14 @@ def exec_(
     """Returns the process's exit code, 128 + N if signal N ended it; errors of our own are 255."""
     container = state.load(settings.root, id)
     require_running(container, ignore_paused)
-    config = container.config()
+    given = container.config()
     if process:
         described = read_process(process)
     else:
-        described = make_process(config, args, tty, user, env, cwd, cap, additional_gids, no_new_privs, apparmor, process_label)
+        described = make_process(given, args, tty, user, env, cwd, cap, additional_gids, no_new_privs, apparmor, process_label)
         load.check_process(described, "exec")
-    return execute(settings, container, config, described, Files(detach, pid_file, console_socket, pidfd_socket, preserve_fds), cgroup)
-
-
-class Files:
-    """Where the process's terminal, pid and fds go to or come from."""
-
-    def __init__(self, detach: bool, pid_file: str | None, console_socket: str | None, pidfd_socket: str | None, preserve_fds: int) -> None:
-        self.detach = detach
-        self.pid_file = pid_file
-        self.console_socket = console_socket
-        self.pidfd_socket = pidfd_socket
-        self.preserve_fds = preserve_fds or 0
+    request = Request(id, container.data["bundle"], pid_file, console_socket, pidfd_socket, preserve_fds, detached=detach)
+    return execute(settings, container, normal.config_of(given), normal.process_of(described), request, cgroup)
 
 
 def require_running(container: Container, ignore_paused: bool) -> None:
@@ -124,7 +116,7 @@ def add_capabilities(sets: dict, names: Sequence[str]) -> dict:
 
 def join_shares(config: dict, id: str, pid: int) -> None:
     """The process has its share of cache and memory bandwidth with the container's others (linux.intelRdt)."""
-    if "intelRdt" in (config.get("linux") or {}):
+    if config["linux"]["intelRdt"] is not None:
         from pyrun.host import rdt
 
         rdt.group_of(config, id).add(pid)
@@ -140,27 +132,23 @@ def open_entrance(container: Container, pid: int, mask: int) -> namespaces.Entra
     raise Error("cannot exec in a stopped container")
 
 
-def execute(settings: Settings, container: Container, config: dict, process: dict, files: Files, cgroup_paths: Sequence[str]) -> int:
+def execute(settings: Settings, container: Container, config: dict, process: dict, request: Request, cgroup_paths: Sequence[str]) -> int:
     """Starts the process; waits for it, unless detached."""
-    console = terminals.Console(process, files.console_socket, files.detach)
-    keep = passing.preserved_fds(files.preserve_fds)
+    console = terminals.Console(process, request.console_socket, request.detached)
+    keep = passing.preserved_fds(request.preserve_fds)
     pid, mask = container.data["pid"], container.data["mask"]
     group = container.cgroup()
     cgroup_files = (group.sub(cgroup_paths) if cgroup_paths else group.procs_files(pid)) if group else ()
-    host = compile.Host(container.data["bundle"], cgroup_files, keep=len(keep), id=container.id)
-    host.user_namespace = bool(mask & compile.CLONE_NEWUSER)
-    host.learn_groups(config, process, lambda: host.denies_setgroups(pid))
     filter = seccomp.compile_of(config, settings.root)
-    plan = Plan()
     root = None if mask & CLONE_NEWNS else f"/proc/{pid}/root"
     way = open_entrance(container, pid, mask)
-    compile.execute(plan, config, process, host, filter, way, root)
+    plan = process_plan(config, process, Additions(len(keep)), filter, way, cgroup_files, lambda: denies_setgroups(pid), root)
 
     foreground = terminals.Foreground()
     # Until the program runs a signal ends us and what we have begun, wherever we wait: the container may have stopped init.
     interrupts.interruptible()
     mask = interrupts.hold_interrupts()
-    if not files.detach:
+    if not request.detached:
         foreground.take_signals()
         foreground.adopt_orphans()
         mask = interrupts.others_blocked()
@@ -175,16 +163,16 @@ def execute(settings: Settings, container: Container, config: dict, process: dic
             console=lambda master: interrupts.waiting(mask, console.receive, master),
             notify=lambda number: interrupts.waiting(mask, passing.send_listener, container, config, number, init.pid),
         )
-        if files.pid_file:
-            passing.write_pid_file(files.pid_file, init.pid)
-        if files.pidfd_socket:
-            interrupts.waiting(mask, passing.send_pidfd, files.pidfd_socket, init.pid)
+        if request.pid_file:
+            passing.write_pid_file(request.pid_file, init.pid)
+        if request.pidfd_socket:
+            interrupts.waiting(mask, passing.send_pidfd, request.pidfd_socket, init.pid)
     except BaseException:
         init.kill()
         raise
     finally:
         way.close()
-    if files.detach:
+    if request.detached:
         return 0
     foreground.adopt(console)
     return foreground.wait(init.pid)

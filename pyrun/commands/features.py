@@ -9,7 +9,7 @@ from pyrun.cgroup import MANAGERS, resources
 from pyrun.cgroup.systemd import unit
 from pyrun.config import rules
 from pyrun.criu import arguments
-from pyrun.plan import compile, mounts, namespaces, process, seccomp
+from pyrun.plan import mounts, namespaces, process, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyrun.cli.settings import Settings
 
 OCI_VERSION_MIN = "1.0.0"
-UNSAFE_ANNOTATIONS = (unit.ANNOTATION, arguments.CONFIG_ANNOTATION, compile.KEEP_GROUPS)
+UNSAFE_ANNOTATIONS = (unit.ANNOTATION, arguments.CONFIG_ANNOTATION, process.KEEP_GROUPS)
 """Annotations of a config that change what the runtime does; one that ends in a dot stands for all that begin so."""
 
 

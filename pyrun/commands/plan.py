@@ -5,9 +5,10 @@ from __future__ import annotations
 from pyrun import cgroup
 from pyrun.base import output
 from pyrun.cli import scan
-from pyrun.config import load
-from pyrun.plan import compile, describe, seccomp
-from pyrun.plan.records import Plan
+from pyrun.config import load, normal
+from pyrun.plan import create, describe, seccomp
+from pyrun.plan.context import Context
+from pyrun.plan.request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 def plan(settings: Settings, *, bundle: str) -> int:
     """Prints the plan; makes nothing. Returns the exit status."""
     bundle, id = scan.bundle_and_id(bundle, "plan")
-    config = load.load(bundle)
-    load.check(config, bundle=bundle)
+    given = load.load(bundle)
+    load.check(given, bundle=bundle)
+    config = normal.config_of(given)
     group = cgroup.open(config, id, settings)
-    ops = Plan()
-    host = compile.Host(bundle, group.procs_files(), group.hierarchies(), id=id)
-    compile.create(ops, config, host, seccomp.compile_of(config, settings.root), waits=True)
+    context = Context(config, Request(id, bundle), group.procs_files(), group.hierarchies())
+    ops = create.container_plan(context, seccomp.compile_of(config, settings.root), waits=True)
     output.write("\n".join(describe.lines(ops)) + "\n")
     return 0

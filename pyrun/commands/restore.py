@@ -5,12 +5,12 @@ from __future__ import annotations
 from pyrun import cgroup
 from pyrun.base import interrupts
 from pyrun.cli import scan
-from pyrun.config import load
+from pyrun.config import load, normal
 from pyrun.container import life, make, state
 from pyrun.container.restore import Revival
 from pyrun.criu import arguments, outside, service
 from pyrun.host import terminal
-from pyrun.plan import compile
+from pyrun.plan.context import rootfs_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ def restore(
     """
     bundle, id = scan.bundle_and_id(bundle, id)
     load.check_id(id)
-    config = load.load(bundle)
-    load.check(config, bundle=bundle)
-    console = terminal.Console(config.get("process") or {}, console_socket, detach)
+    given = load.load(bundle)
+    load.check(given, bundle=bundle)
+    config = normal.config_of(given)
+    console = terminal.Console(config["process"] or {}, console_socket, detach)
     options = arguments.common(config, shared) | {"lsm_profile": lsm_profile, "lsm_mount_context": lsm_mount_context}
     service.use(settings.criu, "restore")
     foreground = terminal.Foreground()
@@ -43,7 +44,7 @@ def restore(
     try:
         options["inherit_fd"] = outside.inherited(directories.image_path)
         console.connect()
-        revival = begin(settings, id, bundle, config, console, pid_file, None if detach else foreground)
+        revival = begin(settings, id, bundle, given, config, console, pid_file, None if detach else foreground)
         revival.run(options, directories)
     finally:
         directories.close()
@@ -51,7 +52,7 @@ def restore(
 
 
 def begin(
-    settings: Settings, id: str, bundle: str, config: dict, console: terminal.Console, pid_file: str | None,
+    settings: Settings, id: str, bundle: str, given: dict, config: dict, console: terminal.Console, pid_file: str | None,
     foreground: terminal.Foreground | None,
 ) -> Revival:  # fmt: skip
     """The Revival, and the container's directory."""
@@ -59,8 +60,8 @@ def begin(
     shares = make.open_shares(config, id)
     interrupts.interruptible()
     mask = interrupts.hold_interrupts()
-    container = state.Container.make(settings.root, id, bundle, compile.rootfs_path(config, bundle), config)
-    return Revival(container, config, group, shares, console, pid_file, foreground, mask)
+    container = state.Container.make(settings.root, id, bundle, rootfs_path(config, bundle), config)
+    return Revival(container, given, config, group, shares, console, pid_file, foreground, mask)
 
 
 def attend(revival: Revival, foreground: terminal.Foreground) -> int:

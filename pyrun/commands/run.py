@@ -6,6 +6,7 @@ from pyrun.base import interrupts, timeline
 from pyrun.cli import scan
 from pyrun.container import life, make, state
 from pyrun.host import terminal
+from pyrun.plan.request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def run(
 ) -> int:  # fmt: skip
     """Returns the program's exit code, 128 + N if signal N ended it."""
     bundle, id = scan.bundle_and_id(bundle, id)
-    request = make.Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach)
+    request = Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach)
     if detach:
         container, init, _, _ = make.create(settings, request, waits=False)
         if container.notify:

@@ -17,9 +17,9 @@ from pyrun._native import lib
 from pyrun.base import jsonio, log, processes
 from pyrun.base.errors import Error, words
 from pyrun.init import session
-from pyrun.plan import compile, namespaces
+from pyrun.plan import namespaces
+from pyrun.plan.hook import hook_plan
 from pyrun.plan.namespaces import CLONE_NEWNS
-from pyrun.plan.records import Plan
 
 INSIDE = frozenset(("createContainer", "startContainer"))
 SIGKILL = 9
@@ -135,7 +135,6 @@ _DEFAULTS = tuple(number for number in range(1, 32) if number not in (9, 19))
 
 
 def _spawn_inside(hook, inside, stdin, stdout):
-    plan = Plan()
     env, home_of = hook.get("env"), None
     if env is None:
         env = list(inside.env)
@@ -143,9 +142,9 @@ def _spawn_inside(hook, inside, stdin, stdout):
             home_of = inside.uid
     root = None if inside.mask & CLONE_NEWNS else f"/proc/{inside.pid}/root"
     way = namespaces.entrance(inside.pid, inside.mask)
+    plan = hook_plan(hook, env, home_of, way, inside.cgroup_files, inside.pivoted, inside.rootfs, inside.seccomp, root, inside.ids)
     init = session.Init(plan)
     try:
-        compile.hook(plan, hook, env, home_of, way, inside.cgroup_files, inside.pivoted, inside.rootfs, inside.seccomp, root, inside.ids)
         init.spawn(stdio=(stdin, stdout, stdout), **way.files)
         init.drive()
     except BaseException:

@@ -8,6 +8,7 @@ from pyrun.base import log
 from pyrun.base.errors import ConfigError, Error, words
 from pyrun.base.processes import PATIENCE, SIGKILL, await_end, readable
 from pyrun.cgroup import oom
+from pyrun.config import normal
 from pyrun.container import hooks
 from pyrun.container.state import START_SOCKET
 from pyrun.host.passing import send_listener
@@ -49,7 +50,7 @@ def run_start_hooks(container, config):
         filter = None  # its agent waits for the program
     target = hooks.Target(
         container.data["pid"], container.data["mask"], files, pivoted=True, env=env, uid=uid, seccomp=filter,
-        ids=first_ids(config.get("linux") or {}),
+        ids=first_ids(config["linux"]),
     )  # fmt: skip
     hooks.run(config, "startContainer", container, "created", inside=target)
 
@@ -63,7 +64,7 @@ def start(container):
             else "cannot start an already running container" if status in ("running", "paused")
             else f"cannot start a container that is {status}"
         )  # fmt: skip
-    config = container.config()
+    config = normal.config_of(container.config())
     if not config.get("process"):
         raise ConfigError("process", "there is nothing to start: the config has no process")
     try:

@@ -10,7 +10,7 @@ from pyrun.base.errors import ConfigError, Error
 from pyrun.base.interrupts import hold_interrupts, interruptible, others_blocked, waiting
 from pyrun.base.processes import readable
 from pyrun.cgroup import oom
-from pyrun.config import load, mount_option
+from pyrun.config import load, mount_option, normal
 from pyrun.container import hooks
 from pyrun.container.life import destroy, run_start_hooks
 from pyrun.container.state import CONFIG, START_SOCKET, Container
@@ -18,25 +18,14 @@ from pyrun.host import idmap, notify, terminal
 from pyrun.host.passing import listen_env, listen_fds, preserved_fds, remove_pid_file, send_listener, send_pidfd, stdio, write_pid_file
 from pyrun.init.faults import mount_fault, not_idmapped
 from pyrun.init.session import Init, must
-from pyrun.plan import compile, seccomp
+from pyrun.plan import seccomp
+from pyrun.plan.clone import BARRIER_HOOKS, BARRIER_IDS, BARRIER_START
+from pyrun.plan.context import Context
+from pyrun.plan.create import container_plan
 from pyrun.plan.mounts import AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, OPEN_TREE_CLONE
-from pyrun.plan.namespaces import Namespaces, first_ids
-from pyrun.plan.records import Plan
-
-
-class Request:
-    """What `create` and `run` were asked for, besides the config. detached: nobody stays to serve the terminal."""
-
-    def __init__(self, id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detached):
-        self.id = id
-        self.bundle = bundle
-        self.pid_file = pid_file
-        self.console_socket = console_socket
-        self.pidfd_socket = pidfd_socket
-        self.preserve_fds = preserve_fds or 0
-        self.no_pivot = no_pivot
-        self.no_new_keyring = no_new_keyring
-        self.detached = detached
+from pyrun.plan.namespaces import first_ids
+from pyrun.plan.request import Additions
+from pyrun.plan.root import source_propagation
 
 
 def create(settings, request, waits, before_start=None):
@@ -48,34 +37,32 @@ def create(settings, request, waits, before_start=None):
     load.check_id(request.id)
     timeline.phase("load config")
     bundle = request.bundle
-    config = load.load(bundle)
-    load.check(config, bundle=bundle)
-    if not waits and not config.get("process"):
+    given = load.load(bundle)
+    load.check(given, bundle=bundle)
+    config = normal.config_of(given)
+    if not waits and not config["process"]:
         raise ConfigError("process", "missing: there is no program to run (`create` makes a container without one)")
-    console = terminal.Console(config.get("process") or {}, request.console_socket, request.detached)
+    console = terminal.Console(config["process"] or {}, request.console_socket, request.detached)
     listen = listen_fds()
     keep = preserved_fds(request.preserve_fds, listen)
     timeline.phase("compile plan")
     group = cgroup.open(config, request.id, settings)
     shares = open_shares(config, request.id)
     filter = seccomp.compile_of(config, settings.root)
-    plan = Plan()
-    host = compile.Host(bundle, group.procs_files(), group.hierarchies(), keep=len(keep), id=request.id)
-    host.no_pivot = request.no_pivot
-    host.new_keyring = not request.no_new_keyring
-    host.env = listen_env(listen)
-    notifies = bool(notify.host_socket() and config.get("process"))
+    env, more_mounts = listen_env(listen), []
+    notifies = bool(notify.host_socket() and config["process"])
     if notifies:
-        host.env += notify.ENV
-        host.mounts = [("$NOTIFY_SOCKET", notify.mount(f"{settings.root}/{request.id}"))]
-    compile.create(plan, config, host, filter, waits)
+        env += notify.ENV
+        more_mounts = [("$NOTIFY_SOCKET", notify.mount(f"{settings.root}/{request.id}"))]
+    context = Context(config, request, group.procs_files(), group.hierarchies(), Additions(len(keep), env, more_mounts))
+    plan = container_plan(context, filter, waits)
 
     interruptible()
     # From here on a signal is let in only where we wait and nothing is half done (_Creation.waiting), and no more at the end.
     mask = hold_interrupts()
     timeline.phase("write state")
-    container = Container.make(settings.root, request.id, bundle, compile.rootfs_path(config, bundle), config)
-    launch = _Creation(container, config, plan, host, request, group, shares, console, before_start, mask, notifies)
+    container = Container.make(settings.root, request.id, bundle, context.rootfs, config)
+    launch = _Creation(container, given, plan, context, group, shares, console, before_start, mask, notifies)
     try:
         launch.run(keep, waits)
     except BaseException as error:
@@ -88,12 +75,13 @@ def create(settings, request, waits, before_start=None):
 class _Creation:
     """The steps of create that leave something behind, and their undoing."""
 
-    def __init__(self, container, config, plan, host, request, group, shares, console, before_start, mask, notifies):
+    def __init__(self, container, given, plan, context, group, shares, console, before_start, mask, notifies):
         self.container = container
-        self.config = config
+        self.given = given
+        self.config = context.config
         self.plan = plan
-        self.host = host
-        self.request = request
+        self.context = context
+        self.request = context.request
         self.group = group
         self.shares = shares
         self.before_start = before_start
@@ -111,13 +99,13 @@ class _Creation:
         # The cgroup's name is on disk before the cgroup is made: `delete --force` finds it after a kill at any instant.
         container.data["cgroup"] = group.to_state()
         container.data["rdt"] = self.shares.own if self.shares else []
-        container.data["mask"] = Namespaces(self.config).mask
+        container.data["mask"] = self.context.spaces.mask
         container.data["stdio"] = stdio()
         container.save()
         timeline.phase("make cgroup")
         self.waiting(group.reserve)
         group.create()
-        group.apply((self.config.get("linux") or {}).get("resources") or {})
+        group.apply(self.config["linux"]["resources"])
         if self.shares:
             self.shares.create()
         timeline.phase("start init")
@@ -132,7 +120,7 @@ class _Creation:
         self._close_opened()
         timeline.phase("set up by init")
         # What init does not wait for is done while it makes the namespaces.
-        save_config(container, self.config)
+        save_config(container, self.given)
         self.init.drive_program(child=self._child, barrier=self._barrier, console=self._console, ready=self._ready, notify=self._notify,
                                 idmap=self._idmap_asked, source=self._source_asked)  # fmt: skip
         if not waits:
@@ -150,9 +138,9 @@ class _Creation:
 
     def _open_sources(self):
         """Bind sources that the container's user namespace may not reach, and the maps of idmapped mounts."""
-        for name, mount in self.host.sources:
+        for name, mount in self.plan.needs.sources:
             self.opened[name] = self._open_source(mount)
-        for name, mount in self.host.idmaps:
+        for name, mount in self.plan.needs.idmaps:
             self.opened[name] = self._idmap(mount)
 
     def _open_source(self, mount):
@@ -164,7 +152,7 @@ class _Creation:
         if fd < 0:
             raise self._mount_error(mount, "open_tree", -fd)
         try:
-            propagation = compile.source_propagation(self.config.get("linux") or {})
+            propagation = source_propagation(self.config["linux"])
             if (code := lib.native_propagation(fd, propagation)) < 0:
                 raise self._mount_error(mount, "mount_setattr", -code)
             if mount.idmap:
@@ -175,7 +163,7 @@ class _Creation:
         return fd
 
     def _source_asked(self, where):
-        return self._open_source(self.host.asked[where])
+        return self._open_source(self.plan.needs.asked[where])
 
     def _idmap_source(self, mount, tree):
         userns = self._idmap(mount)
@@ -190,7 +178,7 @@ class _Creation:
     def _idmap_asked(self, where, tree):
         """A mount that only init could find, and only we may map."""
         try:
-            self._idmap_source(self.host.asked[where], tree)
+            self._idmap_source(self.plan.needs.asked[where], tree)
         finally:
             posix.close(tree)
 
@@ -199,16 +187,16 @@ class _Creation:
 
     def _idmap(self, mount):
         """An fd of a user namespace with the maps of an idmapped mount: its own, or the container's."""
-        linux = self.config.get("linux") or {}
+        linux = self.config["linux"]
         own = mount_option.parse(mount.idmap_option, linux) if mount.idmap_option else mount.entry
-        uids = own.get("uidMappings") or linux.get("uidMappings")
-        gids = own.get("gidMappings") or linux.get("gidMappings")
-        joined = Namespaces(self.config).joined.get("user")
+        uids = own["uidMappings"] or linux["uidMappings"]
+        gids = own["gidMappings"] or linux["gidMappings"]
+        joined = self.context.spaces.joined.get("user")
         if not uids and not gids and joined:
             return posix.open(joined[0], posix.O_RDONLY | posix.O_CLOEXEC)
         if not uids or not gids:
             raise ConfigError(mount.where, "an idmapped mount needs uidMappings and gidMappings, of its own or in linux")
-        return idmap.namespace(uids, gids, mount.where, self.host)
+        return idmap.namespace(uids, gids, mount.where)
 
     def _close_opened(self):
         for fd in self.opened.values():
@@ -226,12 +214,12 @@ class _Creation:
         move_net_devices(self.config, self.init.pid)
 
     def _barrier(self, number):
-        if number == compile.BARRIER_IDS:
+        if number == BARRIER_IDS:
             linux = self.config["linux"]
-            idmap.write_maps(self.init.pid, linux.get("uidMappings"), linux.get("gidMappings"))
-        elif number == compile.BARRIER_HOOKS:
+            idmap.write_maps(self.init.pid, linux["uidMappings"], linux["gidMappings"])
+        elif number == BARRIER_HOOKS:
             self.waiting(self._run_create_hooks)
-        elif number == compile.BARRIER_START:
+        elif number == BARRIER_START:
             self._ready()
             self.hooks_ran = True
             self.waiting(run_start_hooks, self.container, self.config)
@@ -246,8 +234,8 @@ class _Creation:
         for kind in ("prestart", "createRuntime"):
             hooks.run(config, kind, container, "created")
         target = hooks.Target(
-            self.init.pid, container.data["mask"], self.host.cgroup_files, pivoted=False,
-            env=(config.get("process") or {}).get("env") or (), rootfs=container.data["rootfs"], ids=first_ids(config.get("linux") or {}),
+            self.init.pid, container.data["mask"], self.context.cgroup_files, pivoted=False,
+            env=config["process"]["env"] if config["process"] else (), rootfs=container.data["rootfs"], ids=first_ids(config["linux"]),
         )  # fmt: skip
         hooks.run(config, "createContainer", container, "created", inside=target)
 
@@ -285,7 +273,7 @@ class _Creation:
 
 def open_shares(config, id):
     """The container's directories in resctrl (rdt.Group), None where the config has no intelRdt."""
-    if "intelRdt" not in (config.get("linux") or {}):
+    if config["linux"]["intelRdt"] is None:
         return None
     from pyrun.host import rdt
 

@@ -7,16 +7,20 @@ from pyrun.base.errors import Error
 from pyrun.base.files import read_line
 from pyrun.base.processes import end
 from pyrun.cgroup import tree
-from pyrun.config import rules
+from pyrun.config import normal, rules
 from pyrun.container import hooks, life, make
 from pyrun.criu import outside, service
 from pyrun.criu.arguments import CGROUP_MODES
 from pyrun.host import notify, passing
 from pyrun.init.session import Init
-from pyrun.plan import compile, namespaces
+from pyrun.plan import namespaces
+from pyrun.plan.clone import emit_clone
+from pyrun.plan.context import Context
 from pyrun.plan.mounts import ATTR_RDONLY
 from pyrun.plan.namespaces import CLONE_NEWNET, CLONE_NEWNS, Namespaces, entrance
 from pyrun.plan.records import Plan
+from pyrun.plan.request import Request
+from pyrun.plan.root import emit_root
 
 BARRIER_DONE = 1
 
@@ -28,8 +32,9 @@ class Revival:
     interrupts.hold_interrupts().
     """
 
-    def __init__(self, container, config, group, shares, console, pid_file, foreground, mask):
+    def __init__(self, container, given, config, group, shares, console, pid_file, foreground, mask):
         self.container = container
+        self.given = given
         self.config = config
         self.group = group
         self.shares = shares
@@ -63,7 +68,7 @@ class Revival:
             group.create()
             if self.shares:
                 self.shares.create()
-            make.save_config(container, config)
+            make.save_config(container, self.given)
             notify.make_directory(container.directory)
             _make_mount_points(container, config, group)
             # criu is in the container's cgroup, and so is what it makes, whatever it does about cgroups itself. It wants the
@@ -121,7 +126,7 @@ class Revival:
         container.set_process(pid)
         container.save()
         self.group.release()
-        if Namespaces(config).new & CLONE_NEWNET:
+        if Namespaces(config["linux"]["namespaces"]).new & CLONE_NEWNET:
             _set_up_network(config, pid)
             make.move_net_devices(config, pid)
         self.hooks_ran = True
@@ -165,11 +170,14 @@ def _make_mount_points(container, config, group):
     """Makes the mount points that the root file system lacks: by mounting all of it, as create does, in a mount namespace that
     goes away again.
     """
-    host = compile.Host(container.data["bundle"], hierarchies=group.hierarchies())
+    # In the caller's other namespaces, so what the config says of those does not matter.
+    linux = {"namespaces": [{"type": "mount"}], "devices": config["linux"]["devices"]}
+    context = Context(
+        normal.config_of(config | {"linux": linux}), Request(container.id, container.data["bundle"]), hierarchies=group.hierarchies()
+    )
     plan = Plan()
-    compile.emit_clone(plan, CLONE_NEWNS, ())
-    spaces = Namespaces({"linux": {"namespaces": [{"type": "mount"}]}})
-    compile.emit_root(plan, config, {}, spaces, host)
+    emit_clone(plan, CLONE_NEWNS, ())
+    emit_root(plan, context)
     _carry_out(plan)
 
 
@@ -177,9 +185,9 @@ def _set_up_network(config, pid):
     """A new network namespace is as empty as any: what create sets up in it is set up again."""
     plan, way = Plan(), entrance(pid, CLONE_NEWNET)
     way.emit(plan)
-    compile.emit_clone(plan, 0, ())
+    emit_clone(plan, 0, ())
     plan.lo_up("linux.namespaces", "network")
-    for name, value in ((config.get("linux") or {}).get("sysctl") or {}).items():
+    for name, value in config["linux"]["sysctl"].items():
         path = rules.sysctl_path(name)
         if path.startswith("net/"):
             plan.sysctl(f"linux.sysctl[{name}]", name, path=path, value=value)
@@ -190,7 +198,7 @@ def _make_root_read_only(pid):
     """With a criu older than 4.2 it would come back writable."""
     plan, way = Plan(), entrance(pid, CLONE_NEWNS)
     way.emit(plan)
-    compile.emit_clone(plan, 0, ())
+    emit_clone(plan, 0, ())
     plan.setattr("root.readonly", "/", target="/", attr_set=ATTR_RDONLY)
     _carry_out_in(plan, way)
 

@@ -3,9 +3,12 @@
 from pyrun import cgroup
 from pyrun.base.errors import ConfigError, Error
 from pyrun.cgroup import devices, resources
+from pyrun.config import normal
 from pyrun.host import rdt
-from pyrun.plan import compile, mounts, seccomp
+from pyrun.plan import create, mounts, seccomp
+from pyrun.plan.context import Context
 from pyrun.plan.records import Plan
+from pyrun.plan.request import Request
 
 
 def refusals(config, bundle, settings):
@@ -21,21 +24,23 @@ def refusals(config, bundle, settings):
             pass
         return None
 
-    linux = config.get("linux") or {}
-    limits = linux.get("resources") or {}
+    config = normal.config_of(config)
+    linux = config["linux"]
+    limits = linux["resources"]
     group = attempt(cgroup.open, config, "validate", settings)
     files, hierarchies = (group.procs_files(), group.hierarchies()) if group else ((), ())
-    host = compile.Host(bundle, files, hierarchies, id="validate")
+    context = attempt(Context, config, Request("validate", bundle), files, hierarchies)
     place = _Nowhere(group)
     for name in limits:
         attempt(resources.writes, {name: limits[name]}, place, "linux.resources")
     attempt(devices.compile, limits.get("devices") or (), "linux.resources.devices")
-    for mount in mounts.parse(config, compile.rootfs_path(config, bundle)):
-        attempt(mounts.emit, Plan(), mount, host)
     filter = attempt(seccomp.compile_of, config, settings.root)
-    if "intelRdt" in linux:
+    if linux["intelRdt"] is not None:
         attempt(rdt.group_of, config, "validate")
-    attempt(compile.create, Plan(), config, host, filter, True)
+    if context:
+        for mount in mounts.parse(config, context.rootfs):
+            attempt(mounts.emit, Plan(), mount, context)
+        attempt(create.container_plan, context, filter, True)
     return list(found.items())
 
 

@@ -14,7 +14,8 @@ from pyrun.base.errors import ConfigError, Error, words
 from pyrun.base.files import S_IFCHR, S_IFDIR, S_IFMT, clean, read_line
 from pyrun.cgroup import layout
 from pyrun.host import notify
-from pyrun.plan import compile, devices, mounts
+from pyrun.plan import devices, mounts
+from pyrun.plan.context import rootfs_path
 from pyrun.plan.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER, FILES, Namespaces
 
 TYPE_CHECKING = False
@@ -41,10 +42,10 @@ def mounts_of(config: dict, bundle: str, hierarchies: Sequence[layout.Hierarchy]
     hierarchies: what a cgroup mount shows. notify_directory: of its socket for sd_notify(3). Raises
     ConfigError for a mount that criu cannot bring back.
     """
-    spaces = Namespaces(config)
+    spaces = Namespaces(config["linux"]["namespaces"])
     own_cgroups = bool(spaces.new & CLONE_NEWCGROUP)
     found = [(notify.INSIDE, notify_directory)]
-    for mount in mounts.parse(config, compile.rootfs_path(config, bundle)):
+    for mount in mounts.parse(config, rootfs_path(config, bundle)):
         if mount.idmap:
             raise ConfigError(mount.where, "criu cannot restore a mount with mapped ids")
         if mount.bind:
@@ -52,12 +53,12 @@ def mounts_of(config: dict, bundle: str, hierarchies: Sequence[layout.Hierarchy]
             found.append((mount.destination, source))
         elif mount.type == "cgroup" and not own_cgroups:
             found += _cgroup_mounts(mount.destination, hierarchies)
-    linux = config.get("linux") or {}
+    linux = config["linux"]
     if spaces.new & CLONE_NEWUSER:
         # Device nodes cannot be made in a user namespace: these are the host's.
-        names = [clean(entry["path"]) for entry in linux.get("devices") or ()]
+        names = [clean(entry["path"]) for entry in linux["devices"]]
         found += [(path, path) for path in dict.fromkeys([*names, *(f"/dev/{row[0]}" for row in devices.DEFAULT)])]
-    if linux.get("maskedPaths"):
+    if linux["maskedPaths"]:
         found.append((NULL, NULL))
     return list(dict(found).items())
 
@@ -74,7 +75,7 @@ def saved_mounts(config: dict, container: Container) -> list[dict[str, str]]:
     hierarchies = [layout.Hierarchy(mount, "") for mount in layout.discover()]
     names = [name for name, _ in mounts_of(config, container.data["bundle"], hierarchies)]
     found = {resolve(root, name): name for name in names}
-    for path in (config.get("linux") or {}).get("maskedPaths") or ():
+    for path in config["linux"]["maskedPaths"]:
         # A masked directory is a tmpfs, which criu saves itself.
         if _is_file(root + resolve(root, path)):
             found[resolve(root, path)] = NULL
@@ -115,7 +116,7 @@ def _is_file(path: str) -> bool:
 
 def saved_namespaces(config: dict, pid: int) -> list[str]:
     """criu's `external` for the namespaces that a container (its pid) joined, and that stay on the host."""
-    joined = Namespaces(config).joined
+    joined = Namespaces(config["linux"]["namespaces"]).joined
     return [
         f"{FILES[kind]}[{posix.stat(f'/proc/{pid}/ns/{FILES[kind]}').st_ino}]:{name}" for kind, name in BY_NAME.items() if kind in joined
     ]
@@ -124,7 +125,7 @@ def saved_namespaces(config: dict, pid: int) -> list[str]:
 def joined_namespaces(config: dict) -> tuple[dict[str, int], list[dict[str, str]]]:
     """For restoring into namespaces given by path: ({name: open fd}, criu's join_ns). Raises Error."""
     fds, paths = {}, []
-    joined = Namespaces(config).joined
+    joined = Namespaces(config["linux"]["namespaces"]).joined
     try:
         for kind, (path, where) in joined.items():
             if kind == "cgroup":

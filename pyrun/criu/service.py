@@ -11,7 +11,7 @@ from pyrun.base.files import find_program, read
 from pyrun.base.processes import readable
 from pyrun.criu import protobuf
 from pyrun.init.session import Init, must, send
-from pyrun.plan import compile
+from pyrun.plan.clone import emit_cgroup_join, emit_clone
 from pyrun.plan.mounts import MS_REC, MS_SLAVE
 from pyrun.plan.namespaces import CLONE_NEWNS
 from pyrun.plan.records import Plan
@@ -219,8 +219,8 @@ class Criu:
 
 def _plan(plan: Plan, path: str, cgroup_files: Sequence[str], root: str | None, files: int) -> None:
     """The plan that becomes criu. files: number of those it has, stdio included."""
-    compile.emit_clone(plan, CLONE_NEWNS if root else 0, cgroup_files)
-    compile.emit_cgroup_join(plan, cgroup_files)
+    emit_clone(plan, CLONE_NEWNS if root else 0, cgroup_files)
+    emit_cgroup_join(plan, cgroup_files)
     if root:
         plan.propagation(propagation=MS_SLAVE | MS_REC)
         plan.root("root.path", root, path=root)

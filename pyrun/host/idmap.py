@@ -8,11 +8,8 @@ import posix
 from pyrun._native import lib
 from pyrun.base import files
 from pyrun.base.errors import ConfigError, words
+from pyrun.base.facts import facts
 from pyrun.plan.namespaces import CLONE_NEWUSER, maps_one_id
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from pyrun.plan.compile import Host
 
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 
@@ -28,8 +25,8 @@ def write_maps(pid: int, uid_mappings: list[dict], gid_mappings: list[dict], whe
     With rights over the ids they are written directly; an ordinary user goes through newuidmap and newgidmap
     (subuid(5)), or, for its own single id, writes it after giving up setgroups.
     """
-    rootless = posix.geteuid() != 0
-    for kind, mappings, own in (("uid", uid_mappings, posix.geteuid()), ("gid", gid_mappings, posix.getegid())):
+    rootless = facts.rootless
+    for kind, mappings, own in (("uid", uid_mappings, facts.uid), ("gid", gid_mappings, facts.gid)):
         if not mappings:
             continue
         field = f"{where}.{kind}Mappings"
@@ -74,7 +71,7 @@ def _by_tool(tool: str, pid: int, mappings: list[dict], where: str) -> None:
 
 
 def _own(tool: str) -> int:
-    return posix.geteuid() if tool == "newuidmap" else posix.getegid()
+    return facts.uid if tool == "newuidmap" else facts.gid
 
 
 def _run(path: str, argv: list[str]) -> tuple[int, str]:
@@ -93,18 +90,15 @@ def _run(path: str, argv: list[str]) -> tuple[int, str]:
     return posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1]), said.decode(errors="replace")
 
 
-def namespace(uid_mappings: list[dict], gid_mappings: list[dict], where: str, host: Host) -> int:
-    """An fd of a user namespace with these maps, for an idmapped mount (mount_setattr(2)). No process stays in it.
-
-    host: as for the plan of the container (compile.Host).
-    """
+def namespace(uid_mappings: list[dict], gid_mappings: list[dict], where: str) -> int:
+    """An fd of a user namespace with these maps, for an idmapped mount (mount_setattr(2)). No process stays in it."""
     from pyrun.init.session import Init
-    from pyrun.plan.compile import emit_maps
+    from pyrun.plan.clone import emit_maps
     from pyrun.plan.records import Plan
 
     plan = Plan()
     plan.clone(where, namespaces=CLONE_NEWUSER)
-    emit_maps(plan, where, host)
+    emit_maps(plan, where, facts.rootless)
     init = Init(plan)
     found = []
 

@@ -1,10 +1,10 @@
 """What a failed op means to a person: init's ERROR message, in words that name the place in the config."""
 
 import errno
-import posix
 
 from pyrun._native import ffi, lib
 from pyrun.base.errors import Error, ExecError, words
+from pyrun.base.facts import facts
 from pyrun.base.files import read_line
 
 STEP_NAMES = {getattr(lib, name): name[5:].lower() for name in dir(lib) if name.startswith("STEP_")}
@@ -90,7 +90,7 @@ def _hint(name, step, number):
     if name == "clone" and number == errno.ENOSPC:
         return _forbidden() or "the limit of namespaces is reached (sysctl user.max_*_namespaces), or 32 are nested"
     if number in _DENIED:
-        forbidden = _forbidden() if posix.geteuid() else ""
+        forbidden = _forbidden() if facts.rootless else ""
         return forbidden or _HINTS.get((name, step)) or _DENIED_HINTS.get(name, "")
     return _HINTS.get((name, step), "")
 

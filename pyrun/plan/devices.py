@@ -1,7 +1,10 @@
 """linux.devices and the devices every container has -> ops (config-linux.md#devices, #default-devices)."""
 
+from __future__ import annotations
+
 from pyrun._native import lib
 from pyrun.base.files import clean
+from pyrun.plan.records import Plan
 
 DEFAULT = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 LINKS = (
@@ -14,30 +17,29 @@ LINKS = (
 TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
 
 
-def makedev(major, minor):
+def makedev(major: int, minor: int) -> int:
+    """dev_t as glibc packs it (makedev(3))."""
     return (minor & 0xFF) | (major & 0xFFF) << 8 | (minor & ~0xFF) << 12 | (major & ~0xFFF) << 32
 
 
-def emit(plan, config, host):
-    """Device nodes and links in /dev; none when the config binds a /dev of its own."""
-    entries = (config.get("linux") or {}).get("devices") or ()
+def emit(plan: Plan, entries: list[dict], binds: bool) -> None:
+    """Device nodes and links in /dev. entries: linux.devices. binds: the nodes are bind mounts of the host's, as none can be made."""
     taken = set()
     for index, entry in enumerate(entries):
         where = f"linux.devices[{index}]"
         path = clean(entry["path"])
-        if path == "/dev/ptmx" and host.binds_devices:
+        if path == "/dev/ptmx" and binds:
             continue  # the host's makes terminals in the host's devpts; the link below is what is meant
         taken.add(path)
         kind = entry["type"]
         # A FIFO has no numbers.
-        device = 0 if kind == "p" else makedev(entry.get("major", 0), entry.get("minor", 0))
-        mode = entry.get("fileMode")
-        mode = TYPES[kind] | (0o666 if mode is None else mode & 0o7777)
-        _emit_node(plan, where, path, mode, device, entry.get("uid") or 0, entry.get("gid") or 0, host)
+        device = 0 if kind == "p" else makedev(entry["major"], entry["minor"])
+        mode = TYPES[kind] | entry["fileMode"] & 0o7777
+        _emit_node(plan, where, path, mode, device, entry["uid"], entry["gid"], binds)
     for name, major, minor in DEFAULT:
         path = f"/dev/{name}"
         if path not in taken:
-            _emit_node(plan, "default devices", path, 0o020666, makedev(major, minor), 0, 0, host)
+            _emit_node(plan, "default devices", path, 0o020666, makedev(major, minor), 0, 0, binds)
     for text, path in LINKS:
         plan.symlink("default devices", path, text=text, path=path)
     if "/dev/ptmx" not in taken:
@@ -45,8 +47,8 @@ def emit(plan, config, host):
         plan.symlink("default devices", "/dev/ptmx", flags=lib.SYMLINK_REPLACE, text="pts/ptmx", path="/dev/ptmx")
 
 
-def _emit_node(plan, where, path, mode, device, uid, gid, host):
-    bind = host.binds_devices and mode & 0o170000 != 0o010000
+def _emit_node(plan: Plan, where: str, path: str, mode: int, device: int, uid: int, gid: int, binds: bool) -> None:
+    bind = binds and mode & 0o170000 != 0o010000
     plan.device(
         where, path, flags=lib.DEVICE_BIND if bind else 0, path=path, source=path if bind else "", mode=mode, device=device, uid=uid,
         gid=gid

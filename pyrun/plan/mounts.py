@@ -1,12 +1,22 @@
 """config.mounts and root -> ops (config.md#mounts, mount(8), mount_setattr(2))."""
 
+from __future__ import annotations
+
 import errno
 import posix
 
 from pyrun._native import lib
 from pyrun.base.errors import ConfigError
 from pyrun.base.files import clean
-from pyrun.config import mount_option
+from pyrun.config import mount_option, normal
+from pyrun.plan.context import Context
+from pyrun.plan.namespaces import CLONE_NEWCGROUP
+from pyrun.plan.records import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 # open_tree(2)
 OPEN_TREE_CLONE, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW = 0x1, 0x8000, 0x100
@@ -96,10 +106,10 @@ class Attributes:
 
     __slots__ = ("set", "clear", "ms")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.set = self.clear = self.ms = 0
 
-    def word(self, word):
+    def word(self, word: str) -> None:
         if word in ATIME_WORDS:
             ms, value = ATIME_WORDS[word]
             self.ms = self.ms & ~(MS_NOATIME | MS_RELATIME | MS_STRICTATIME) | ms
@@ -120,19 +130,19 @@ class Attributes:
 class Mount:
     """One entry of config.mounts, its options taken apart."""
 
-    def __init__(self, entry, where):
+    def __init__(self, entry: dict, where: str) -> None:
         self.where = where
         self.entry = entry
         # Relative destinations are deprecated but legal: they are below "/".
         self.destination = clean(entry["destination"])
-        self.type = entry.get("type") or ""
-        self.source = entry.get("source") or ""
+        self.type = entry["type"]
+        self.source = entry["source"]
         self.point = Attributes()
         self.recursive_point = Attributes()
         self.propagation = 0
         self.super_ms = 0
-        self.super_keys = []
-        self.data = []
+        self.super_keys: list[str] = []
+        self.data: list[str] = []
         self.bind = self.recursive = self.remount = self.copy_up = self.idmap = self.idmap_recursive = False
         self.source_nofollow = self.target_nofollow = self.copy_symlink = False
         self.touches_flags = False
@@ -141,10 +151,10 @@ class Mount:
             self._option(word)
         if self.type == "bind":
             self.bind = True
-        if entry.get("uidMappings") or entry.get("gidMappings"):
+        if entry["uidMappings"] or entry["gidMappings"]:
             self.idmap = True
 
-    def _option(self, word):
+    def _option(self, word: str) -> None:
         if word in POINT_WORDS or word in ATIME_WORDS:
             self.point.word(word)
             self.touches_flags = True
@@ -169,7 +179,7 @@ class Mount:
             self.data.append(word)
 
     @property
-    def subject(self):
+    def subject(self) -> str:
         return f'"{self.source or self.type}" to rootfs at "{self.destination}"'
 
 
@@ -178,20 +188,20 @@ class Mount:
 OPEN_MAX = 32
 
 
-def parse(config, rootfs, more=()):
+def parse(config: dict, rootfs: str, more: Sequence[tuple[str, dict]] = ()) -> list[Mount]:
     """The mounts (list of Mount). rootfs: its path on the host; runc takes destinations that begin with it as ones below it.
 
     more: (where, entry) of those that the runtime adds.
     """
-    found = [Mount(entry, f"mounts[{index}]") for index, entry in enumerate(config.get("mounts") or ())]
-    found += [Mount(entry, where) for where, entry in more]
+    found = [Mount(entry, f"mounts[{index}]") for index, entry in enumerate(config["mounts"])]
+    found += [Mount(normal.mount_of(entry), where) for where, entry in more]
     for mount in found:
         if is_below(mount.destination, rootfs):
             mount.destination = mount.destination[len(rootfs) :]
     return found
 
 
-def is_below(path, directory):
+def is_below(path: str, directory: str) -> bool:
     return directory != "/" and path.startswith(f"{directory}/")
 
 
@@ -206,7 +216,7 @@ PROC_FILES = frozenset(
 )
 
 
-def check(mount):
+def check(mount: Mount) -> None:
     """Refuses a destination in /proc that would hide the kernel's files (CVE-2019-16884), as runc does."""
     if not mount.destination.startswith("/proc/") or mount.destination in PROC_FILES:
         if mount.destination == "/proc" and mount.type != "proc" and not mount.bind:
@@ -221,7 +231,7 @@ def check(mount):
 SHOWN = {"sysfs": ("network", "/sys"), "proc": ("pid", "/proc"), "mqueue": ("ipc", "/dev/mqueue")}
 
 
-def _bind_instead(mount, source):
+def _bind_instead(mount: Mount, source: str) -> None:
     """Makes it a bind mount of the caller's. Below /sys are the caller's cgroups, which read-only must hold for, too."""
     mount.bind = mount.recursive = True
     mount.source, mount.data = source, []
@@ -229,28 +239,28 @@ def _bind_instead(mount, source):
         mount.recursive_point.word("ro")
 
 
-def emit(plan, mount, host):
-    """The ops of one mount. host: facts about the machine and the request (see compile.Host)."""
+def emit(plan: Plan, mount: Mount, context: Context) -> None:
+    """The ops of one mount."""
     check(mount)
     if mount.destination == "/" and mount.copy_up:
         raise ConfigError(f"{mount.where}.options", 'tmpcopyup cannot be used for "/": it would copy the whole root into memory')
     kind, source = SHOWN.get(mount.type, (None, ""))
-    if kind in host.foreign and not mount.bind and not mount.remount:
+    if kind in context.foreign and not mount.bind and not mount.remount:
         _bind_instead(mount, source)
     if mount.type == "cgroup" and not mount.bind:
-        _emit_cgroup(plan, mount, host)
+        _emit_cgroup(plan, mount, context)
     elif mount.bind:
-        _emit_bind(plan, mount, host)
+        _emit_bind(plan, mount, context)
     elif mount.remount:
         plan.setattr(
             mount.where, mount.destination, target=mount.destination, attr_set=mount.point.set, attr_clear=mount.point.clear,
             propagation=mount.propagation
         )
     else:
-        _emit_file_system(plan, mount, host)
+        _emit_file_system(plan, mount, context)
 
 
-def _emit_file_system(plan, mount, host):
+def _emit_file_system(plan: Plan, mount: Mount, context: Context) -> None:
     if not mount.type:
         raise ConfigError(f"{mount.where}.type", 'a mount needs a type, or "bind" among its options')
     flags = 0
@@ -265,8 +275,8 @@ def _emit_file_system(plan, mount, host):
             flags |= lib.MOUNT_TARGET_MODE
         if mount.copy_up:
             flags |= lib.MOUNT_TMPCOPYUP
-    if host.mount_label and mount.type not in UNLABELLED_TYPES:
-        data.append(f"context={host.mount_label}")
+    if context.mount_label and mount.type not in UNLABELLED_TYPES:
+        data.append(f"context={context.mount_label}")
     keys = [f"source={mount.source or mount.type}", *mount.super_keys, *data]
     plan.mount(
         mount.where, mount.subject, flags=flags, type=mount.type, target=mount.destination, options=keys, attr_set=point.set,
@@ -283,7 +293,7 @@ _POINT_FLAGS = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYM
 _TIMES, _TIME_FLAGS = ATTR_ATIME_MASK | ATTR_NODIRATIME, MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME
 
 
-def _emit_bind(plan, mount, host):
+def _emit_bind(plan: Plan, mount: Mount, context: Context) -> None:
     if mount.data:
         from pyrun.base import log
 
@@ -295,7 +305,7 @@ def _emit_bind(plan, mount, host):
         named |= ATTR_ATIME_MASK | ATTR_NODIRATIME & ~point.set
     clear = named | (_POINT_FLAGS & ~point.set if mount.touches_flags else 0)
     if not mount.source.startswith("/"):
-        mount.source = f"{host.bundle}/{mount.source}"
+        mount.source = f"{context.request.bundle}/{mount.source}"
     source = mount.source
     link = read_symlink(source) if mount.copy_symlink else None
     if link is not None:
@@ -307,23 +317,23 @@ def _emit_bind(plan, mount, host):
     if mount.target_nofollow:
         flags |= lib.BIND_TARGET_NOFOLLOW
     fd = fd2 = -1
-    if host.opens_sources and not is_below(source, host.rootfs):
+    if context.opens_sources and not is_below(source, context.rootfs):
         # In a user namespace the mapped root may not be able to reach it, nor to map its ids: the runtime clones it.
-        if len(host.sources) < OPEN_MAX:
+        if len(plan.needs.sources) < OPEN_MAX:
             fd = plan.given(f"{mount.where}.source")
-            host.sources.append((f"{mount.where}.source", mount))
+            plan.needs.sources.append((f"{mount.where}.source", mount))
         else:
             flags |= lib.BIND_SOURCE_ASKED
-            host.asked[mount.where] = mount
-        if host.is_file(source, mount.source_nofollow):
+            plan.needs.asked[mount.where] = mount
+        if context.facts.is_file(source, mount.source_nofollow):
             flags |= lib.BIND_TARGET_FILE
-    elif mount.idmap and (host.opens_sources or len(host.idmaps) >= OPEN_MAX):
+    elif mount.idmap and (context.opens_sources or len(plan.needs.idmaps) >= OPEN_MAX):
         # What lies in the root may be an earlier mount, which only init sees; but in a user namespace it may map no ids.
         flags |= lib.BIND_IDMAP_ASKED
-        host.asked[mount.where] = mount
+        plan.needs.asked[mount.where] = mount
     elif mount.idmap:
         fd2 = plan.given(f"{mount.where}.idmap")
-        host.idmaps.append((f"{mount.where}.idmap", mount))
+        plan.needs.idmaps.append((f"{mount.where}.idmap", mount))
         if mount.idmap_recursive:
             flags |= lib.BIND_IDMAP_RECURSIVE
     plan.bind(
@@ -333,28 +343,28 @@ def _emit_bind(plan, mount, host):
     )
 
 
-def _emit_cgroup(plan, mount, host):
+def _emit_cgroup(plan: Plan, mount: Mount, context: Context) -> None:
     """A cgroup mount shows the container its own cgroups, in the layout of the host (config-linux.md#cgroups)."""
     point = mount.point
-    hierarchies = host.hierarchies
+    hierarchies = context.hierarchies
     if [one.name for one in hierarchies] == [""]:
-        _emit_hierarchy(plan, mount, mount.destination, hierarchies[0], host)
+        _emit_hierarchy(plan, mount, mount.destination, hierarchies[0], context)
         return
     plan.mount(
         mount.where, mount.subject, type="tmpfs", target=mount.destination, options=["source=cgroup", "mode=755"],
         attr_set=point.set & ~ATTR_RDONLY, propagation=mount.propagation, ms_flags=point.ms & ~MS_RDONLY
     )
     for hierarchy in hierarchies:
-        _emit_hierarchy(plan, mount, f"{mount.destination}/{hierarchy.directory}", hierarchy, host)
+        _emit_hierarchy(plan, mount, f"{mount.destination}/{hierarchy.directory}", hierarchy, context)
         for link in hierarchy.links:
             plan.symlink(mount.where, link, text=hierarchy.directory, path=f"{mount.destination}/{link}")
     if point.set & ATTR_RDONLY:
         plan.setattr(mount.where, mount.destination, target=mount.destination, attr_set=ATTR_RDONLY)
 
 
-def _emit_hierarchy(plan, mount, target, hierarchy, host):
+def _emit_hierarchy(plan: Plan, mount: Mount, target: str, hierarchy: Any, context: Context) -> None:
     point = mount.point
-    if host.new_cgroup_namespace:
+    if context.spaces.new & CLONE_NEWCGROUP:
         plan.mount(
             mount.where, mount.subject, type=hierarchy.type, target=target, options=["source=cgroup", *hierarchy.options],
             attr_set=point.set, propagation=mount.propagation, ms_flags=point.ms
@@ -366,23 +376,7 @@ def _emit_hierarchy(plan, mount, target, hierarchy, host):
         )
 
 
-def owned():
-    """Whether the caller has rights over its mount namespace: as root of a user namespace it may be in one of the host's."""
-    fd = lib.native_open_tree(-100, b"/", OPEN_TREE_CLONE | posix.O_CLOEXEC)
-    if fd >= 0:
-        posix.close(fd)
-    return fd != -errno.EPERM
-
-
-def is_file(path, nofollow):
-    """Whether a bind source is something else than a directory (a missing one is init's to report)."""
-    try:
-        return posix.stat(path, follow_symlinks=not nofollow).st_mode & 0o170000 != 0o040000
-    except OSError:  # init meets the same, and says of which mount
-        return False
-
-
-def read_symlink(path):
+def read_symlink(path: str) -> str | None:
     """The text of a symlink of the host, None if it is none."""
     try:
         return posix.readlink(path)

@@ -1,10 +1,17 @@
 """linux.namespaces -> clone flags and setns ops (config-linux.md#namespaces, namespaces(7))."""
 
+from __future__ import annotations
+
 import posix
 
 from pyrun._native import lib
 from pyrun.base import files
 from pyrun.base.processes import pidfd
+from pyrun.plan.records import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x80, 0x20000, 0x2000000, 0x4000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
@@ -24,25 +31,24 @@ FILES = {kind: {"mount": "mnt", "network": "net"}.get(kind, kind) for kind in FL
 
 
 class Namespaces:
-    """new, joined: kinds of the namespaces the container makes and those it joins by path (joined: kind -> (path, where))."""
+    """Of linux.namespaces. new: mask of those that the container makes; joined: those that it joins, kind -> (path, where)."""
 
-    def __init__(self, config):
+    def __init__(self, entries: list[dict]) -> None:
         self.new = 0
-        self.joined = {}
-        for index, entry in enumerate((config.get("linux") or {}).get("namespaces") or ()):
-            kind = entry["type"]
-            path = entry.get("path")
+        self.joined: dict[str, tuple[str, str]] = {}
+        for index, entry in enumerate(entries):
+            kind, path = entry["type"], entry["path"]
             if path:
                 self.joined[kind] = (path, f"linux.namespaces[{index}].path")
             else:
                 self.new |= FLAGS[kind]
 
-    def has(self, kind):
+    def has(self, kind: str) -> bool:
         """Whether the container has a namespace of its own of this kind, made or joined."""
         return kind in self.joined or bool(self.new & FLAGS[kind])
 
     @property
-    def mask(self):
+    def mask(self) -> int:
         mask = self.new
         for kind in self.joined:
             mask |= FLAGS[kind]
@@ -59,23 +65,23 @@ class Entrance:
     files: name of the slot -> fd: the pidfd `container`; where the kernel cannot enter by one, a file of each namespace, by its kind.
     """
 
-    def __init__(self, mask, files):
+    def __init__(self, mask: int, files: dict[str, int]) -> None:
         self.mask = mask
         self.files = files
 
-    def emit(self, plan, ids=(0, 0)):
+    def emit(self, plan: Plan, ids: tuple[int, int] = (0, 0)) -> None:
         """ids: first_ids()."""
         if "container" in self.files:
             plan.setns("namespaces", "of the container", file=plan.given("container"), namespaces=self.mask)
         else:
             _emit_joins(plan, {kind: ("", "namespaces") for kind in self.files}, ids)
 
-    def close(self):
+    def close(self) -> None:
         for fd in self.files.values():
             posix.close(fd)
 
 
-def entrance(pid, mask):
+def entrance(pid: int, mask: int) -> Entrance:
     """The Entrance of the container with this init. Raises OSError: ProcessLookupError or FileNotFoundError if that is gone.
 
     Whether the pid was still init's own has to be asked afterwards.
@@ -94,7 +100,7 @@ def entrance(pid, mask):
     return opened
 
 
-def mask_of(pid):
+def mask_of(pid: int) -> int:
     """CLONE_NEW* mask of the namespaces of a process that are not our own. OSError if it is gone."""
     mask = 0
     for kind, name in FILES.items():
@@ -107,43 +113,35 @@ def mask_of(pid):
     return mask
 
 
-def own_pid(pid):
+def own_pid(pid: int) -> int:
     """The pid (int) that a process has in its own pid namespace. OSError if it is gone."""
     status = files.read(f"/proc/{pid}/status")
     return int(status.partition(b"\nNSpid:")[2].partition(b"\n")[0].split()[-1])
 
 
-def maps_one_id(mappings, id):
+def maps_one_id(mappings: Sequence[dict], id: int) -> bool:
     """Whether that id of the caller's namespace is all that they map: everybody may do that for his own (user_namespaces(7))."""
     return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == id
 
 
-def host_id(mappings, id):
+def host_id(mappings: Sequence[dict], id: int) -> int | None:
     """The caller's id (int) that an id of the container's user namespace is; None where it is not mapped."""
-    for entry in mappings or ():
+    for entry in mappings:
         if entry["containerID"] <= id < entry["containerID"] + entry["size"]:
             return entry["hostID"] + id - entry["containerID"]
     return None
 
 
-def first_ids(linux):
+def first_ids(linux: dict) -> tuple[int, int]:
     """The (uid, gid) that init works with in the container's user namespace: root, or the first it has where 0 is not mapped."""
-    return tuple(_first(linux.get(name) or ()) for name in ("uidMappings", "gidMappings"))
+    return _first(linux["uidMappings"]), _first(linux["gidMappings"])
 
 
-def _first(mappings):
+def _first(mappings: Sequence[dict]) -> int:
     return min((entry["containerID"] for entry in mappings), default=0)
 
 
-def denies_setgroups(pid="self"):
-    """Whether setgroups(2) is denied in a process's user namespace, and so in all below it."""
-    try:
-        return files.read_line(f"/proc/{pid}/setgroups") == b"deny\n"
-    except FileNotFoundError:  # a kernel without user namespaces
-        return False
-
-
-def emit_joins(plan, namespaces, ids=(0, 0)):
+def emit_joins(plan: Plan, namespaces: Namespaces, ids: tuple[int, int] = (0, 0)) -> None:
     """setns into the namespaces given by path. ids: first_ids().
 
     A namespace may belong to the first user namespace (its files can only be joined before the user namespace is) or
@@ -152,7 +150,7 @@ def emit_joins(plan, namespaces, ids=(0, 0)):
     _emit_joins(plan, namespaces.joined, ids)
 
 
-def _emit_joins(plan, joined, ids):
+def _emit_joins(plan: Plan, joined: dict[str, tuple[str, str]], ids: tuple[int, int]) -> None:
     """joined: kind -> (path, where); without a path the launcher brings the file, by the name of the kind."""
     user = "user" in joined
     kinds = [kind for kind in FLAGS if kind in joined and kind != "user"]
@@ -167,7 +165,7 @@ def _emit_joins(plan, joined, ids):
             _emit_setns(plan, kind, joined[kind], lib.SETNS_RETRY)
 
 
-def _emit_setns(plan, kind, place, flags):
+def _emit_setns(plan: Plan, kind: str, place: tuple[str, str], flags: int) -> None:
     path, where = place
     file = plan.file(path, posix.O_RDONLY, where) if path else plan.given(kind)
     plan.setns(where, path or kind, flags=flags, file=file, namespaces=FLAGS[kind])

@@ -1,13 +1,25 @@
 """config.process -> ops: who the program is, what it may do, what it executes (config.md#process)."""
 
+from __future__ import annotations
+
 import _struct
 
-from pyrun._native import ffi, lib
+from pyrun._native import lib
 from pyrun.base import log
-from pyrun.base.errors import ConfigError, Error
-from pyrun.base.files import read_line
+from pyrun.base.errors import ConfigError
+from pyrun.base.facts import Facts
+from pyrun.base.facts import facts as own_facts
 from pyrun.config import rules
 from pyrun.plan import namespaces
+from pyrun.plan.records import Plan
+from pyrun.plan.seccomp import Filter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+# crun's annotation, which `podman run --group-add keep-groups` sets: files of the caller's own groups stay within reach.
+KEEP_GROUPS = "run.oci.keep_original_groups"
 
 CAPABILITIES = {
     "CAP_" + name: number
@@ -57,15 +69,6 @@ MEMORY_FLAGS = {"MPOL_F_STATIC_NODES": 0x8000, "MPOL_F_RELATIVE_NODES": 0x4000, 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def own_capabilities():
-    """(permitted, bounding) capabilities of the runtime, as masks."""
-    out = ffi.new("unsigned long long[4]")
-    code = lib.native_capabilities(out)
-    if code < 0:
-        raise Error(f"capget: errno {-code}")
-    return out[1], out[3]
-
-
 class Capabilities:
     """The five sets as masks, cut down to what can be granted.
 
@@ -75,8 +78,8 @@ class Capabilities:
 
     __slots__ = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
-    def __init__(self, sets, user_namespace, own):
-        permitted, bounding = (ALL_CAPABILITIES, ALL_CAPABILITIES) if user_namespace else own
+    def __init__(self, sets: dict, grantable: tuple[int, int]) -> None:
+        permitted, bounding = grantable
         self.bounding = _mask(sets, "bounding", bounding)
         self.permitted = _mask(sets, "permitted", permitted)
         self.effective = _mask(sets, "effective", self.permitted, "effective needs permitted")
@@ -86,9 +89,9 @@ class Capabilities:
         self.ambient = _mask(sets, "ambient", self.permitted & self.inheritable, "ambient needs permitted and inheritable")
 
 
-def _mask(sets, name, grantable, reason=""):
+def _mask(sets: dict, name: str, grantable: int, reason: str = "") -> int:
     mask = 0
-    for index, word in enumerate(sets.get(name) or ()):
+    for index, word in enumerate(sets[name]):
         number = CAPABILITIES.get(word.upper())
         where = f"config.json: process.capabilities.{name}[{index}]"
         if number is None:
@@ -103,9 +106,26 @@ def _mask(sets, name, grantable, reason=""):
     return mask
 
 
-def environment(entries):
+class Rights:
+    """What can be granted to the program, which the machine and its user namespace decide.
+
+    capabilities: (permitted, bounding) as masks. denies_groups: whether setgroups(2) is denied for the gids that are wanted;
+    keeps_groups: whether the caller's stay in their place.
+    """
+
+    def __init__(self, config: dict, process: dict, facts: Facts, user_namespace: bool, denies_setgroups: Callable[[], bool]) -> None:
+        """user_namespace: whether the program runs in another one than ours, where all capabilities are there to have.
+        denies_setgroups(): whether setgroups(2) is denied in that; asked only where it matters.
+        """
+        self.capabilities = (ALL_CAPABILITIES, ALL_CAPABILITIES) if user_namespace else facts.capabilities
+        self.denies_groups = bool(process["user"]["additionalGids"]) and denies_setgroups()
+        self.keeps_groups = config["annotations"].get(KEEP_GROUPS, "0") != "0"
+        self.rootless = facts.rootless
+
+
+def environment(entries: Iterable[str]) -> dict[str, str]:
     """Entries NAME=VALUE as the program gets them (dict): of several the last one wins, and it comes once."""
-    last = {}
+    last: dict[str, str] = {}
     for entry in entries:
         name, _, value = entry.partition("=")
         last.pop(name, None)
@@ -113,7 +133,7 @@ def environment(entries):
     return last
 
 
-def candidates(name, path):
+def candidates(name: str, path: str) -> list[str]:
     """What execvp would try for `name`, in order, inside the container. The empty name is nowhere."""
     if not name:
         return []
@@ -123,31 +143,26 @@ def candidates(name, path):
     return [f"{directory}/{name}" for directory in path.split(":") if directory]
 
 
-def emit_setup(plan, process, linux):
+def emit_setup(plan: Plan, process: dict, linux: dict) -> None:
     """What is set once and inherited by the program: scheduling, personality, memory policy, labels, umask."""
     # The caller's affinity is not the container's: all CPUs, which the kernel cuts down to the cgroup's cpuset.
     plan.affinity(cpus=b"\xff" * 1024)
-    scheduler = process.get("scheduler")
-    if scheduler:
-        _emit_scheduler(plan, scheduler)
-    priority = process.get("ioPriority")
-    if priority:
+    if process["scheduler"]:
+        _emit_scheduler(plan, process["scheduler"])
+    if priority := process["ioPriority"]:
         kind = priority["class"]
-        plan.ioprio("process.ioPriority", kind, priority=IOPRIO_CLASSES[kind] << 13 | priority.get("priority", 0))
-    personality = linux.get("personality")
-    if personality:
-        domain = personality["domain"]
+        plan.ioprio("process.ioPriority", kind, priority=IOPRIO_CLASSES[kind] << 13 | priority["priority"])
+    if linux["personality"]:
+        domain = linux["personality"]["domain"]
         plan.personality("linux.personality", domain, persona=PERSONALITY_DOMAINS[domain])
-    policy = linux.get("memoryPolicy")
-    if policy:
-        _emit_memory_policy(plan, policy)
+    if linux["memoryPolicy"]:
+        _emit_memory_policy(plan, linux["memoryPolicy"])
     _emit_labels(plan, process)
-    umask = (process.get("user") or {}).get("umask")
-    # init works with umask 0; runc's default for the program is 022.
-    plan.umask("process.user.umask", mask=0o022 if umask is None else umask)
+    # init works with umask 0.
+    plan.umask("process.user.umask", mask=process["user"]["umask"])
 
 
-def emit_affinity(plan, cpus, where):
+def emit_affinity(plan: Plan, cpus: str, where: str) -> None:
     """cpus: a list like `0-3,7`."""
     mask = sum(1 << cpu for cpu in rules.id_list(cpus, rules.CPUS))
     log.debug(f"nsexec: {where}: affinity: {mask:#x}")
@@ -155,10 +170,10 @@ def emit_affinity(plan, cpus, where):
     plan.affinity(where, cpus, cpus=mask.to_bytes(size, "little"))
 
 
-def _emit_scheduler(plan, scheduler):
+def _emit_scheduler(plan: Plan, scheduler: dict) -> None:
     name = scheduler["policy"]
     flags = 0
-    for word in scheduler.get("flags") or ():
+    for word in scheduler["flags"]:
         flags |= SCHEDULER_FLAGS[word]
     # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period, and the two clamps of utilisation,
     # for which the specification has flags and no values. Kernels before 5.3 do not mind the zeros.
@@ -167,136 +182,144 @@ def _emit_scheduler(plan, scheduler):
         56,
         SCHEDULER_POLICIES[name],
         flags,
-        scheduler.get("nice") or 0,
-        scheduler.get("priority") or 0,
-        scheduler.get("runtime") or 0,
-        scheduler.get("deadline") or 0,
-        scheduler.get("period") or 0,
+        scheduler["nice"],
+        scheduler["priority"],
+        scheduler["runtime"],
+        scheduler["deadline"],
+        scheduler["period"],
     )
     plan.scheduler("process.scheduler", name, attributes=attributes)
 
 
-def _emit_memory_policy(plan, policy):
+def _emit_memory_policy(plan: Plan, policy: dict) -> None:
     mode = policy["mode"]
     value = MEMORY_MODES[mode]
-    for word in policy.get("flags") or ():
+    for word in policy["flags"]:
         value |= MEMORY_FLAGS[word]
-    nodes = rules.id_list(policy.get("nodes") or "", rules.NODES)
+    nodes = rules.id_list(policy["nodes"], rules.NODES)
     mask = sum(1 << node for node in nodes)
     size = (mask.bit_length() + 63) // 64 * 8
     plan.mempolicy("linux.memoryPolicy", mode, nodes=mask.to_bytes(size, "little"), policy=value, bits=size * 8)
 
 
-def emit_hard_limits(plan, process, host):
-    """By the caller, before anything waits for `start`: what it may not raise fails then, and a user namespace can raise nothing."""
-    almighty = not host.binds_devices and host.own_capabilities[0] >> CAP_SYS_RESOURCE & 1
-    if not almighty or any(entry["hard"] > NR_OPEN for entry in process.get("rlimits") or () if entry["type"] == "RLIMIT_NOFILE"):
+def emit_hard_limits(plan: Plan, process: dict, almighty: bool) -> None:
+    """By the caller, before anything waits for `start`: what it may not raise fails then, and a user namespace can raise nothing.
+
+    almighty: whether the program can still raise them, in the container, as the caller could.
+    """
+    if not almighty or any(entry["hard"] > NR_OPEN for entry in process["rlimits"] if entry["type"] == "RLIMIT_NOFILE"):
         emit_rlimits(plan, process, lib.RLIMIT_RAISE)
 
 
-def emit_rlimits(plan, process, flags=0):
-    for index, entry in enumerate(process.get("rlimits") or ()):
+def emit_rlimits(plan: Plan, process: dict, flags: int = 0) -> None:
+    for index, entry in enumerate(process["rlimits"]):
         where = f"process.rlimits[{index}]"
         kind = entry["type"]
         plan.rlimit(where, kind, flags=flags, resource=RLIMITS[kind], soft=entry["soft"], hard=entry["hard"])
 
 
-def emit_host_stdio(plan, process, linux):
+def emit_host_stdio(plan: Plan, process: dict, linux: dict) -> None:
     """Before the user namespace is entered: pipes of the caller's go to the user, who could not open /dev/stderr of somebody
     that has no id there. What has a terminal does not get them.
     """
-    uid = namespaces.host_id(linux.get("uidMappings"), (process.get("user") or {}).get("uid") or 0)
-    if uid is not None and not process.get("terminal"):
+    uid = namespaces.host_id(linux["uidMappings"], process["user"]["uid"])
+    if uid is not None and not process["terminal"]:
         plan.fix_stdio("process.user", uid=uid)
 
 
-def emit_oom_score(plan, process):
-    score = process.get("oomScoreAdj")
+def emit_console(plan: Plan, process: dict, bind: str) -> None:
+    """bind: where the container finds its terminal, too, or ""."""
+    size = process["consoleSize"]
+    plan.console(
+        "process.terminal", "/dev/pts/ptmx", ptmx="/dev/pts/ptmx", bind=bind, uid=process["user"]["uid"], rows=size["height"],
+        columns=size["width"]
+    )
+
+
+def emit_oom_score(plan: Plan, process: dict) -> None:
+    score = process["oomScoreAdj"]
     if score is not None:
         plan.oom_score_adj("process.oomScoreAdj", str(score), score=str(score))
 
 
-def emit_identity(plan, process, host, seccomp):
+def emit_identity(plan: Plan, process: dict, rights: Rights, seccomp: Filter | None) -> None:
     """The last steps before the program: ids, capabilities, filter, limits.
 
     Without no_new_privs a filter needs CAP_SYS_ADMIN, so it goes in after the ids and the check of the working
     directory and before the capabilities go (seccomp(2)); with it, it goes in last.
     """
-    user = process.get("user") or {}
-    uid, gid = user.get("uid") or 0, user.get("gid") or 0
-    gids = _groups(user, host)
-    no_new_privileges = bool(process.get("noNewPrivileges"))
-    sets = Capabilities(process.get("capabilities") or {}, host.user_namespace, host.own_capabilities)
+    uid, gid, gids = process["user"]["uid"], process["user"]["gid"], _groups(process["user"], rights)
+    sets = Capabilities(process["capabilities"], rights.capabilities)
     emit_rlimits(plan, process)
     plan.fix_stdio("process.user", uid=uid)
     plan.bounding("process.capabilities.bounding", kept_caps=sets.bounding)
     groups = _struct.pack(f"={len(gids)}I", *gids)
     plan.ids(
-        "process.user", f"{uid}:{gid}", flags=lib.IDS_NO_SETGROUPS if host.no_setgroups or host.keep_groups else 0, gids=groups,
+        "process.user", f"{uid}:{gid}", flags=lib.IDS_NO_SETGROUPS if rights.denies_groups or rights.keeps_groups else 0, gids=groups,
         uid=uid, gid=gid
     )
     cwd = process["cwd"]
     plan.chdir_check("process.cwd", cwd, path=cwd)
-    if seccomp and not no_new_privileges:
+    if seccomp and not process["noNewPrivileges"]:
         emit_seccomp(plan, seccomp)
     plan.caps(
         "process.capabilities", effective=sets.effective, permitted=sets.permitted, inheritable=sets.inheritable, ambient=sets.ambient
     )
-    if no_new_privileges:
+    if process["noNewPrivileges"]:
         plan.no_new_privs("process.noNewPrivileges")
         if seccomp:
             emit_seccomp(plan, seccomp)
 
 
-def _groups(user, host):
-    """The supplementary gids to set (list). Where they were asked for and cannot be, runc's root of a namespace goes on without."""
-    gids = user.get("additionalGids") or ()
-    if not gids or host.keep_groups or not host.no_setgroups:
-        return () if host.keep_groups else gids
+def _groups(user: dict, rights: Rights) -> Sequence[int]:
+    """The supplementary gids to set. Where they were asked for and cannot be, runc's root of a user namespace goes on without."""
+    if rights.keeps_groups:
+        return ()
+    if not rights.denies_groups:
+        return user["additionalGids"]
     where, reason = "process.user.additionalGids", "setgroups is denied in this user namespace (user_namespaces(7))"
-    if host.rootless:
+    if rights.rootless:
         raise ConfigError(where, f"cannot set any additional groups in a rootless container: {reason}: map a range of gids, with newgidmap")
     log.warning(f"config.json: {where}: not set: {reason}")
     return ()
 
 
-def emit_seccomp(plan, seccomp):
+def emit_seccomp(plan: Plan, seccomp: Filter) -> None:
     plan.seccomp("linux.seccomp", flags=lib.SECCOMP_NOTIFY if seccomp.notify else 0, filter=seccomp.bpf, filter_flags=seccomp.flags)
 
 
-def _emit_labels(plan, process):
+def _emit_labels(plan: Plan, process: dict) -> None:
     """What the kernel labels the program with when it is executed (proc_pid_attr(5))."""
-    profile = process.get("apparmorProfile")
+    profile = process["apparmorProfile"]
     if profile and profile != "unconfined":
-        if _read("/sys/module/apparmor/parameters/enabled") != "Y":
+        if not own_facts.apparmor:
             raise ConfigError("process.apparmorProfile", f'"{profile}" cannot be enforced: AppArmor is not enabled on this host')
         plan.proc_write(
             "process.apparmorProfile", profile, path="self/attr/exec", value=f"exec {profile}", preferred="self/attr/apparmor/exec"
         )
-    label = process.get("selinuxLabel")
+    label = process["selinuxLabel"]
     if label:
-        if not selinux_enabled():
+        if not own_facts.selinux:
             raise ConfigError("process.selinuxLabel", f'"{label}" cannot be set: SELinux is not enabled on this host')
         plan.proc_write("process.selinuxLabel", label, path="self/attr/exec", value=label)
 
 
-def selinux_enabled():
-    return bool(_read("/sys/fs/selinux/enforce"))
-
-
-def _read(path):
-    try:
-        return read_line(path).decode().strip()
-    except FileNotFoundError:
-        return ""
+def emit_program_setup(plan: Plan, process: dict, linux: dict, env: Sequence[str]) -> Program:
+    """All but the identity. env: what the runtime adds to the program's."""
+    emit_setup(plan, process, linux)
+    cwd = process["cwd"]
+    plan.chdir("process.cwd", cwd, path=cwd)
+    program = Program(process, env)
+    program.emit_check(plan, process)
+    return program
 
 
 class Program:
-    """The program's words: what is looked up, its arguments and its environment. env: what the runtime adds to it (list)."""
+    """The program's words: what is looked up, its arguments and its environment. env: what the runtime adds to it."""
 
-    def __init__(self, process, env):
+    def __init__(self, process: dict, env: Sequence[str]) -> None:
         self.args = process["args"]
-        self.env = environment([*(process.get("env") or ()), *env])
+        self.env = environment([*process["env"], *env])
         # runc: an empty HOME counts as none, and the container's passwd gives it.
         self.needs_home = not self.env.get("HOME")
         if self.needs_home:
@@ -304,14 +327,13 @@ class Program:
         path = self.env.get("PATH")
         self.candidates = candidates(self.args[0], DEFAULT_PATH if path is None else path)
 
-    def emit_check(self, plan, process):
+    def emit_check(self, plan: Plan, process: dict) -> None:
         """Fails while nothing has been started yet if the program is missing; finds HOME."""
         if self.needs_home:
-            uid = (process.get("user") or {}).get("uid") or 0
-            plan.home("process.env", "HOME", uid=uid)
+            plan.home("process.env", "HOME", uid=process["user"]["uid"])
         plan.exec_check("process.args[0]", self.args[0], candidates=self.candidates)
 
-    def emit_exec(self, plan, keep):
+    def emit_exec(self, plan: Plan, keep: int) -> None:
         """keep: number of files beyond stdio that the program gets."""
         environ = [f"{name}={value}" for name, value in self.env.items()]
         plan.exec("process.args[0]", self.args[0], candidates=self.candidates, argv=self.args, env=environ, first_closed=3 + keep)

@@ -12,10 +12,27 @@ from pyrun.plan._ops import Ops
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 _HEADER = _struct.Struct("=6I")
 # The table's first two slots: the control socket and the plan itself.
 FIRST_SLOT = 2
+
+
+class Needs:
+    """What who starts init has to bring or to do besides opening its files: mounts (mounts.Mount) that need more rights than
+    init has, or a user namespace.
+
+    sources: (name of the slot, mount) of the bind mounts whose source it clones. idmaps: (name of the slot, mount) of the user
+    namespaces that it makes. asked: where -> mount of what it maps or clones when init asks for it.
+    """
+
+    __slots__ = ("sources", "idmaps", "asked")
+
+    def __init__(self) -> None:
+        self.sources: list[tuple[str, Any]] = []
+        self.idmaps: list[tuple[str, Any]] = []
+        self.asked: dict[str, Any] = {}
 
 
 class Plan(Ops):
@@ -25,13 +42,14 @@ class Plan(Ops):
     touches nothing and needs no privilege.
     """
 
-    __slots__ = ("records", "notes", "area", "offsets", "files", "__dict__")
+    __slots__ = ("records", "notes", "area", "offsets", "files", "needs", "__dict__")
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
         self.notes: list[tuple[str, str, str]] = []  # (name of the op, where, subject) of each record
         self.area = bytearray(8)  # offset 0 is the empty string
         self.offsets = {"": 0}
+        self.needs = Needs()
         # (path, open flags, where) -> slot; path None: whoever starts init brings the file, by the name that `where` is.
         self.files: dict[tuple[str | None, int, str], int] = {}
 

@@ -12,6 +12,7 @@ from pyrun import __version__
 from pyrun._native import ffi, lib
 from pyrun.base import files, log
 from pyrun.base.errors import ConfigError, words
+from pyrun.config import normal
 
 # seccomp(2), SECCOMP_RET_*; the lower 16 bits are the action's data.
 ACTIONS = {
@@ -114,8 +115,8 @@ class Filter:
 
 
 def compile_of(config, root):
-    """compile_profile() of what a config (dict) asks for; None if that is nothing. root: --root."""
-    profile = (config.get("linux") or {}).get("seccomp") or {}
+    """compile_profile() of what a normal config asks for; None if that is nothing. root: --root."""
+    profile = config["linux"]["seccomp"]
     return compile_profile(profile, f"{root}/.seccomp") if profile.get("defaultAction") else None
 
 
@@ -158,13 +159,14 @@ def flag_supported(name):
 def _compile(profile):
     from pyrun.plan import seccomp_program
 
+    profile = normal.fill(normal.SECCOMP, profile)
     default = _action(profile, "defaultAction", "defaultErrnoRet", "linux.seccomp")
     if default == NOTIFY:
         # For the same reason as write, below.
         raise ConfigError("linux.seccomp.defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action")
-    rules, notify = _rules(profile.get("syscalls") or (), default)
-    flags = _flags(profile.get("flags"), notify)
-    archs = _archs(profile.get("architectures") or ())
+    rules, notify = _rules(profile["syscalls"], default)
+    flags = _flags(profile["flags"], notify)
+    archs = _archs(profile["architectures"])
     newer = NO_SUCH_CALL if profile["defaultAction"] in REFUSALS else default
     if log.debugging():
         for name in seccomp_program.unknown(archs[0], list(rules)):
@@ -188,7 +190,7 @@ def _rules(calls, default):
                 # Init tells the number of the listener with write(2), after the filter is on: nobody could answer it yet.
                 where = f"{path}.names[{call['names'].index('write')}]"
                 raise ConfigError(where, "SCMP_ACT_NOTIFY cannot be used for the write syscall")
-        groups = _groups(call.get("args") or ())
+        groups = _groups(call["args"])
         for name in call["names"]:
             known = rules.setdefault(name, [])
             # A rule that does as the default does is left out, as by runc. Its name still tells the profile's age.
@@ -204,7 +206,7 @@ def _groups(args):
         operator, value = OPERATORS[arg["op"]], arg["value"]
         masked = operator == OPERATORS["SCMP_CMP_MASKED_EQ"]
         mask = value if masked else ALL_BITS
-        conditions.append((arg["index"], operator, (arg.get("valueTwo") or 0) & mask if masked else value, mask))
+        conditions.append((arg["index"], operator, arg["valueTwo"] & mask if masked else value, mask))
     # libseccomp can't compare an argument twice in a rule; runc takes such an entry as alternatives, and profiles rely on it.
     if len({condition[0] for condition in conditions}) < len(conditions):
         return [[condition] for condition in conditions]
@@ -213,7 +215,7 @@ def _groups(args):
 
 def _action(entry, key, data_key, path):
     """SECCOMP_RET_* with its data."""
-    name, data = entry[key], entry.get(data_key)
+    name, data = entry[key], entry[data_key]
     action = ACTIONS[name]
     if name in NEW_ACTIONS and not lib.native_seccomp_action(action):
         raise ConfigError(f"{path}.{key}", f"this kernel does not know {name}")

@@ -12,7 +12,8 @@ import os
 import sys
 
 from pyrun import __main__
-from pyrun.plan import compile
+from pyrun.commands import exec as exec_command
+from pyrun.container import make
 from pyrun.plan.records import Plan
 
 PLAN_SLOT = 1
@@ -36,18 +37,19 @@ def serve(request):
 
 
 def break_plans(index, report_to):
-    """Whatever the compiler's create and execute make gets a failing op at the index."""
-    for name in ("create", "execute"):
-        setattr(compile, name, broken(getattr(compile, name), index, report_to))
+    """The plan of a container, or of a process in one, gets a failing op at the index."""
+    make.container_plan = broken(make.container_plan, index, report_to)
+    exec_command.process_plan = broken(exec_command.process_plan, index, report_to)
 
 
 def broken(make, index, report_to):
-    def wrapper(plan, *args, **kwargs):
-        make(plan, *args, **kwargs)
+    def wrapper(*args, **kwargs):
+        plan = make(*args, **kwargs)
         name, where, _ = plan.notes[index]
         answer = {"ops": len(plan.records), "op": name, "where": where}
         plan.records[index] = failing_op()
         os.write(report_to, json.dumps(answer).encode() + b"\n")
+        return plan
 
     return wrapper
 

@@ -10,40 +10,46 @@ import pathlib
 
 import pytest
 
+from pyrun.base.facts import Facts
 from pyrun.cgroup.base import Hierarchy
 from pyrun.cgroup.layout import Mount
 from pyrun.commands import spec
-from pyrun.plan import compile, describe
+from pyrun.config import normal
+from pyrun.plan import describe
+from pyrun.plan.context import Context
+from pyrun.plan.create import container_plan
+from pyrun.plan.execute import process_plan
+from pyrun.plan.hook import hook_plan
 from pyrun.plan.namespaces import Entrance
 from pyrun.plan.process import ALL_CAPABILITIES
-from pyrun.plan.records import Plan
+from pyrun.plan.request import Additions, Request
 from pyrun.plan.seccomp import Filter
 
 PLANS = pathlib.Path(__file__).parent / "plans"
 HYBRID = [("pids",), ("cpu", "cpuacct"), ("name=systemd",), ("",)]
 V2 = [("",)]
 IDS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+USUAL = {
+    "uid": 0, "gid": 0, "in_user_namespace": False, "denies_setgroups": False, "owns_mounts": True, "selinux": False, "apparmor": False,
+    "capabilities": (ALL_CAPABILITIES, ALL_CAPABILITIES), "is_file": lambda path, nofollow: "file" in path,
+}  # fmt: skip
 FILTER = Filter(bytes.fromhex("0600000000000000"), 0)
 LISTENER = Filter(FILTER.bpf, 8)
 
 
-def machine(layout=HYBRID, rootless=False, **facts):
-    """A compile.Host with the cgroups of a hybrid or a v2 machine, and with all capabilities."""
+def machine(layout=HYBRID, request=(), **facts):
+    """What a Context is made of besides the config: the cgroups of a hybrid or a v2 machine, and all capabilities.
+
+    request: Request's options. keep: number of files that are passed on. facts: what is otherwise so, or not, than usually.
+    """
     mounts = [Mount(list(names), _mount_point(names, layout), "") for names in layout]
     paths = [f"{mount.point}/box" for mount in mounts]
-    host = compile.Host(
-        "/bundle",
-        [f"{path}/{'tasks' if mount.names[0] else 'cgroup.procs'}" for mount, path in zip(mounts, paths)],
-        [Hierarchy(mount, path) for mount, path in zip(mounts, paths)],
-        capabilities=(ALL_CAPABILITIES, ALL_CAPABILITIES),
-        id="box",
-    )
-    host.rootless = rootless
-    host.is_file = lambda path, nofollow: "file" in path
-    host.in_user_namespace = lambda: False
-    host.denies_setgroups = lambda: False
-    vars(host).update(facts)
-    return host
+    return {
+        "request": Request("box", "/bundle", **dict(request)),
+        "cgroup_files": [f"{path}/{'tasks' if mount.names[0] else 'cgroup.procs'}" for mount, path in zip(mounts, paths)],
+        "hierarchies": [Hierarchy(mount, path) for mount, path in zip(mounts, paths)],
+        "facts": Facts(**{**USUAL, **facts}),
+    }
 
 
 def _mount_point(names, layout):
@@ -78,31 +84,25 @@ def spaces(*kinds, **joined):
 
 
 def create(config, host=None, seccomp=None, waits=True):
-    plan = Plan()
-    compile.create(plan, config, host or machine(), seccomp, waits)
-    return plan
+    return container_plan(Context(normal.config_of(config), **(host or machine())), seccomp, waits)
 
 
 def bare():
     """A machine whose cgroups are of no interest."""
-    host = machine()
-    host.cgroup_files = host.hierarchies = ()
-    return host
+    return machine() | {"cgroup_files": (), "hierarchies": ()}
 
 
-def execute(config, process, mask, root_file=None, **facts):
-    plan = Plan()
-    host = machine(user_namespace=bool(mask & compile.CLONE_NEWUSER), **facts)
-    compile.execute(plan, config, process, host, None, Entrance(mask, {"container": -1}), root_file)
-    return plan
+def execute(config, process, mask, root_file=None, keep=0):
+    files, facts = machine()["cgroup_files"], machine()["facts"]
+    config, process = normal.config_of(config), normal.process_of(process)
+    way = Entrance(mask, {"container": -1})
+    return process_plan(config, process, Additions(keep), None, way, files, lambda: False, root_file, facts)
 
 
 def hook(mask, inside, root_file=None):
-    plan = Plan()
     entry = {"path": "/bin/hook", "args": ["hook", "", "two"]}
     way = Entrance(mask, {"container": -1})
-    compile.hook(plan, entry, ["A=1"], None, way, ["/sys/fs/cgroup/pids/box/tasks"], inside, "/b/rootfs", None, root_file)
-    return plan
+    return hook_plan(entry, ["A=1"], None, way, ["/sys/fs/cgroup/pids/box/tasks"], inside, "/b/rootfs", None, root_file)
 
 
 BINDS = [
@@ -145,7 +145,7 @@ MADE = {
         small(linux={"namespaces": spaces("user", "mount"), "uidMappings": IDS, "gidMappings": IDS}, mounts=[
             {"destination": "/a", "source": "/srv/directory", "options": ["rbind"]},
         ]),
-        machine(rootless=True),
+        machine(uid=1000, gid=1000),
     ),
     "joined-namespaces": lambda: create(small(hostname="box", linux={"namespaces": spaces(
         "pid", mount="/run/mnt", network="/run/net", uts="/run/uts", cgroup="/run/cgroup",
@@ -157,7 +157,7 @@ MADE = {
         "namespaces": spaces("mount", "time"), "timeOffsets": {"monotonic": {"secs": -3}, "boottime": {"secs": 7, "nanosecs": 5}},
     })),
     "no-mount-namespace": lambda: create(small(linux={"namespaces": spaces("pid")})),
-    "no-pivot": lambda: create(small(), machine(no_pivot=True, new_keyring=False)),
+    "no-pivot": lambda: create(small(), machine(request={"no_pivot": True, "no_new_keyring": True})),
     "new-privileges-seccomp": lambda: create(small(), bare(), FILTER),
     "no-new-privileges-seccomp": lambda: create(small(process={"noNewPrivileges": True}), bare(), FILTER),
     "seccomp-listener": lambda: create(small(process={"noNewPrivileges": True}), bare(), LISTENER),
@@ -176,7 +176,7 @@ MADE = {
             {"destination": "/tmp", "type": "tmpfs"},
             {"destination": "/srv", "type": "bind", "source": "/srv"},
         ]),
-        machine(selinux=lambda: True),
+        machine(selinux=True),
     ),
     "bound-dev": lambda: create(small(mounts=[{"destination": "/dev/../dev/", "source": "/dev", "options": ["rbind"]}])),
     "devices": lambda: create(small(linux={"namespaces": spaces("mount"), "devices": [

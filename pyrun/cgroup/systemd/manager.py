@@ -14,6 +14,7 @@ import posix
 
 from pyrun.base import log
 from pyrun.base.errors import Error, words
+from pyrun.base.facts import facts
 from pyrun.cgroup import base, devices, resources, tree
 from pyrun.cgroup.systemd import dbus, unit
 from pyrun.cgroup.v1 import V1
@@ -175,10 +176,10 @@ def addresses(user: bool) -> list[tuple[str, bool, bool]]:
     """[(socket, whether it is a user's, whether systemd itself is at its other end)], the first to try first."""
     found = []
     if user:
-        directory = variable(b"XDG_RUNTIME_DIR") or f"/run/user/{posix.geteuid()}"
+        directory = variable(b"XDG_RUNTIME_DIR") or f"/run/user/{facts.uid}"
         found += [(path, True, False) for path in sockets(variable(b"DBUS_SESSION_BUS_ADDRESS")) or [f"{directory}/bus"]]
         found.append((f"{directory}/systemd/private", True, True))
-    if posix.geteuid() == 0:
+    if not facts.rootless:
         found += [(path, False, False) for path in sockets(variable(b"DBUS_SYSTEM_BUS_ADDRESS")) or [SYSTEM_BUS]]
         found.append((SYSTEM_PRIVATE, False, True))
     return found

@@ -1,0 +1,112 @@
+"""The plan of a new container. `container_plan` reads like its boot.
+
+Every decision is made here, none in init: what a rootless caller, a user namespace, no_new_privs or a cgroup layout
+change is which ops are emitted, and in what order.
+"""
+
+from __future__ import annotations
+
+from pyrun.base.errors import ConfigError
+from pyrun.config import rules
+from pyrun.plan import namespaces
+from pyrun.plan.clone import BARRIER_HOOKS, BARRIER_START, emit_cgroup_join, emit_clone, emit_first_ids, emit_maps
+from pyrun.plan.context import Context
+from pyrun.plan.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWTIME, CLONE_NEWUSER
+from pyrun.plan.process import (  # fmt: skip
+    CAP_SYS_RESOURCE,
+    emit_console,
+    emit_hard_limits,
+    emit_host_stdio,
+    emit_identity,
+    emit_oom_score,
+    emit_program_setup,
+)
+from pyrun.plan.records import Plan
+from pyrun.plan.root import emit_pivot, emit_protection, emit_root
+from pyrun.plan.seccomp import Filter
+
+
+def container_plan(context: Context, seccomp: Filter | None, waits: bool) -> Plan:
+    """waits: stop for `start` (create) instead of going on (run). seccomp: the compiled filter, or None."""
+    if context.facts.rootless and not context.user_namespace:
+        raise ConfigError("linux.namespaces", 'rootless container requires user namespaces: add {"type": "user"} (`spec --rootless` writes it)')
+    plan = Plan()
+    process, linux, hooks = context.process, context.linux, context.config["hooks"]
+
+    emit_first_stage(plan, context)
+    emit_new_namespaces(plan, context)
+    read_only_later = emit_root(plan, context)
+    if process and process["terminal"]:
+        emit_console(plan, process, bind="/dev/console")
+    if hooks["prestart"] or hooks["createRuntime"] or hooks["createContainer"]:
+        plan.barrier("hooks", number=BARRIER_HOOKS)
+    emit_protection(plan, linux)
+    emit_pivot(plan, context, read_only_later)
+    for name, value in linux["sysctl"].items():
+        emit_sysctl(plan, name, value)
+    if process:
+        program = emit_program_setup(plan, process, linux, context.additions.env)
+    if waits:
+        start = plan.given("start")
+        plan.ready(kept=start)
+        plan.wait_start(socket=start)
+    else:
+        plan.barrier("start", number=BARRIER_START)
+    if process:
+        emit_identity(plan, process, context.rights, seccomp)
+        program.emit_exec(plan, context.additions.keep)
+    return plan
+
+
+def emit_first_stage(plan: Plan, context: Context) -> None:
+    """In the caller's namespaces, with its rights: what a user namespace would no longer allow; then the clone."""
+    if context.process:
+        emit_oom_score(plan, context.process)
+        almighty = not context.binds_devices and bool(context.facts.capabilities[0] >> CAP_SYS_RESOURCE & 1)
+        emit_hard_limits(plan, context.process, almighty)
+        if context.user_namespace:
+            emit_host_stdio(plan, context.process, context.linux)
+    namespaces.emit_joins(plan, context.spaces, namespaces.first_ids(context.linux))
+    # The cgroup namespace shows the cgroup the process is in when it is made, so it is made after the join; the
+    # time namespace takes its offsets before anyone lives in it.
+    emit_clone(plan, context.spaces.new & ~(CLONE_NEWCGROUP | CLONE_NEWTIME), context.cgroup_files)
+
+
+def emit_new_namespaces(plan: Plan, context: Context) -> None:
+    config, linux, new = context.config, context.linux, context.spaces.new
+    if new & CLONE_NEWUSER:
+        emit_maps(plan, "linux.uidMappings", context.facts.rootless)
+        emit_first_ids(plan, "linux.uidMappings", linux)
+        if context.facts.rootless:
+            # A change of ids took it away again, and without it hooks and `exec` could not join. Nobody else gets a hold of init by
+            # that: it takes CAP_SYS_PTRACE in this new namespace (CVE-2016-9962 is about processes in a joined one).
+            plan.dumpable(value=1)
+    emit_cgroup_join(plan, context.cgroup_files)
+    if new & CLONE_NEWCGROUP:
+        plan.unshare("linux.namespaces", "cgroup", namespaces=CLONE_NEWCGROUP)
+    if new & CLONE_NEWTIME:
+        plan.timens("linux.timeOffsets", offsets=time_offsets(linux["timeOffsets"]))
+    plan.setsid()
+    if not context.request.no_new_keyring:
+        plan.keyring(name=f"_ses.{context.request.id}")
+    if new & CLONE_NEWNET:
+        plan.lo_up("linux.namespaces", "network")
+    if context.spaces.has("uts"):
+        if config["hostname"]:
+            plan.hostname("hostname", config["hostname"], name=config["hostname"])
+        if config["domainname"]:
+            plan.domainname("domainname", config["domainname"], name=config["domainname"])
+
+
+def time_offsets(offsets: dict) -> str:
+    """The text of /proc/PID/timens_offsets (time_namespaces(7))."""
+    return "".join(f"{clock} {one['secs']} {one['nanosecs']}\n" for clock, one in offsets.items() if one)
+
+
+def emit_sysctl(plan: Plan, name: str, value: str) -> None:
+    path, where = rules.sysctl_path(name), f"linux.sysctl[{name}]"
+    if path == "kernel/domainname":
+        # The file is the real root's; setdomainname(2) asks for rights over the UTS namespace.
+        plan.domainname(where, name, name=value)
+    else:
+        plan.sysctl(where, f"/proc/sys/{path}", path=path, value=value)
