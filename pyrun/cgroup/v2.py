@@ -60,7 +60,7 @@ class V2(Cgroup):
         uid = ((self.config.get("process") or {}).get("user") or {}).get("uid") or 0
         if "user" not in namespaces:
             return uid or None
-        return host_id(self.linux.get("uidMappings"), uid)
+        return host_id(self.linux.get("uidMappings") or (), uid)
 
     def _give_away(self, path: str, owner: int) -> None:
         try:
