@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from harness import PROJECT, until
+from looks import open_to_all
 
 INJECT = pathlib.Path(__file__).with_name("inject.py")
 HOOK = [{"path": "/bin/true"}]
@@ -73,8 +74,7 @@ def users(bundle, tmp_path):
     users.config["linux"]["namespaces"].append({"type": "user"})
     users.mount("/file", source=str(tmp_path / "file"), options=["bind"])
     # The container's root is nobody to the host, and pytest's directories are private.
-    for directory in list(tmp_path.parents)[:2] + [tmp_path]:
-        directory.chmod(0o711)
+    open_to_all(users)
     subprocess.run(["chown", "-R", "100000:100000", users.rootfs], check=True)
     return users.write()
 
