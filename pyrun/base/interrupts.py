@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import _signal as signals
+import posix
 
 from pyrun.base.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import FrameType
     from typing import TypeVar
 
@@ -20,50 +21,47 @@ class Interrupted(Error):
 
     def __init__(self, number: int) -> None:
         Error.__init__(self, f"interrupted by signal {number}", 128 + number)
+        self.number = number
+
+    def put_back(self) -> None:
+        """Holds the signal again: it came too late to end us."""
+        _handle(_interrupt)
+        posix.kill(posix.getpid(), self.number)
 
 
 _INTERRUPTS = (signals.SIGHUP, signals.SIGINT, signals.SIGTERM)
+_taken: list[int] = []  # those of them that were not ignored
 
 
-def interruptible() -> None:
-    """From here on a signal that would end us raises Interrupted instead, once; ignored ones (nohup) stay ignored."""
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        for other in _INTERRUPTS:
-            signals.signal(other, signals.SIG_IGN)
-        raise Interrupted(number)
-
-    for number in _INTERRUPTS:
-        if signals.getsignal(number) != signals.SIG_IGN:
-            signals.signal(number, interrupt)
+def hold() -> None:
+    """From here on a signal that would end us raises Interrupted instead, once, and only in waiting(). Ignored ones (nohup) stay
+    ignored.
+    """
+    signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
+    _taken[:] = [number for number in _INTERRUPTS if signals.getsignal(number) != signals.SIG_IGN]
+    _handle(_interrupt)
 
 
-def hold_interrupts() -> set[signals.Signals]:
-    """Keeps these signals back until waiting(), whose mask this returns."""
-    return signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
+def _handle(handler: Callable[[int, FrameType | None], None] | signals.Handlers) -> None:
+    for number in _taken:
+        signals.signal(number, handler)
 
 
-def others_blocked() -> set[int]:
-    """The mask for waiting() in a command that keeps all other signals for its program."""
-    return signals.valid_signals() - set(_INTERRUPTS)
+def _interrupt(number: int, _: FrameType | None) -> None:
+    _handle(signals.SIG_IGN)
+    raise Interrupted(number)
 
 
-def set_mask(mask: Iterable[int]) -> None:
-    signals.pthread_sigmask(signals.SIG_SETMASK, mask)
-
-
-def waiting(mask: Iterable[int], function: Callable[..., T], *args: object) -> T:
-    """Calls a function that may take long, with the signals of `mask` held back alone: one that ends us is let in meanwhile."""
-    set_mask(mask)
+def waiting(function: Callable[..., T], *args: object) -> T:
+    """Calls what may take long. The signals that end us are let in meanwhile, whatever else is held."""
+    held = signals.pthread_sigmask(signals.SIG_UNBLOCK, _INTERRUPTS)
     try:
         return function(*args)
     finally:
-        hold_interrupts()
+        signals.pthread_sigmask(signals.SIG_SETMASK, held)
 
 
-def uninterrupted() -> None:
+def let_go() -> None:
     """From here on the container lives without us: a signal ends this command at once, and nothing is undone."""
-    for number in _INTERRUPTS:
-        if signals.getsignal(number) != signals.SIG_IGN:
-            signals.signal(number, signals.SIG_DFL)
+    _handle(signals.SIG_DFL)
     signals.pthread_sigmask(signals.SIG_UNBLOCK, _INTERRUPTS)

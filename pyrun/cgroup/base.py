@@ -367,14 +367,16 @@ class Cgroup:
         # A process that has just ended may still be on its way out of the cgroup, so killing comes second.
         killed = False
         for _ in tree.pauses(END_TIMEOUT):
-            if fault.errno in DENIED and self._is_rootless():
+            denied = fault.errno in DENIED and self._is_rootless()
+            if not denied and fault.errno != errno.EBUSY:
+                break
+            inside = (denied or not killed) and tree.pids(path)
+            if denied and not inside:
                 from pyrun.base import log
 
                 log.warning(f"rmdir {path}: {words(fault.errno)}")
                 return
-            if fault.errno != errno.EBUSY:
-                break
-            if not killed and tree.pids(path):
+            if not killed and inside:
                 killed = True
                 self._kill(path)
             try:

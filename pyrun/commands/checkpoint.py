@@ -8,7 +8,7 @@ import posix
 from pyrun.base import jsonio, log
 from pyrun.base.errors import Error, words
 from pyrun.config import normal
-from pyrun.container import life, state
+from pyrun.container import end, state
 from pyrun.criu import arguments, outside, service
 
 TYPE_CHECKING = False
@@ -51,8 +51,8 @@ def checkpoint(
     finally:
         directories.close()
     if not leave_running and not pre_dump:
-        life.kill_init(container)  # criu has, but it may be on its way out still
-        life.destroy(container, config)
+        end.kill_init(container)  # criu has, but it may be on its way out still
+        end.destroy(container, config)
     return 0
 
 

@@ -8,15 +8,13 @@ from pyrun.plan.request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrun.cli.settings import Settings
 
 
-def create(
-    settings: Settings, *, id: str, bundle: str, pid_file: str | None, console_socket: str | None, pidfd_socket: str | None, preserve_fds: int,
-    no_pivot: bool, no_new_keyring: bool,
-) -> int:  # fmt: skip
-    """Returns the exit status (runtime.md#create)."""
+def create(settings: Settings, *, id: str, bundle: str, **options: Any) -> int:
+    """Returns the exit status (runtime.md#create). options: of Request."""
     bundle, id = scan.bundle_and_id(bundle, id)
-    request = Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detached=True)
-    make.create(settings, request, waits=True)
+    make.create(settings, Request(id, bundle, detached=True, **options), waits=True)
     return 0

@@ -8,7 +8,7 @@ from pyrun.base.errors import Error
 from pyrun.base.processes import SIGKILL
 from pyrun.cgroup import tree
 from pyrun.cli.settings import with_systemd
-from pyrun.container import life, state
+from pyrun.container import end, state
 from pyrun.plan.namespaces import CLONE_NEWPID
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ def delete(settings: Settings, *, id: str, force: bool) -> int:
         container = state.load(settings.root, id)
         if force:
             # Not locked yet: whoever is creating it fails when init dies, cleans up and lets the lock go.
-            life.kill_init(container)
+            end.kill_init(container)
         container.lock()
     except state.Gone as gone:
         return remove_remains(settings, id, force, gone)
@@ -35,8 +35,8 @@ def delete(settings: Settings, *, id: str, force: bool) -> int:
     if status != "stopped":
         if not force:
             raise Error(f"cannot delete container {id} that is not stopped: {status}")
-        life.kill_init(container)
-    life.destroy(container, read_config(container))
+        end.kill_init(container)
+    end.destroy(container, read_config(container))
     return 0
 
 
@@ -95,12 +95,12 @@ def end_damaged(settings: Settings, container: Container, fault: Error, locked: 
     if not found and not all_by_init:
         raise unseen(container, fault, f"there is no cgroup {next(iter(group.paths.values()), '')}")
     log.warning(str(fault))
-    life.kill_init(container)
+    end.kill_init(container)
     group.state["claimed"] = True  # config.json is written after that
     if found:
         group.kill(SIGKILL)
     container.data["cgroup"] = group.to_state()
-    life.destroy(container, config)
+    end.destroy(container, config)
     return 0
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pyrun.base import interrupts, log
 from pyrun.base.errors import Error
 from pyrun.base.facts import denies_setgroups
-from pyrun.base.processes import readable
 from pyrun.config import load, normal
 from pyrun.container import state
-from pyrun.host import passing
-from pyrun.host import terminal as terminals
+from pyrun.host import fds, pidfile, sockets
+from pyrun.host.foreground import Foreground
+from pyrun.host.terminal import Console
 from pyrun.init.session import Init
 from pyrun.plan import namespaces, seccomp
 from pyrun.plan.execute import process_plan
@@ -134,8 +134,8 @@ def open_entrance(container: Container, pid: int, mask: int) -> namespaces.Entra
 
 def execute(settings: Settings, container: Container, config: dict, process: dict, request: Request, cgroup_paths: Sequence[str]) -> int:
     """Starts the process; waits for it, unless detached."""
-    console = terminals.Console(process, request.console_socket, request.detached)
-    keep = passing.preserved_fds(request.preserve_fds)
+    console = Console(process, request.console_socket, request.detached)
+    keep = fds.preserved(request.preserve_fds)
     pid, mask = container.data["pid"], container.data["mask"]
     group = container.cgroup()
     cgroup_files = (group.sub(cgroup_paths) if cgroup_paths else group.procs_files(pid)) if group else ()
@@ -144,29 +144,26 @@ def execute(settings: Settings, container: Container, config: dict, process: dic
     way = open_entrance(container, pid, mask)
     plan = process_plan(config, process, Additions(len(keep)), filter, way, cgroup_files, lambda: denies_setgroups(pid), root)
 
-    foreground = terminals.Foreground()
+    foreground = Foreground()
     # Until the program runs a signal ends us and what we have begun, wherever we wait: the container may have stopped init.
-    interrupts.interruptible()
-    mask = interrupts.hold_interrupts()
+    interrupts.hold()
     if not request.detached:
         foreground.take_signals()
         foreground.adopt_orphans()
-        mask = interrupts.others_blocked()
     init = Init(plan)
-    init.before_message = lambda: interrupts.waiting(mask, readable, init.sock)
-    interrupts.waiting(mask, console.connect)
+    interrupts.waiting(console.connect)
     try:
         init.spawn(keep=keep, **way.files)
         log.debug("setns_init: about to exec the process")
         init.drive_program(
             child=lambda: join_shares(config, container.id, init.pid),
-            console=lambda master: interrupts.waiting(mask, console.receive, master),
-            notify=lambda number: interrupts.waiting(mask, passing.send_listener, container, config, number, init.pid),
+            console=lambda master: interrupts.waiting(console.receive, master),
+            notify=lambda number: interrupts.waiting(sockets.send_listener, container, config, number, init.pid),
         )
         if request.pid_file:
-            passing.write_pid_file(request.pid_file, init.pid)
+            pidfile.write(request.pid_file, init.pid)
         if request.pidfd_socket:
-            interrupts.waiting(mask, passing.send_pidfd, request.pidfd_socket, init.pid)
+            interrupts.waiting(sockets.send_pidfd, request.pidfd_socket, init.pid)
     except BaseException:
         init.kill()
         raise

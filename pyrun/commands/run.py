@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-from pyrun.base import interrupts, timeline
+from pyrun.base import interrupts
 from pyrun.cli import scan
-from pyrun.container import life, make, state
-from pyrun.host import terminal
+from pyrun.container import make
+from pyrun.host.foreground import Foreground
 from pyrun.plan.request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrun.cli.settings import Settings
 
 
-def run(
-    settings: Settings, *, id: str, bundle: str, pid_file: str | None, console_socket: str | None, pidfd_socket: str | None, preserve_fds: int,
-    no_pivot: bool, no_new_keyring: bool, detach: bool, keep: bool, no_subreaper: bool,
-) -> int:  # fmt: skip
-    """Returns the program's exit code, 128 + N if signal N ended it."""
+def run(settings: Settings, *, id: str, bundle: str, detach: bool, keep: bool, no_subreaper: bool, **options: Any) -> int:
+    """Returns the program's exit code, 128 + N if signal N ended it. options: of Request."""
     bundle, id = scan.bundle_and_id(bundle, id)
-    request = Request(id, bundle, pid_file, console_socket, pidfd_socket, preserve_fds, no_pivot, no_new_keyring, detach)
+    request = Request(id, bundle, detached=detach, **options)
     if detach:
-        container, init, _, _ = make.create(settings, request, waits=False)
+        container = make.create(settings, request, waits=False).container
         if container.notify:
-            interrupts.uninterrupted()
+            interrupts.let_go()
             container.unlock()
-            container.notify.wait(init.pid)
+            container.notify.wait(container.data["pid"])
         return 0
-    foreground = terminal.Foreground()
+    foreground = Foreground()
     if not no_subreaper:
         foreground.adopt_orphans()
-    # Until the program is about to run a signal ends us and all that was begun; from then on signals are the program's.
-    container, init, console, config = make.create(settings, request, waits=False, before_start=foreground.take_signals)
-    foreground.adopt(console)
-    container.unlock()
-    timeline.phase("program")
-    code = foreground.wait(init.pid, container.notify)
-    if not keep:
-        timeline.phase("remove")
-        try:
-            container.lock()
-            life.destroy(container, config)
-        except state.Gone:
-            pass  # `delete --force` was what ended it
-    return code
+    # All signals are the program's, once it is there. Until then those that end us are let in where we wait.
+    foreground.take_signals()
+    return make.create(settings, request, waits=False).attend(foreground, keep)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pyrun.container import life, state
+from pyrun.container import start as starting
+from pyrun.container import state
 from pyrun.host import notify
 
 TYPE_CHECKING = False
@@ -15,7 +16,7 @@ def start(settings: Settings, *, id: str) -> int:
     container = state.load(settings.root, id)
     container.lock()
     proxy = notify.listen(container) if notify.host_socket() else None
-    life.start(container)
+    starting.start(container)
     if proxy:
         container.unlock()
         proxy.wait(container.data["pid"])

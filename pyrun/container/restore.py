@@ -1,17 +1,19 @@
-"""Bringing a container back from a checkpoint: the steps of restore, and their undoing when one of them fails."""
+"""Bringing a container back from a checkpoint: the steps, in order."""
+
+from __future__ import annotations
 
 import posix
 
-from pyrun.base import interrupts
 from pyrun.base.errors import Error
 from pyrun.base.files import read_line
+from pyrun.base.interrupts import hold, waiting
 from pyrun.base.processes import end
 from pyrun.cgroup import tree
 from pyrun.config import normal, rules
-from pyrun.container import hooks, life, make
+from pyrun.container.steps import Making
 from pyrun.criu import outside, service
-from pyrun.criu.arguments import CGROUP_MODES
-from pyrun.host import notify, passing
+from pyrun.criu.arguments import CGROUP_MODES, Directories
+from pyrun.host import notify
 from pyrun.init.session import Init
 from pyrun.plan import namespaces
 from pyrun.plan.clone import emit_clone
@@ -22,166 +24,161 @@ from pyrun.plan.records import Plan
 from pyrun.plan.request import Request
 from pyrun.plan.root import emit_root
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli.settings import Settings
+    from pyrun.host.foreground import Foreground
+    from pyrun.host.terminal import Console
+
 BARRIER_DONE = 1
 
 
-class Revival:
-    """What a restore works with, besides the container.
+class Revival(Making):
+    """The steps of restore, and what is done when criu tells of its own.
 
-    console: tty.Console. foreground: the tty.Foreground that will wait for it, or None. mask: the signals as they were before
-    interrupts.hold_interrupts().
+    options: criu's (dict). foreground: the Foreground that will wait for the program, or None.
     """
 
-    def __init__(self, container, given, config, group, shares, console, pid_file, foreground, mask):
-        self.container = container
-        self.given = given
-        self.config = config
-        self.group = group
-        self.shares = shares
-        self.console = console
-        self.pid_file = pid_file
+    def __init__(
+        self, settings: Settings, request: Request, given: dict, config: dict, console: Console, options: dict, directories: Directories,
+        foreground: Foreground | None,
+    ) -> None:  # fmt: skip
+        super().__init__(settings, request, given, config, console)
+        self.options = options
+        self.directories = directories
         self.foreground = foreground
-        self.mask = mask
-        self.criu = None
-        self.hooks_ran = False
-        self.pid_written = False
+        self.fds: dict[str, int] = {}  # of namespaces, by criu's names
+        self.criu: service.Criu
 
-    def run(self, options, directories):
-        """options: criu's (dict). directories: criu_options.Directories. Whatever fails, nothing of it stays. Raises Error."""
-        try:
-            self._run(options, directories)
-        except BaseException:
-            self._undo()
-            raise
+    def make(self) -> None:
+        """Whatever fails, nothing of it stays. Raises Error."""
+        hold()
+        with self.undo:
+            self.check_cgroup()
+            self.record()
+            self.open_namespaces()
+            self.make_cgroup()
+            self.make_shares()
+            self.connect_console()
+            self.save_config()
+            notify.make_directory(self.container.directory)
+            self.make_mount_points()
+            self.start_criu()
+            self.prepare_directories()
+            self.collect_options()
+            self.restore()
+            self.take_signals()
+            self.criu.wait()
 
-    def _run(self, options, directories):
-        container, config, group = self.container, self.config, self.group
-        self._check_cgroup(options)
-        container.data["cgroup"] = group.to_state()
-        container.data["rdt"] = self.shares.own if self.shares else []
-        container.data["stdio"] = passing.stdio()
-        container.save()
-        sources = outside.mounts_of(config, container.data["bundle"], group.hierarchies(), f"{container.directory}/{notify.DIRECTORY}")
-        fds, options["join_ns"] = outside.joined_namespaces(config)
-        try:
-            interrupts.waiting(self.mask, group.reserve)
-            group.create()
-            if self.shares:
-                self.shares.create()
-            make.save_config(container, self.given)
-            notify.make_directory(container.directory)
-            _make_mount_points(container, config, group)
-            # criu is in the container's cgroup, and so is what it makes, whatever it does about cgroups itself. It wants the
-            # root to be a mount point, and mounts there must not be seen on the host.
-            self.criu = service.Criu("restore", group.procs_files(), container.data["rootfs"], fds.values())
-        finally:
-            for fd in fds.values():
-                posix.close(fd)
-        self.criu.require("lazy_pages" if options["lazy_pages"] else None)
-        directories.move_to(self.criu.pid)
-        for entry in (config.get("linux") or {}).get("gidMappings") or ():
+    def check_cgroup(self) -> None:
+        """For criu the container's cgroup is always there already; so what `strict` adds to `full` is seen to here."""
+        if self.options["manage_cgroups_mode"] == CGROUP_MODES["strict"]:
+            for path in self.group.paths.values():
+                if tree.exists(path):
+                    raise Error(f"--manage-cgroups-mode strict: {path} exists")
+            self.options["manage_cgroups_mode"] = CGROUP_MODES["full"]
+
+    def open_namespaces(self) -> None:
+        self.undo.push(self.close_namespaces)
+        self.fds, self.options["join_ns"] = outside.joined_namespaces(self.config)
+
+    def close_namespaces(self) -> None:
+        while self.fds:
+            posix.close(self.fds.popitem()[1])
+
+    def make_mount_points(self) -> None:
+        """Makes those that the root file system lacks: by mounting all of it, as create does, in a mount namespace that goes away
+        again.
+        """
+        # In the caller's other namespaces, so what the config says of those does not matter.
+        linux = {"namespaces": [{"type": "mount"}], "devices": self.linux["devices"]}
+        request = Request(self.request.id, self.request.bundle)
+        plan = Plan()
+        emit_clone(plan, CLONE_NEWNS, ())
+        emit_root(plan, Context(normal.config_of(self.config | {"linux": linux}), request, hierarchies=self.group.hierarchies()))
+        _carry_out(plan)
+
+    def start_criu(self) -> None:
+        """criu is in the container's cgroup, and so is what it makes, whatever it does about cgroups itself. It wants the root to be
+        a mount point, and mounts there must not be seen on the host.
+        """
+        for number, name in enumerate(self.fds, service.FIRST_FD + 1):
+            self.options["inherit_fd"].append({"key": name, "fd": number})
+        self.criu = service.Criu("restore", self.group.procs_files(), self.container.data["rootfs"], self.fds.values())
+        self.undo.push(self.end_processes)
+        self.close_namespaces()
+        self.criu.require("lazy_pages" if self.options["lazy_pages"] else None)
+
+    def end_processes(self) -> None:
+        """criu first: as long as it traces the others, they cannot be reaped."""
+        self.criu.kill()
+        if pid := self.container.data["pid"]:
+            end(pid)
+
+    def prepare_directories(self) -> None:
+        self.directories.move_to(self.criu.pid)
+        for entry in self.linux["gidMappings"]:
             if entry["containerID"] == 0:
-                directories.admit(entry["hostID"])
-        options |= directories.options() | {
+                self.directories.admit(entry["hostID"])
+        self.directories.forget_log()
+
+    def collect_options(self) -> None:
+        container = self.container
+        sources = outside.mounts_of(
+            self.config, self.request.bundle, self.group.hierarchies(), f"{container.directory}/{notify.DIRECTORY}"
+        )
+        self.options |= self.directories.options() | {
             "root": container.data["rootfs"],
             "rst_sibling": 1,  # the first process is our child, not criu's
             "evasive_devices": 1,
             "ext_mnt": [{"key": name, "val": source} for name, source in sources],
             "cg_root": _cgroups_of(self.criu.pid),
         }
-        for number, name in enumerate(fds, service.FIRST_FD + 1):
-            options["inherit_fd"].append({"key": name, "fd": number})
-        directories.forget_log()
+
+    def restore(self) -> None:
         try:
-            interrupts.waiting(self.mask, self.criu.ask, {"type": service.RESTORE, "opts": options}, self._notified)
+            self.criu.ask({"type": service.RESTORE, "opts": self.options}, self._notified)
         except service.Refused as error:
-            raise directories.explain(error) from None
+            raise self.directories.explain(error) from None
+
+    def take_signals(self) -> None:
         if self.foreground:
             self.foreground.take_signals()
-        self.criu.wait()
-
-    def _check_cgroup(self, options):
-        """For criu the container's cgroup is always there already; so what `strict` adds to `full` is seen to here."""
-        if options["manage_cgroups_mode"] == CGROUP_MODES["strict"]:
-            for path in self.group.paths.values():
-                if tree.exists(path):
-                    raise Error(f"--manage-cgroups-mode strict: {path} exists")
-            options["manage_cgroups_mode"] = CGROUP_MODES["full"]
 
     # --- what criu tells
 
-    def _notified(self, script, pid, fds):
-        interrupts.hold_interrupts()
+    def _notified(self, script: str, pid: int, fds: list[int]) -> None:
         if script == "setup-namespaces":
             self._set_up_namespaces(pid)
         elif script == "orphan-pts-master":
-            self.console.receive(posix.dup(fds[0]))
+            waiting(self.console.receive, posix.dup(fds[0]))
         elif script == "post-restore":
             self._restored(pid)
-        interrupts.set_mask(self.mask)
 
-    def _set_up_namespaces(self, pid):
+    def _set_up_namespaces(self, pid: int) -> None:
         """There is a first process, in its namespaces; what is in them comes next."""
-        container, config = self.container, self.config
-        container.set_process(pid)
-        container.save()
+        self.container.set_process(pid)
+        self.container.save()
         self.group.release()
-        if Namespaces(config["linux"]["namespaces"]).new & CLONE_NEWNET:
-            _set_up_network(config, pid)
-            make.move_net_devices(config, pid)
-        self.hooks_ran = True
-        for kind in ("prestart", "createRuntime"):
-            interrupts.waiting(self.mask, hooks.run, config, kind, container, "created")
+        if Namespaces(self.linux["namespaces"]).new & CLONE_NEWNET:
+            _set_up_network(self.config, pid)
+            self.move_net_devices()
+        self.run_hooks_of("prestart", "createRuntime")
 
-    def _restored(self, pid):
+    def _restored(self, pid: int) -> None:
         """All is there, stopped still."""
-        container = self.container
-        container.set_process(pid)
-        self.group.release()
+        self.container.set_process(pid)
         # criu may have added a time namespace.
-        container.data["mask"] = namespaces.mask_of(pid)
-        container.data["creating"] = False
-        if self.config["root"].get("readonly"):
+        self.container.data["mask"] = namespaces.mask_of(pid)
+        if self.config["root"]["readonly"]:
             _make_root_read_only(pid)
-        self.group.apply((self.config.get("linux") or {}).get("resources") or {})
+        self.set_limits()
         if self.shares:
             self.shares.add(pid)
-        container.save()
-        if self.pid_file:
-            passing.write_pid_file(self.pid_file, pid)
-            self.pid_written = True
-
-    # --- undoing
-
-    def _undo(self):
-        self.console.close()
-        if self.criu:
-            self.criu.kill()
-        if self.container.data["pid"]:
-            end(self.container.data["pid"])
-        self.group.release()
-        if self.pid_written:
-            passing.remove_pid_file(self.pid_file)
-        self.container.data["pid"] = 0
-        life.destroy(self.container, self.config if self.hooks_ran else {})
+        self.complete()
 
 
-def _make_mount_points(container, config, group):
-    """Makes the mount points that the root file system lacks: by mounting all of it, as create does, in a mount namespace that
-    goes away again.
-    """
-    # In the caller's other namespaces, so what the config says of those does not matter.
-    linux = {"namespaces": [{"type": "mount"}], "devices": config["linux"]["devices"]}
-    context = Context(
-        normal.config_of(config | {"linux": linux}), Request(container.id, container.data["bundle"]), hierarchies=group.hierarchies()
-    )
-    plan = Plan()
-    emit_clone(plan, CLONE_NEWNS, ())
-    emit_root(plan, context)
-    _carry_out(plan)
-
-
-def _set_up_network(config, pid):
+def _set_up_network(config: dict, pid: int) -> None:
     """A new network namespace is as empty as any: what create sets up in it is set up again."""
     plan, way = Plan(), entrance(pid, CLONE_NEWNET)
     way.emit(plan)
@@ -194,7 +191,7 @@ def _set_up_network(config, pid):
     _carry_out_in(plan, way)
 
 
-def _make_root_read_only(pid):
+def _make_root_read_only(pid: int) -> None:
     """With a criu older than 4.2 it would come back writable."""
     plan, way = Plan(), entrance(pid, CLONE_NEWNS)
     way.emit(plan)
@@ -203,7 +200,7 @@ def _make_root_read_only(pid):
     _carry_out_in(plan, way)
 
 
-def _carry_out_in(plan, way):
+def _carry_out_in(plan: Plan, way: namespaces.Entrance) -> None:
     """Has init run a plan that enters the container by an Entrance."""
     try:
         _carry_out(plan, **way.files)
@@ -211,7 +208,7 @@ def _carry_out_in(plan, way):
         way.close()
 
 
-def _carry_out(plan, **given):
+def _carry_out(plan: Plan, **given: int) -> None:
     """Has init run a plan, and ends it then."""
     plan.barrier(number=BARRIER_DONE)
     init = Init(plan)
@@ -222,7 +219,7 @@ def _carry_out(plan, **given):
         init.kill()
 
 
-def _cgroups_of(pid):
+def _cgroups_of(pid: int) -> list[dict]:
     """criu's cg_root: the cgroup in each hierarchy of a process that is where the container's shall be."""
     found = []
     for line in read_line(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape").splitlines():

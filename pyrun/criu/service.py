@@ -8,6 +8,7 @@ from pyrun._native import ffi, lib
 from pyrun.base import log
 from pyrun.base.errors import Error, words
 from pyrun.base.files import find_program, read
+from pyrun.base.interrupts import waiting
 from pyrun.base.processes import readable
 from pyrun.criu import protobuf
 from pyrun.init.session import Init, must, send
@@ -193,7 +194,7 @@ class Criu:
         """The next message, None at the end, and the fds that came with it."""
         data = ffi.new("char[]", ROOM)
         fds, count, pid = ffi.new("int[]", 4), ffi.new("int *", 4), ffi.new("int *")
-        readable(self.socket)
+        waiting(readable, self.socket)
         size = lib.native_recv(self.socket, data, ROOM, fds, count, pid, -1)
         if size < 0:
             log.debug(f"criu: {words(-size)}")

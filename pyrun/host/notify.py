@@ -13,7 +13,7 @@ from pyrun._native import lib
 from pyrun.base import log
 from pyrun.base.errors import words
 from pyrun.base.processes import Poller
-from pyrun.host.passing import connect_address
+from pyrun.host.sockets import connect_address
 from pyrun.init.session import must, send
 
 TYPE_CHECKING = False

@@ -7,7 +7,8 @@ import posix
 from pyrun._native import ffi, lib
 from pyrun.base import log, timeline
 from pyrun.base.errors import Error, words
-from pyrun.base.processes import await_end, end
+from pyrun.base.interrupts import Interrupted, waiting
+from pyrun.base.processes import await_end, end, readable
 from pyrun.init.faults import explain, failed_start
 
 
@@ -22,7 +23,6 @@ class Init:
         self.first = 0
         self.pid = 0
         self.sock = -1
-        self.before_message = None
 
     def spawn(self, stdio=(0, 1, 2), keep=(), **given):
         """Starts it. keep: fds the program gets from 3 on. given: the fds for Plan.given slots; they stay the caller's."""
@@ -65,8 +65,7 @@ class Init:
 
     def _converse(self, child, barrier, console, ready, notify, idmap, source):
         while True:
-            if self.before_message:
-                self.before_message()
+            self._await_message()
             message, fds, pid = receive(self.sock)
             if message is None:
                 self._end_of_messages()
@@ -103,6 +102,14 @@ class Init:
             self._go(message.number)
             if kind == lib.MSG_READY:
                 return
+
+    def _await_message(self) -> None:
+        try:
+            waiting(readable, self.sock)
+        except Interrupted as signal:
+            if not self.pid or not executed(self.pid)[0]:
+                raise
+            signal.put_back()  # the program runs already: the signal is meant for it
 
     def drive_program(self, **answers):
         """drive(), with the words that callers know a failed start by."""

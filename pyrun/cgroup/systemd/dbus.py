@@ -12,7 +12,7 @@ import time
 from _struct import calcsize, pack, unpack_from
 
 from pyrun.base.errors import Error, words
-from pyrun.host import passing
+from pyrun.host import sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Connection:
 
     def _connect(self) -> int:
         while True:
-            sock = passing.connect_address(self.address, STREAM | posix.O_NONBLOCK)
+            sock = sockets.connect_address(self.address, STREAM | posix.O_NONBLOCK)
             if sock >= 0:
                 return sock
             # So many wait for the server that it has no room for another.

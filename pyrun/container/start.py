@@ -1,37 +1,20 @@
-"""A container that exists: it is started, and it ends (runtime.md#lifecycle)."""
+"""The start of a created container: its program begins (runtime.md#lifecycle)."""
 
 import errno
 import posix
 
 from pyrun._native import lib
-from pyrun.base import log
 from pyrun.base.errors import ConfigError, Error, words
-from pyrun.base.processes import PATIENCE, SIGKILL, await_end, readable
+from pyrun.base.processes import PATIENCE, await_end, readable
+from pyrun.base.undo import Undo
 from pyrun.cgroup import oom
 from pyrun.config import normal
-from pyrun.container import hooks
+from pyrun.container import end, hooks
 from pyrun.container.state import START_SOCKET
-from pyrun.host.passing import send_listener
+from pyrun.host.sockets import send_listener
 from pyrun.init.faults import explain, failed_start
 from pyrun.init.session import GONE, connect, executed, how_ended, must, receive, send, send_go
 from pyrun.plan.namespaces import first_ids
-
-
-def destroy(container, config):
-    """Removes what a stopped container holds; then its poststop hooks run. Errors of the clean-up are warnings."""
-    group = container.cgroup()
-    if group:
-        try:
-            group.delete()
-        except (OSError, Error) as error:
-            log.warning(f"cgroup of {container.id} is left: {error}")
-    if container.data.get("rdt"):
-        from pyrun.host import rdt
-
-        rdt.delete(container.data["rdt"])
-    container.remove()
-    # The state is that of a container that is gone, so it is made up, not looked up.
-    hooks.run_all(config, "poststop", container, "stopped")
 
 
 def run_start_hooks(container, config):
@@ -67,11 +50,7 @@ def start(container):
     config = normal.config_of(container.config())
     if not config.get("process"):
         raise ConfigError("process", "there is nothing to start: the config has no process")
-    try:
-        run_start_hooks(container, config)
-    except Error:
-        stop_and_destroy(container, config)
-        raise
+    _run_hooks(container, config, run_start_hooks, container, config)
     sock = connect(container.lock_fd, START_SOCKET.encode(), 1)
     if sock == -errno.ECONNREFUSED:
         raise Error("cannot start an already running container")
@@ -84,12 +63,16 @@ def start(container):
     finally:
         posix.close(sock)
     posix.unlink(f"{container.directory}/{START_SOCKET}")
-    # poststart hooks; a failure ends the container (spec 1.3, runtime.md#lifecycle).
-    try:
-        hooks.run(config, "poststart", container, "running")
-    except Error:
-        stop_and_destroy(container, config)
-        raise
+    _run_hooks(container, config, hooks.run, config, "poststart", container, "running")
+
+
+def _run_hooks(container, config, function, *args):
+    """Calls what runs hooks; if one fails, that ends the container (spec 1.3, runtime.md#lifecycle)."""
+    with Undo() as undo:
+        undo.then(end.run_poststop, container, config)
+        undo.push(end.remove, container)
+        undo.push(end.kill_init, container)
+        function(*args)
 
 
 def _await_program(container, config, sock):
@@ -136,25 +119,3 @@ def _check_program(container, config):
         raise Error("the start came too late for init (was this command stopped meanwhile?): start the container again")
     await_end(pid)
     raise oom.blamed(failed_start(Error(how_ended(executed(pid)[1]))), container.cgroup(), config)
-
-
-def stop_and_destroy(container, config):
-    """Kills a container whose start failed, and removes it."""
-    kill_init(container)
-    destroy(container, config)
-
-
-def kill_init(container):
-    """SIGKILL for init, and a wait until it is gone."""
-    pid = container.data["pid"]
-    if not container.alive():
-        return
-    try:
-        posix.kill(pid, SIGKILL)
-    except ProcessLookupError:
-        return
-    group = container.cgroup()
-    if group:
-        # On v1 a frozen process does not die before it is thawed; it may be a cgroup below that is frozen.
-        group.thaw(recursive=True)
-    await_end(pid)
