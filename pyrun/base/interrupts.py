@@ -54,8 +54,9 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 
 def waiting(function: Callable[..., T], *args: object) -> T:
     """Calls what may take long. The signals that end us are let in meanwhile, whatever else is held."""
-    held = signals.pthread_sigmask(signals.SIG_UNBLOCK, _INTERRUPTS)
+    held = signals.pthread_sigmask(signals.SIG_BLOCK, ())
     try:
+        signals.pthread_sigmask(signals.SIG_UNBLOCK, _INTERRUPTS)  # raises Interrupted for one that has come already
         return function(*args)
     finally:
         signals.pthread_sigmask(signals.SIG_SETMASK, held)
