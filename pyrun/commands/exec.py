@@ -134,8 +134,8 @@ def open_entrance(container: Container, pid: int, mask: int) -> namespaces.Entra
 
 def execute(settings: Settings, container: Container, config: dict, process: dict, request: Request, cgroup_paths: Sequence[str]) -> int:
     """Starts the process; waits for it, unless detached."""
+    keep = fds.preserved(request.preserve_fds)  # before we open anything
     console = Console(process, request.console_socket, request.detached)
-    keep = fds.preserved(request.preserve_fds)
     pid, mask = container.data["pid"], container.data["mask"]
     group = container.cgroup()
     cgroup_files = (group.sub(cgroup_paths) if cgroup_paths else group.procs_files(pid)) if group else ()

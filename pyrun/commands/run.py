@@ -29,6 +29,4 @@ def run(settings: Settings, *, id: str, bundle: str, detach: bool, keep: bool, n
     foreground = Foreground()
     if not no_subreaper:
         foreground.adopt_orphans()
-    # All signals are the program's, once it is there. Until then those that end us are let in where we wait.
-    foreground.take_signals()
-    return make.create(settings, request, waits=False).attend(foreground, keep)
+    return make.create(settings, request, waits=False, foreground=foreground).attend(foreground, keep)

@@ -28,10 +28,11 @@ from pyrun.plan.request import Additions, Request
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cli.settings import Settings
+    from pyrun.host.foreground import Foreground
 
 
-def create(settings: Settings, request: Request, waits: bool) -> Creation:
-    """Makes a container. waits: it stops for `start`; otherwise the program runs when this returns.
+def create(settings: Settings, request: Request, waits: bool, foreground: Foreground | None = None) -> Creation:
+    """Makes a container. waits: it stops for `start`; otherwise the program runs when this returns. foreground: who stays with it.
 
     Whatever fails or is interrupted, nothing of it stays. Raises Error.
     """
@@ -43,6 +44,9 @@ def create(settings: Settings, request: Request, waits: bool) -> Creation:
     if not waits and not config["process"]:
         raise ConfigError("process", "missing: there is no program to run (`create` makes a container without one)")
     creation = Creation(settings, request, given, config, waits)
+    if foreground:
+        # All signals are the program's, once it is there. Until then those that end us are let in where we wait.
+        foreground.take_signals()
     hold()
     with creation.undo:
         try:
@@ -56,9 +60,10 @@ class Creation(Making):
     """The steps of create and run, and what init is answered meanwhile."""
 
     def __init__(self, settings: Settings, request: Request, given: dict, config: dict, waits: bool) -> None:
-        console = Console(config["process"] or {}, request.console_socket, request.detached)
+        # Before we open anything: a number that the caller has left free is not ours to pass on.
         listen = fds.listen_fds()
         self.keep = fds.preserved(request.preserve_fds, listen)
+        console = Console(config["process"] or {}, request.console_socket, request.detached)
         timeline.phase("compile plan")
         super().__init__(settings, request, given, config, console)
         self.waits = waits

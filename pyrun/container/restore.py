@@ -48,6 +48,7 @@ class Revival(Making):
         self.directories = directories
         self.foreground = foreground
         self.fds: dict[str, int] = {}  # of namespaces, by criu's names
+        self.mounts: list[tuple[str, str]] = []  # from outside: destination, path on the host
         self.criu: service.Criu
 
     def make(self) -> None:
@@ -55,6 +56,7 @@ class Revival(Making):
         hold()
         with self.undo:
             self.check_cgroup()
+            self.name_mounts()
             self.record()
             self.open_namespaces()
             self.make_cgroup()
@@ -77,6 +79,11 @@ class Revival(Making):
                 if tree.exists(path):
                     raise Error(f"--manage-cgroups-mode strict: {path} exists")
             self.options["manage_cgroups_mode"] = CGROUP_MODES["full"]
+
+    def name_mounts(self) -> None:
+        """Before anything is made: there are mounts that criu cannot restore."""
+        directory = f"{self.container.directory}/{notify.DIRECTORY}"
+        self.mounts = outside.mounts_of(self.config, self.request.bundle, self.group.hierarchies(), directory)
 
     def open_namespaces(self) -> None:
         self.undo.push(self.close_namespaces)
@@ -124,14 +131,11 @@ class Revival(Making):
 
     def collect_options(self) -> None:
         container = self.container
-        sources = outside.mounts_of(
-            self.config, self.request.bundle, self.group.hierarchies(), f"{container.directory}/{notify.DIRECTORY}"
-        )
         self.options |= self.directories.options() | {
             "root": container.data["rootfs"],
             "rst_sibling": 1,  # the first process is our child, not criu's
             "evasive_devices": 1,
-            "ext_mnt": [{"key": name, "val": source} for name, source in sources],
+            "ext_mnt": [{"key": name, "val": source} for name, source in self.mounts],
             "cg_root": _cgroups_of(self.criu.pid),
         }
 

@@ -94,8 +94,10 @@ class Making:
         waiting(function, *args)
 
     def run_hooks_of(self, *kinds: str, status: str = "created") -> None:
+        self.undo.then(end.run_poststop, self.container, self.config)
         for kind in kinds:
-            self.run_hooks(hooks.run, self.config, kind, self.container, status)
+            if self.config["hooks"][kind]:  # else a signal for a program that runs already would be let in
+                waiting(hooks.run, self.config, kind, self.container, status)
 
     def complete(self) -> None:
         """All is set up: the record says so, and whoever waits for it is told."""

@@ -39,7 +39,7 @@ class Console:
         if path and not (detached and wanted):
             raise Error("cannot use console socket if pyrun will not detach or allocate tty (--console-socket, process.terminal)")
         self.path = path
-        self.sized = bool(process.get("consoleSize"))
+        self.sized = any((process.get("consoleSize") or {}).values())
         self.terminal = own_terminal() if wanted and not detached else -1
         self.master = self.socket = -1
 

@@ -8,6 +8,8 @@ import ordinary
 import pytest
 from cgroup_worlds import LAYOUTS, ROOT, Missing, World, sweep
 
+from pyrun.base.facts import facts
+
 
 @pytest.fixture(scope="session")
 def user():
@@ -38,6 +40,7 @@ def inside(request, token):
             try:
                 world = World(request.param, token)
                 world.enter()
+                vars(facts).clear()  # what was asked in this process before is not so for the body
                 body(world)
                 code = 0
             except Missing as missing:
