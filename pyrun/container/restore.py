@@ -82,7 +82,7 @@ class Revival(Making):
 
     def name_mounts(self) -> None:
         """Before anything is made: there are mounts that criu cannot restore."""
-        directory = f"{self.container.directory}/{notify.DIRECTORY}"
+        directory = f"{self.settings.root}/{self.request.id}/{notify.DIRECTORY}"
         self.mounts = outside.mounts_of(self.config, self.request.bundle, self.group.hierarchies(), directory)
 
     def open_namespaces(self) -> None:
