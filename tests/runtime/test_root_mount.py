@@ -3,8 +3,6 @@
 import pytest
 from looks import mounted, one_line, seen
 
-pytestmark = pytest.mark.worlds
-
 
 @pytest.fixture
 def other(bundle, tmp_path, rootfs):

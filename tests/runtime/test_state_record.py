@@ -10,8 +10,6 @@ import threading
 import pytest
 from harness import cgroups_named, until
 
-pytestmark = pytest.mark.worlds
-
 
 def record(run, id):
     return run.root / id / "state.json"
