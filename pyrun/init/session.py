@@ -7,6 +7,7 @@ import posix
 from pyrun._native import ffi, lib
 from pyrun.base import log, timeline
 from pyrun.base.errors import Error, words
+from pyrun.base.files import read_line
 from pyrun.base.interrupts import Interrupted, waiting
 from pyrun.base.processes import await_end, end, readable
 from pyrun.init.faults import explain, failed_start
@@ -181,9 +182,20 @@ class Init:
             while True:
                 message, _, pid = receive(self.sock, 1000)
                 if message is None or message.type != lib.MSG_TIMING:
-                    return pid
-        except OSError:  # ETIMEDOUT: it says nothing; nor can more be found out by what is broken
-            return 0
+                    return pid or _silent_child()
+        except OSError:  # ETIMEDOUT
+            return _silent_child()
+
+
+def _silent_child() -> int:
+    """Pid of an init among our children, 0 if there is none: a container stops (SIGSTOP) one that enters it before it can speak."""
+    try:
+        for pid in read_line("/proc/thread-self/children").split():
+            if read_line(f"/proc/{int(pid)}/comm") == b"pyrun:init\n":
+                return int(pid)
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN, or it has just gone
+        pass
+    return 0
 
 
 def must(code, what):
