@@ -53,7 +53,9 @@ def start(container):
     _run_hooks(container, config, run_start_hooks, container, config)
     sock = connect(container.lock_fd, START_SOCKET.encode(), 1)
     if sock == -errno.ECONNREFUSED:
-        raise Error("cannot start an already running container")
+        if container.alive():
+            raise Error("cannot start an already running container")
+        raise failed_start(Error(how_ended(executed(container.data["pid"])[1])))
     must(sock, f"connect {START_SOCKET}")
     try:
         code = send(sock, b"\0")
