@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyrun.base import log
 from pyrun.base.errors import Error
+from pyrun.base.files import read_line
 from pyrun.cgroup import resources, tree
 
 TYPE_CHECKING = False
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pyrun.cgroup.base import Cgroup
     from pyrun.cgroup.resources import Write
 
+CPUSETS = ("cpuset.cpus", "cpuset.mems")
 # Files with a line for each device or interface: the value that lifts its limit.
 LIFTED = {
     "io.max": "max", "rdma.max": "max", "io.weight": "default", "io.bfq.weight": "default", "net_prio.ifpriomap": "0",
@@ -38,8 +40,12 @@ def put_back(group: Cgroup, before: list[Write]) -> None:
     """Gives a cgroup the limits that it had before change()."""
     try:
         group.write(before)
-    except Error as fault:
-        log.warning(f"the limits of before could not be put back: {fault}")
+    except Error:
+        for write in before:  # one of them must not keep the others from it
+            try:
+                group.write([write])
+            except Error as fault:
+                log.warning(f"the limit of before could not be put back: {fault}")
 
 
 def _opposite(write: Write) -> Write | None:
@@ -47,6 +53,9 @@ def _opposite(write: Write) -> Write | None:
     for file, text in write.files:
         if tree.exists(f"{write.directory}/{file}"):
             old = _old(file, text, resources.reader(write.directory)(file).splitlines())
+            if file in CPUSETS and old == "\n" and write.directory:
+                # None of its own, on v2. With processes in it the kernel does not take that back (ENOSPC): those of its parent.
+                old = read_line(f"{tree.parent(write.directory)}/{file}.effective").decode().strip()
             return resources.Write(write.where, write.version, write.directory, [(file, old)]) if old else None
     return None
 

@@ -186,7 +186,7 @@ def test_limits_that_were_set_before_one_is_refused_are_put_back(run, box):
 
 LIMITS = [
     ("pids.max", "pids.max"), ("memory.limit_in_bytes", "memory.max"), ("memory.soft_limit_in_bytes", "memory.low"), ("cpu.shares", "cpu.weight"),
-    ("cpu.cfs_quota_us", "cpu.max"), ("cpuset.cpus", "cpuset.cpus"),
+    ("cpu.cfs_quota_us", "cpu.max"), ("cpuset.cpus", "cpuset.cpus.effective"),
 ]  # fmt: skip
 
 
