@@ -16,7 +16,7 @@ import image
 from build import BUILD, CFLAGS, CSRC, JSON, ROOT, SOURCES, build_init, init_source, native_source, run, stale
 
 # Modules of pyrun that import slow parts of the standard library or other packages: they go to the archive.
-COLD = ["cli/declaration", "config/schemas", "config/validate"]
+COLD = ["cli/declaration", "cli/options", "config/schemas", "config/validate"]
 # Frozen beside the hot modules: Python's core needs UTF-8 before the archive is opened.
 CODECS = ["encodings", "encodings.aliases", "encodings.utf_8"]
 # No PIE: the image (csrc/image.h) lies at fixed addresses.

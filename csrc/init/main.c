@@ -72,7 +72,7 @@ int main(int argc, char **argv) {
     for (self.index = 0; self.index < self.plan->op_count; self.index++) {
         const struct plan_op *op = &self.ops[self.index];
         const uint64_t begin = self.timed ? now() : 0;
-        /* Nobody listens after the one; after the other a filter may forbid to speak. */
+        /* OP_READY closes the control socket, and after OP_SECCOMP the profile may kill init for a write. */
         if (op->op == OP_READY || op->op == OP_SECCOMP)
             self.timed = 0;
         if (op_types[op->op].run(op) < 0)

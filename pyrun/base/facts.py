@@ -30,8 +30,6 @@ else:
 
 # The inode of the initial user namespace's file (PROC_USER_INIT_INO). Its uid_map would not do: another one may map all ids too.
 FIRST_USER_NAMESPACE = 0xEFFFFFFD
-# open_tree(2)
-OPEN_TREE_CLONE = 0x1
 
 
 class Facts:
@@ -73,7 +71,7 @@ class Facts:
     @fact
     def owns_mounts(self) -> bool:
         """Whether we have rights over our mount namespace: root of a user namespace may be in one of the host's."""
-        fd = lib.native_open_tree(-100, b"/", OPEN_TREE_CLONE | posix.O_CLOEXEC)
+        fd = lib.native_open_tree(files.AT_FDCWD, b"/", files.OPEN_TREE_CLONE | posix.O_CLOEXEC)
         if fd >= 0:
             posix.close(fd)
         return fd != -errno.EPERM
@@ -100,7 +98,7 @@ class Facts:
     def is_file(self, path: str, nofollow: bool) -> bool:
         """Whether the source of a bind mount is something else than a directory. nofollow: a symlink counts as itself."""
         try:
-            return posix.stat(path, follow_symlinks=not nofollow).st_mode & 0o170000 != 0o040000
+            return posix.stat(path, follow_symlinks=not nofollow).st_mode & files.S_IFMT != files.S_IFDIR
         except OSError:  # init meets the same, and says of which mount
             return False
 

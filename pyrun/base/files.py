@@ -6,7 +6,8 @@ import posix
 
 from pyrun.base.errors import Error
 
-S_IFMT, S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR = 0o170000, 0o100000, 0o040000, 0o120000, 0o020000
+S_IFMT, S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFBLK, S_IFIFO = 0o170000, 0o100000, 0o040000, 0o120000, 0o020000, 0o060000, 0o010000
+OPEN_TREE_CLONE = 1  # open_tree(2)
 AT_FDCWD = -100
 """In the place of a directory's fd: the working directory (openat(2))."""
 LIMIT = 64 << 20

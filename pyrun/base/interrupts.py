@@ -31,12 +31,15 @@ class Interrupted(Error):
 
 _INTERRUPTS = (signals.SIGHUP, signals.SIGINT, signals.SIGTERM)
 _taken: list[int] = []  # those of them that were not ignored
+_held = False
 
 
 def hold() -> None:
     """From here on a signal that would end us raises Interrupted instead, once, and only in waiting(). Ignored ones (nohup) stay
     ignored.
     """
+    global _held
+    _held = True
     signals.pthread_sigmask(signals.SIG_BLOCK, _INTERRUPTS)
     _taken[:] = [number for number in _INTERRUPTS if signals.getsignal(number) != signals.SIG_IGN]
     _handle(_interrupt)
@@ -53,16 +56,18 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 
 
 def waiting(function: Callable[..., T], *args: object) -> T:
-    """Calls what may take long. The signals that end us are let in meanwhile, whatever else is held."""
-    held = signals.pthread_sigmask(signals.SIG_BLOCK, ())
+    """Calls what may take long. The signals that end us are let in meanwhile."""
+    kept = _INTERRUPTS if _held else signals.pthread_sigmask(signals.SIG_BLOCK, ())
     try:
         signals.pthread_sigmask(signals.SIG_UNBLOCK, _INTERRUPTS)  # raises Interrupted for one that has come already
         return function(*args)
     finally:
-        signals.pthread_sigmask(signals.SIG_SETMASK, held)
+        signals.pthread_sigmask(signals.SIG_BLOCK, kept)
 
 
 def let_go() -> None:
     """From here on the container lives without us: a signal ends this command at once, and nothing is undone."""
+    global _held
+    _held = False
     _handle(signals.SIG_DFL)
     signals.pthread_sigmask(signals.SIG_UNBLOCK, _INTERRUPTS)

@@ -14,7 +14,7 @@ from pyrun.cgroup.layout import Hierarchy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from pyrun.cgroup.layout import Mount
     from pyrun.cgroup.resources import Write
@@ -218,16 +218,9 @@ class Cgroup:
 
         Controllers that are not named are joined at the top of the container.
         """
-        wanted = {path: path for path in self.paths.values()}
-        for controller, path in sub_paths(arguments, self.paths):
-            base = self.paths[controller]
-            joined = _join(base, path)
-            if joined is None:
-                raise Error(f"bad sub cgroup path: {path}")
-            wanted[base] = joined
-            if not tree.exists(joined):
-                raise Error(f"error adding pid to cgroups: open {joined}/cgroup.procs: {words(errno.ENOENT)}")
-        return [self._join_file(path) for path in wanted.values()]
+        from pyrun.cgroup.sub import directories
+
+        return [self._join_file(path) for path in directories(arguments, self.paths)]
 
     # --- freezing -----------------------------------------------------------------------------------------------------
 
@@ -416,36 +409,3 @@ def _may_make(path: str) -> bool:
     while not tree.exists(above):
         above = tree.parent(above)
     return posix.access(above, posix.W_OK)
-
-
-def sub_paths(arguments: Sequence[str], known: Iterable[str]) -> list[tuple[str, str]]:
-    """[(controller, path)] of the values of `exec --cgroup`. known: the controllers there are. Raises Error."""
-    found = {}
-    for argument in arguments:
-        names, colon, path = argument.partition(":")
-        if not colon:
-            if len(arguments) > 1:
-                raise Error(f"invalid --cgroup argument: {argument} (missing <controller>: prefix)")
-            return [(name, argument) for name in known]
-        for name in names.split(","):
-            if not name:
-                raise Error(f"invalid --cgroup argument: {argument} (empty <controller> prefix)")
-            if name in found:
-                raise Error(f"invalid --cgroup argument(s): controller {name} specified multiple times")
-            if name not in known:
-                raise Error(f"unknown controller {name} in --cgroup {argument}")
-            found[name] = path
-    return list(found.items())
-
-
-def _join(base: str, path: str) -> str | None:
-    """base/path, None if that is not below base."""
-    names = []
-    for name in path.split("/"):
-        if name == "..":
-            if not names:
-                return None
-            names.pop()
-        elif name not in ("", "."):
-            names.append(name)
-    return "/".join([base, *names])

@@ -7,11 +7,11 @@ It stands in a table beside the members it reads, since it can only be asked whe
 import errno
 import posix
 
+from pyrun.base import files
 from pyrun.base.errors import words
 from pyrun.config import mount_option
 from pyrun.config.shape import path_of, show
 
-S_IFMT, S_IFDIR = 0o170000, 0o040000
 NICE = range(-20, 20)
 # sched(7): the static priorities of SCHED_FIFO and SCHED_RR.
 REALTIME_PRIORITIES = range(1, 100)
@@ -68,7 +68,7 @@ def rootfs(root, bundle):
     if path[0] != "/":
         path = f"{bundle}/{path}"
     try:
-        if posix.stat(path).st_mode & S_IFMT != S_IFDIR:
+        if posix.stat(path).st_mode & files.S_IFMT != files.S_IFDIR:
             yield "root.path", f"invalid rootfs: {path}: {words(errno.ENOTDIR)}"
     except OSError as error:
         yield "root.path", f"invalid rootfs: {path}: {words(error.errno)}"

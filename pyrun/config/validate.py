@@ -77,14 +77,17 @@ def _items(validator, schema, value, _schema):
                 yield from validator.descend(entry, schema, path=index)
 
 
-def _node(schema, known={}):  # noqa: B006
-    """The hot check for a schema (dict, of a validator, which lives as long as we do); None where there is none."""
-    if id(schema) not in known:
+_nodes = {}  # id of a schema, which lives as long as its validator and so as long as we do -> what _node() gives
+
+
+def _node(schema):
+    """The hot check for a schema (dict); None where there is none."""
+    if id(schema) not in _nodes:
         try:
-            known[id(schema)] = schemas.node(schema)
+            _nodes[id(schema)] = schemas.node(schema)
         except KeyError:
-            known[id(schema)] = None
-    return known[id(schema)]
+            _nodes[id(schema)] = None
+    return _nodes[id(schema)]
 
 
 def without_nulls(value):

@@ -21,9 +21,6 @@ from pyrun.plan import namespaces
 from pyrun.plan.hook import hook_plan
 from pyrun.plan.namespaces import CLONE_NEWNS
 
-INSIDE = frozenset(("createContainer", "startContainer"))
-SIGKILL = 9
-
 
 def run(config, kind, container, status, inside=None):
     """Runs the hooks of one kind, in order. Raises Error at the first that fails.
@@ -142,14 +139,15 @@ def _spawn_inside(hook, inside, stdin, stdout):
             home_of = inside.uid
     root = None if inside.mask & CLONE_NEWNS else f"/proc/{inside.pid}/root"
     way = namespaces.entrance(inside.pid, inside.mask)
-    plan = hook_plan(hook, env, home_of, way, inside.cgroup_files, inside.pivoted, inside.rootfs, inside.seccomp, root, inside.ids)
-    init = session.Init(plan)
     try:
-        init.spawn(stdio=(stdin, stdout, stdout), **way.files)
-        init.drive()
-    except BaseException:
-        init.kill()
-        raise
+        plan = hook_plan(hook, env, home_of, way, inside.cgroup_files, inside.pivoted, inside.rootfs, inside.seccomp, root, inside.ids)
+        init = session.Init(plan)
+        try:
+            init.spawn(stdio=(stdin, stdout, stdout), **way.files)
+            init.drive()
+        except BaseException:
+            init.kill()
+            raise
     finally:
         way.close()
     return init.pid
@@ -174,7 +172,7 @@ def _attend(pid, text, feed, output, timeout, watched):
     while not ended:
         found = poller.wait(None if end is None else max(0, (end - time.monotonic()) * 1000))
         if not found:
-            posix.kill(pid, SIGKILL)
+            posix.kill(pid, processes.SIGKILL)
             break
         for fd in found:
             if fd == feed:

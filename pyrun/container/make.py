@@ -12,7 +12,7 @@ from pyrun.cgroup import oom
 from pyrun.config import load, normal
 from pyrun.container import hooks
 from pyrun.container.sources import Sources
-from pyrun.container.start import run_start_hooks
+from pyrun.container.start import inside
 from pyrun.container.state import START_SOCKET
 from pyrun.container.steps import Making
 from pyrun.host import fds, idmap, notify, sockets
@@ -130,7 +130,7 @@ class Creation(Making):
     def run_poststart_hooks(self) -> None:
         if not self.waits:
             timeline.phase("poststart hooks")
-            self.run_hooks_of("poststart", status="running")
+            self.run_hooks("poststart", "running")
 
     # --- what init reports
 
@@ -147,18 +147,19 @@ class Creation(Making):
             idmap.write_maps(self.init.pid, self.linux["uidMappings"], self.linux["gidMappings"])
         elif number == BARRIER_HOOKS:
             self.group.release()
-            self.run_hooks_of("prestart", "createRuntime")
-            self.run_hooks(self._run_create_container_hooks)
+            self.run_hooks("prestart")
+            self.run_hooks("createRuntime")
+            self.run_hooks("createContainer", target=self._rootfs)
         elif number == BARRIER_START:
             self._ready()
-            self.run_hooks(run_start_hooks, self.container, self.config)
+            self.run_hooks("startContainer", target=lambda: inside(self.container, self.config))
 
-    def _run_create_container_hooks(self) -> None:
-        target = hooks.Target(
+    def _rootfs(self) -> hooks.Target:
+        """The container before the pivot."""
+        return hooks.Target(
             self.init.pid, self.container.data["mask"], self.cgroup_files, pivoted=False,
             env=self.config["process"]["env"] if self.config["process"] else (), rootfs=self.container.data["rootfs"], ids=first_ids(self.linux),
         )  # fmt: skip
-        hooks.run(self.config, "createContainer", self.container, "created", inside=target)
 
     def _console(self, master: int) -> None:
         waiting(self.console.receive, master)

@@ -167,7 +167,8 @@ class Revival(Making):
         if Namespaces(self.linux["namespaces"]).new & CLONE_NEWNET:
             _set_up_network(self.config, pid)
             self.move_net_devices()
-        self.run_hooks_of("prestart", "createRuntime")
+        self.run_hooks("prestart")
+        self.run_hooks("createRuntime")
 
     def _restored(self, pid: int) -> None:
         """All is there, stopped still."""

@@ -8,10 +8,11 @@ import posix
 
 from pyrun._native import lib
 from pyrun.base.errors import ConfigError, Error
+from pyrun.base.files import AT_FDCWD, OPEN_TREE_CLONE
 from pyrun.config import mount_option
 from pyrun.host import idmap
 from pyrun.init.faults import mount_fault, not_idmapped
-from pyrun.plan.mounts import AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, OPEN_TREE_CLONE, Mount
+from pyrun.plan.mounts import AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, Mount
 from pyrun.plan.namespaces import Namespaces
 from pyrun.plan.records import Needs
 from pyrun.plan.root import source_propagation
@@ -47,7 +48,7 @@ class Sources:
         flags = OPEN_TREE_CLONE | posix.O_CLOEXEC | (AT_RECURSIVE if mount.recursive else 0)
         if mount.source_nofollow:
             flags |= AT_SYMLINK_NOFOLLOW
-        fd = lib.native_open_tree(-100, mount.source.encode("utf-8", "surrogateescape"), flags)
+        fd = lib.native_open_tree(AT_FDCWD, mount.source.encode("utf-8", "surrogateescape"), flags)
         if fd < 0:
             raise _error(mount, "open_tree", -fd)
         try:

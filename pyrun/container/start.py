@@ -1,5 +1,7 @@
 """The start of a created container: its program begins (runtime.md#lifecycle)."""
 
+from __future__ import annotations
+
 import errno
 import posix
 
@@ -16,29 +18,29 @@ from pyrun.init.faults import explain, failed_start
 from pyrun.init.session import GONE, connect, executed, how_ended, must, receive, send, send_go
 from pyrun.plan.namespaces import first_ids
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def run_start_hooks(container, config):
-    """startContainer hooks, in the container (runtime.md#lifecycle, step 7)."""
-    if not (config.get("hooks") or {}).get("startContainer"):
-        return
+    from pyrun.container.state import Container
+
+
+def inside(container: Container, config: dict) -> hooks.Target:
+    """Where startContainer hooks run: in the container as its program finds it (runtime.md#lifecycle, step 7)."""
     from pyrun.plan import seccomp
 
     group = container.cgroup()
-    process = config.get("process") or {}
-    env = process.get("env") or ()
-    files = group.procs_files() if group else ()
-    uid = (process.get("user") or {}).get("uid") or 0
+    process = config["process"]
     filter = seccomp.compile_of(config, container.root)
     if filter and filter.notify:
         filter = None  # its agent waits for the program
-    target = hooks.Target(
-        container.data["pid"], container.data["mask"], files, pivoted=True, env=env, uid=uid, seccomp=filter,
-        ids=first_ids(config["linux"]),
+    return hooks.Target(
+        container.data["pid"], container.data["mask"], group.procs_files() if group else (), pivoted=True,
+        env=process["env"] if process else (), uid=process["user"]["uid"] if process else 0, seccomp=filter, ids=first_ids(config["linux"]),
     )  # fmt: skip
-    hooks.run(config, "startContainer", container, "created", inside=target)
 
 
-def start(container):
+def start(container: Container) -> None:
     """Lets a created container's program run (the container is locked by the caller). Raises Error."""
     status = container.status()
     if status != "created":
@@ -48,9 +50,9 @@ def start(container):
             else f"cannot start a container that is {status}"
         )  # fmt: skip
     config = normal.config_of(container.config())
-    if not config.get("process"):
+    if not config["process"]:
         raise ConfigError("process", "there is nothing to start: the config has no process")
-    _run_hooks(container, config, run_start_hooks, container, config)
+    _run_hooks(container, config, "startContainer", "created", lambda: inside(container, config))
     sock = connect(container.lock_fd, START_SOCKET.encode(), 1)
     if sock == -errno.ECONNREFUSED:
         if container.alive():
@@ -65,16 +67,18 @@ def start(container):
     finally:
         posix.close(sock)
     posix.unlink(f"{container.directory}/{START_SOCKET}")
-    _run_hooks(container, config, hooks.run, config, "poststart", container, "running")
+    _run_hooks(container, config, "poststart", "running")
 
 
-def _run_hooks(container, config, function, *args):
-    """Calls what runs hooks; if one fails, that ends the container (spec 1.3, runtime.md#lifecycle)."""
+def _run_hooks(container: Container, config: dict, kind: str, status: str, target: Callable[[], hooks.Target] | None = None) -> None:
+    """If one fails, that ends the container (spec 1.3, runtime.md#lifecycle). target(): where those run that run inside."""
+    if not config["hooks"][kind]:
+        return
     with Undo() as undo:
         undo.then(end.run_poststop, container, config)
         undo.push(end.remove, container)
         undo.push(end.kill_init, container)
-        function(*args)
+        hooks.run(config, kind, container, status, target and target())
 
 
 def _await_program(container, config, sock):

@@ -66,7 +66,7 @@ class Container:
 
     `data` is state.json: id, bundle, rootfs, created, annotations, pid, startTime, bootId, creating, cgroup
     (cgroup.Cgroup.to_state), rdt (paths in resctrl that go with it), mask (CLONE_NEW* of its namespaces), notes (of the
-    ops after `start`), stdio (what it was given: handover.stdio), version (FORMAT), plan (PLAN_VERSION of its init).
+    ops after `start`), stdio (what it was given: fds.stdio), version (FORMAT), plan (PLAN_VERSION of its init).
     """
 
     def __init__(self, root, data, uid=0):
@@ -93,7 +93,7 @@ class Container:
                 "ociVersion": config["ociVersion"],
                 "bundle": bundle,
                 "rootfs": rootfs,
-                "annotations": config.get("annotations") or {},
+                "annotations": config["annotations"],
                 "created": timestamp(),
                 "bootId": boot_id(),
                 "creating": True,

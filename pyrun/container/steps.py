@@ -17,6 +17,8 @@ from pyrun.plan.request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyrun.cli.settings import Settings
     from pyrun.host.foreground import Foreground
 
@@ -83,21 +85,16 @@ class Making:
         jsonio.write(f"{self.container.directory}/{CONFIG}", self.given)
 
     def move_net_devices(self) -> None:
-        if devices := self.linux.get("netDevices"):
+        if self.linux["netDevices"]:
             from pyrun.host import netdevices
 
-            netdevices.move(devices, self.container.data["pid"])
+            netdevices.move(self.linux["netDevices"], self.container.data["pid"])
 
-    def run_hooks(self, function, *args) -> None:
-        """Calls what runs hooks. From the first of them on, the poststop hooks belong to the container's end."""
+    def run_hooks(self, kind: str, status: str = "created", target: Callable[[], hooks.Target] | None = None) -> None:
+        """From the first kind on, the poststop hooks belong to the container's end. target(): where those run that run inside."""
         self.undo.then(end.run_poststop, self.container, self.config)
-        waiting(function, *args)
-
-    def run_hooks_of(self, *kinds: str, status: str = "created") -> None:
-        self.undo.then(end.run_poststop, self.container, self.config)
-        for kind in kinds:
-            if self.config["hooks"][kind]:  # else a signal for a program that runs already would be let in
-                waiting(hooks.run, self.config, kind, self.container, status)
+        if self.config["hooks"][kind]:  # else a signal for a program that runs already would be let in
+            waiting(hooks.run, self.config, kind, self.container, status, target and target())
 
     def complete(self) -> None:
         """All is set up: the record says so, and whoever waits for it is told."""

@@ -38,7 +38,7 @@ def refusals(config, bundle, settings):
     if linux["intelRdt"] is not None:
         attempt(rdt.group_of, config, "validate")
     if context:
-        for mount in mounts.parse(config, context.rootfs):
+        for mount in mounts.parse(config, bundle):
             attempt(mounts.emit, Plan(), mount, context)
         attempt(create.container_plan, context, filter, True)
     return list(found.items())

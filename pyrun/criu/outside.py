@@ -15,7 +15,6 @@ from pyrun.base.files import S_IFCHR, S_IFDIR, S_IFMT, clean, read_line
 from pyrun.cgroup import layout
 from pyrun.host import notify
 from pyrun.plan import devices, mounts
-from pyrun.plan.context import rootfs_path
 from pyrun.plan.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER, FILES, Namespaces
 
 TYPE_CHECKING = False
@@ -45,12 +44,11 @@ def mounts_of(config: dict, bundle: str, hierarchies: Sequence[layout.Hierarchy]
     spaces = Namespaces(config["linux"]["namespaces"])
     own_cgroups = bool(spaces.new & CLONE_NEWCGROUP)
     found = [(notify.INSIDE, notify_directory)]
-    for mount in mounts.parse(config, rootfs_path(config, bundle)):
+    for mount in mounts.parse(config, bundle):
         if mount.idmap:
             raise ConfigError(mount.where, "criu cannot restore a mount with mapped ids")
         if mount.bind:
-            source = mount.source if mount.source.startswith("/") else f"{bundle}/{mount.source}"
-            found.append((mount.destination, source))
+            found.append((mount.destination, mount.source))
         elif mount.type == "cgroup" and not own_cgroups:
             found += _cgroup_mounts(mount.destination, hierarchies)
     linux = config["linux"]

@@ -45,7 +45,7 @@ def container_plan(context: Context, seccomp: Filter | None, waits: bool) -> Pla
     for name, value in linux["sysctl"].items():
         emit_sysctl(plan, name, value)
     if process:
-        program = emit_program_setup(plan, process, linux, context.additions.env)
+        program = emit_program_setup(plan, process, linux, context.additions.env, context.facts)
     if waits:
         start = plan.given("start")
         plan.ready(kept=start)

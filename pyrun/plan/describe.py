@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyrun._native import ffi
+from pyrun.base import files
 from pyrun.plan import mounts, namespaces, process
 from pyrun.plan.records import FIRST_SLOT, Plan
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 SHOWN_BYTES = 16
 UNLIMITED = (1 << 64) - 1
 
-TYPES = {0o010000: "fifo", 0o020000: "char", 0o060000: "block", 0o100000: "file"}
+TYPES = {files.S_IFIFO: "fifo", files.S_IFCHR: "char", files.S_IFBLK: "block", files.S_IFREG: "file"}
 ATTRIBUTES = {flag: word for word, (on, _, flag) in mounts.POINT_WORDS.items() if on} | {
     mounts.ATTR_NOATIME: "noatime", mounts.ATTR_STRICTATIME: "strictatime", mounts.ATTR_ATIME_MASK: "atime",
 }  # fmt: skip
@@ -46,7 +47,7 @@ def _capabilities(value: int) -> str:
 
 
 def _mode(value: int) -> str:
-    kind = TYPES.get(value & 0o170000, "")
+    kind = TYPES.get(value & files.S_IFMT, "")
     bits = "".join(letter if value >> 8 - place & 1 else "-" for place, letter in enumerate("rwxrwxrwx"))
     return f"{kind} {bits}".strip()
 
@@ -108,17 +109,10 @@ def _string(plan: Plan, at: int) -> str:
     return plan.area[at : plan.area.index(0, at)].decode("utf-8", "surrogateescape")
 
 
-def _list(plan: Plan, value) -> list[str]:
-    found, at = [], value.at
-    while plan.area[at]:
-        found.append(_string(plan, at))
-        at = plan.area.index(0, at) + 1
-    return found
-
-
-def _strings(plan: Plan, value) -> list[str]:
-    found, at = [], value.at
-    for _ in range(value.count):
+def _several(plan: Plan, at: int, goes_on: Callable[[int, list[str]], object]) -> list[str]:
+    """Strings that lie one after the other. goes_on(place, what was found so far)."""
+    found: list[str] = []
+    while goes_on(at, found):
         found.append(_string(plan, at))
         at = plan.area.index(0, at) + 1
     return found
@@ -131,8 +125,8 @@ def _data(plan: Plan, value) -> bytes:
 READERS = {
     "text": lambda plan, value: _string(plan, value.at),
     "optional": lambda plan, value: _string(plan, value.at) if value.at else None,
-    "list": _list,
-    "strings": _strings,
+    "list": lambda plan, value: _several(plan, value.at, lambda at, _: plan.area[at]),
+    "strings": lambda plan, value: _several(plan, value.at, lambda _, found: len(found) < value.count),
     "bytes": _data,
     "gids": _data,
     "filter": _data,

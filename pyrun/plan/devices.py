@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrun._native import lib
-from pyrun.base.files import clean
+from pyrun.base.files import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, clean
 from pyrun.plan.records import Plan
 
 DEFAULT = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
@@ -14,7 +14,7 @@ LINKS = (
     ("/proc/self/fd/2", "/dev/stderr"),
     ("/proc/kcore", "/dev/core"),
 )
-TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
+TYPES = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 
 
 def makedev(major: int, minor: int) -> int:
@@ -39,7 +39,7 @@ def emit(plan: Plan, entries: list[dict], binds: bool) -> None:
     for name, major, minor in DEFAULT:
         path = f"/dev/{name}"
         if path not in taken:
-            _emit_node(plan, "default devices", path, 0o020666, makedev(major, minor), 0, 0, binds)
+            _emit_node(plan, "default devices", path, S_IFCHR | 0o666, makedev(major, minor), 0, 0, binds)
     for text, path in LINKS:
         plan.symlink("default devices", path, text=text, path=path)
     if "/dev/ptmx" not in taken:
@@ -48,7 +48,7 @@ def emit(plan: Plan, entries: list[dict], binds: bool) -> None:
 
 
 def _emit_node(plan: Plan, where: str, path: str, mode: int, device: int, uid: int, gid: int, binds: bool) -> None:
-    bind = binds and mode & 0o170000 != 0o010000
+    bind = binds and mode & S_IFMT != S_IFIFO
     plan.device(
         where, path, flags=lib.DEVICE_BIND if bind else 0, path=path, source=path if bind else "", mode=mode, device=device, uid=uid,
         gid=gid

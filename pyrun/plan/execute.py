@@ -34,8 +34,8 @@ def process_plan(
 ) -> Plan:  # fmt: skip
     """config, process: normal ones; the process is not the config's.
 
-    entrance: of the container. denies_setgroups(): of the
-    container's user namespace. root_file: path of the container's root (/proc/PID/root) where it has no mount namespace of its own.
+    entrance: of the container. denies_setgroups(): of the container's user namespace. root_file: path of the
+    container's root (/proc/PID/root) where it has no mount namespace of its own.
     """
     plan = Plan()
     linux, affinity = config["linux"], process["execCPUAffinity"]
@@ -59,7 +59,7 @@ def process_plan(
         plan.chroot("root", root_file, root=root)
     if process["terminal"]:
         emit_console(plan, process, bind="")
-    program = emit_program_setup(plan, process, linux, additions.env)
+    program = emit_program_setup(plan, process, linux, additions.env, facts)
     if affinity["final"]:
         emit_affinity(plan, affinity["final"], "process.execCPUAffinity.final")
     emit_identity(plan, process, rights, seccomp)

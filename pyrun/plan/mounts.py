@@ -9,7 +9,7 @@ from pyrun._native import lib
 from pyrun.base.errors import ConfigError
 from pyrun.base.files import clean
 from pyrun.config import mount_option, normal
-from pyrun.plan.context import Context
+from pyrun.plan.context import Context, rootfs_path
 from pyrun.plan.namespaces import CLONE_NEWCGROUP
 from pyrun.plan.records import Plan
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # open_tree(2)
-OPEN_TREE_CLONE, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW = 0x1, 0x8000, 0x100
+AT_RECURSIVE, AT_SYMLINK_NOFOLLOW = 0x8000, 0x100
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_SYNCHRONOUS, MS_MANDLOCK, MS_DIRSYNC = 0x10, 0x40, 0x80
 MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME = 0x100, 0x400, 0x800
@@ -188,16 +188,18 @@ class Mount:
 OPEN_MAX = 32
 
 
-def parse(config: dict, rootfs: str, more: Sequence[tuple[str, dict]] = ()) -> list[Mount]:
-    """The mounts (list of Mount). rootfs: its path on the host; runc takes destinations that begin with it as ones below it.
-
-    more: (where, entry) of those that the runtime adds.
+def parse(config: dict, bundle: str, more: Sequence[tuple[str, dict]] = ()) -> list[Mount]:
+    """The mounts. Relative sources of bind mounts are below the bundle. runc takes destinations that begin with the path of the
+    rootfs as ones below it. more: (where, entry) of those that the runtime adds.
     """
+    rootfs = rootfs_path(config, bundle)
     found = [Mount(entry, f"mounts[{index}]") for index, entry in enumerate(config["mounts"])]
     found += [Mount(normal.mount_of(entry), where) for where, entry in more]
     for mount in found:
         if is_below(mount.destination, rootfs):
             mount.destination = mount.destination[len(rootfs) :]
+        if mount.bind and not mount.source.startswith("/"):
+            mount.source = f"{bundle}/{mount.source}"
     return found
 
 
@@ -304,8 +306,6 @@ def _emit_bind(plan: Plan, mount: Mount, context: Context) -> None:
     if point.ms & _TIME_FLAGS:
         named |= ATTR_ATIME_MASK | ATTR_NODIRATIME & ~point.set
     clear = named | (_POINT_FLAGS & ~point.set if mount.touches_flags else 0)
-    if not mount.source.startswith("/"):
-        mount.source = f"{context.request.bundle}/{mount.source}"
     source = mount.source
     link = read_symlink(source) if mount.copy_symlink else None
     if link is not None:

@@ -8,7 +8,6 @@ from pyrun._native import lib
 from pyrun.base import log
 from pyrun.base.errors import ConfigError
 from pyrun.base.facts import Facts
-from pyrun.base.facts import facts as own_facts
 from pyrun.config import rules
 from pyrun.plan import namespaces
 from pyrun.plan.records import Plan
@@ -120,7 +119,7 @@ class Rights:
         self.capabilities = (ALL_CAPABILITIES, ALL_CAPABILITIES) if user_namespace else facts.capabilities
         self.denies_groups = bool(process["user"]["additionalGids"]) and denies_setgroups()
         self.keeps_groups = config["annotations"].get(KEEP_GROUPS, "0") != "0"
-        self.rootless = facts.rootless
+        self.facts = facts
 
 
 def environment(entries: Iterable[str]) -> dict[str, str]:
@@ -143,7 +142,7 @@ def candidates(name: str, path: str) -> list[str]:
     return [f"{directory}/{name}" for directory in path.split(":") if directory]
 
 
-def emit_setup(plan: Plan, process: dict, linux: dict) -> None:
+def emit_setup(plan: Plan, process: dict, linux: dict, facts: Facts) -> None:
     """What is set once and inherited by the program: scheduling, personality, memory policy, labels, umask."""
     # The caller's affinity is not the container's: all CPUs, which the kernel cuts down to the cgroup's cpuset.
     plan.affinity(cpus=b"\xff" * 1024)
@@ -157,7 +156,7 @@ def emit_setup(plan: Plan, process: dict, linux: dict) -> None:
         plan.personality("linux.personality", domain, persona=PERSONALITY_DOMAINS[domain])
     if linux["memoryPolicy"]:
         _emit_memory_policy(plan, linux["memoryPolicy"])
-    _emit_labels(plan, process)
+    _emit_labels(plan, process, facts)
     # init works with umask 0.
     plan.umask("process.user.umask", mask=process["user"]["umask"])
 
@@ -278,7 +277,7 @@ def _groups(user: dict, rights: Rights) -> Sequence[int]:
     if not rights.denies_groups:
         return user["additionalGids"]
     where, reason = "process.user.additionalGids", "setgroups is denied in this user namespace (user_namespaces(7))"
-    if rights.rootless:
+    if rights.facts.rootless:
         raise ConfigError(where, f"cannot set any additional groups in a rootless container: {reason}: map a range of gids, with newgidmap")
     log.warning(f"config.json: {where}: not set: {reason}")
     return ()
@@ -288,25 +287,25 @@ def emit_seccomp(plan: Plan, seccomp: Filter) -> None:
     plan.seccomp("linux.seccomp", flags=lib.SECCOMP_NOTIFY if seccomp.notify else 0, filter=seccomp.bpf, filter_flags=seccomp.flags)
 
 
-def _emit_labels(plan: Plan, process: dict) -> None:
+def _emit_labels(plan: Plan, process: dict, facts: Facts) -> None:
     """What the kernel labels the program with when it is executed (proc_pid_attr(5))."""
     profile = process["apparmorProfile"]
     if profile and profile != "unconfined":
-        if not own_facts.apparmor:
+        if not facts.apparmor:
             raise ConfigError("process.apparmorProfile", f'"{profile}" cannot be enforced: AppArmor is not enabled on this host')
         plan.proc_write(
             "process.apparmorProfile", profile, path="self/attr/exec", value=f"exec {profile}", preferred="self/attr/apparmor/exec"
         )
     label = process["selinuxLabel"]
     if label:
-        if not own_facts.selinux:
+        if not facts.selinux:
             raise ConfigError("process.selinuxLabel", f'"{label}" cannot be set: SELinux is not enabled on this host')
         plan.proc_write("process.selinuxLabel", label, path="self/attr/exec", value=label)
 
 
-def emit_program_setup(plan: Plan, process: dict, linux: dict, env: Sequence[str]) -> Program:
+def emit_program_setup(plan: Plan, process: dict, linux: dict, env: Sequence[str], facts: Facts) -> Program:
     """All but the identity. env: what the runtime adds to the program's."""
-    emit_setup(plan, process, linux)
+    emit_setup(plan, process, linux, facts)
     cwd = process["cwd"]
     plan.chdir("process.cwd", cwd, path=cwd)
     program = Program(process, env)

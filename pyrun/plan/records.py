@@ -42,8 +42,6 @@ class Plan(Ops):
     touches nothing and needs no privilege.
     """
 
-    __slots__ = ("records", "notes", "area", "offsets", "files", "needs", "__dict__")
-
     def __init__(self) -> None:
         self.records: list[bytes] = []
         self.notes: list[tuple[str, str, str]] = []  # (name of the op, where, subject) of each record

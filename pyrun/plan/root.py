@@ -27,7 +27,7 @@ def emit_root(plan: Plan, context: Context) -> list[Mount]:
         _warn_of_host_mounts(config)
     own_dev = False
     read_only_later = []
-    for mount in mounts.parse(config, path, context.additions.mounts):
+    for mount in mounts.parse(config, context.request.bundle, context.additions.mounts):
         if mount.destination == "/dev":
             own_dev = own_dev or mount.bind
         if mount.destination in ("/", "/dev") and mount.point.set & mounts.ATTR_RDONLY and mount.type == "tmpfs":

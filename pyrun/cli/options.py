@@ -1,0 +1,92 @@
+"""The options that commands share, the global ones, and the texts of help: what pyrun/cli/declaration.py makes commands of."""
+
+from __future__ import annotations
+
+import click
+
+from pyrun.cli.settings import default_root
+
+
+def flag(*names: str, help: str, default: bool | None = False) -> click.Option:
+    """A bool: `--x`, `--x=false`."""
+    return click.Option(names, is_flag=True, help=help, default=default)
+
+
+def text(*names: str, metavar: str, help: str, default: str | None = None) -> click.Option:
+    return click.Option(names, metavar=metavar, help=help, default=default)
+
+
+def texts(*names: str, metavar: str, help: str) -> click.Option:
+    """A tuple of str, one for each time that the option is given."""
+    return click.Option(names, metavar=metavar, help=f"{help}; may be repeated", multiple=True, default=())
+
+
+def number(*names: str, metavar: str, help: str, default: int | None = 0) -> click.Option:
+    """An int from 0 on."""
+    return click.Option(names, metavar=metavar, help=help, type=click.IntRange(min=0), default=default)
+
+
+def numbers(*names: str, metavar: str, help: str) -> click.Option:
+    return click.Option(
+        names, metavar=metavar, help=f"{help}; may be repeated", type=click.IntRange(min=0), multiple=True, default=()
+    )
+
+
+HELP = click.Option(["--help", "-h"], is_flag=True, default=False, expose_value=False, help="show this help")
+
+# --- the options -----------------------------------------------------------------------------------------------------
+
+BUNDLE = text("--bundle", "-b", metavar="DIR", help="the bundle's directory (default: the working directory)")
+PID_FILE = text("--pid-file", metavar="FILE", help="write the process's pid to FILE")
+CONSOLE_SOCKET = text("--console-socket", metavar="PATH", help="Unix socket that gets the terminal's master end")
+PIDFD_SOCKET = text("--pidfd-socket", metavar="PATH", help="Unix socket that gets a pidfd of the process")
+NO_PIVOT = flag("--no-pivot", help="move the root mount instead of pivot_root (for a rootfs on a ramdisk)")
+NO_NEW_KEYRING = flag("--no-new-keyring", help="keep the caller's session keyring")
+PRESERVE_FDS = number("--preserve-fds", metavar="N", help="pass N open files to the program, from fd 3 on (after those of $LISTEN_FDS)")
+NO_SUBREAPER = flag("--no-subreaper", help="do not adopt orphaned processes of the container")
+DETACH = flag("--detach", "-d", help="return as soon as the process runs")
+ID = click.Argument(["id"])
+# Two ways to say one thing.
+THIS_BUNDLE = text("--bundle", "-b", metavar="DIR", default=".", help="the bundle's directory (default: the working directory)")
+BUNDLE_ARGUMENT = click.Argument(["bundle"], default=".")
+
+# What checkpoint and restore have in common.
+IMAGE_PATH = text("--image-path", metavar="DIR", help="the directory of the saved state (default: checkpoint)")
+WORK_PATH = text("--work-path", metavar="DIR", help="where criu works and writes its log (default: that of the saved state)")
+CRIU_OPTIONS = [
+    flag("--tcp-established", help="save and restore open TCP connections"),
+    flag("--ext-unix-sk", help="save and restore Unix sockets whose other end is outside of the container"),
+    flag("--shell-job", help="save and restore a program whose terminal is the caller's"),
+    flag("--file-locks", help="save and restore file locks; nobody outside of the container may hold them"),
+    flag("--lazy-pages", help="send memory pages later, when they are needed (userfaultfd)"),
+    flag("--auto-dedup", help="remove pages from parent images that newer pages replace"),
+    text("--manage-cgroups-mode", metavar="MODE", help="how criu treats cgroups: soft, full, strict or ignore (default: soft)"),
+    texts("--empty-ns", metavar="NAMESPACE", help="restore this namespace empty; only network is known, which always is"),
+]
+
+ABOUT = """\
+Runs a container from a bundle: a directory with a root file system and a config.json that describes the container.
+
+   pyrun spec                  writes a config.json to begin with
+   pyrun run mybundle          runs the bundle in the directory mybundle, as the container mybundle
+   pyrun run -b DIR ID         runs the bundle in DIR as the container ID
+
+Help on a command: pyrun COMMAND --help"""
+
+BUNDLE_TEXT = """\
+CONTAINER-ID is a name of your choice, one that no other container under the same --root has.
+Where --bundle is not given and the argument is a path, or the name of a directory with a config.json, that directory is
+the bundle, and its base name the container's id."""
+
+GLOBALS = [
+    flag("--debug", help="log debug messages too"),
+    text("--log", metavar="FILE", help="append messages to FILE (default: stderr)"),
+    text("--log-format", metavar="FORMAT", help="how the log is written: text or json (default: text)"),
+    text("--root", metavar="DIR", help=f"the directory of the containers' state, best on a tmpfs (default: {default_root()})"),
+    text("--timeline", metavar="FILE", help="write when each step of create and run began and ended, as Chrome trace events"),
+    flag("--systemd-cgroup", help="let systemd make the cgroups; linux.cgroupsPath is then SLICE:PREFIX:NAME"),
+    text("--rootless", metavar="WHEN", help="continue where the cgroups may not be written: true, false or auto (default: auto)"),
+    # Callers that know older runtimes still give it.
+    click.Option(["--criu"], metavar="PATH", help="the criu to use", hidden=True),
+]
+VERSION = flag("--version", "-v", help="show the version")
