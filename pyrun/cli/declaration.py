@@ -336,8 +336,10 @@ COMMANDS = [
     ),
     Command(
         "plan", "[BUNDLE]", "show step by step how a bundle's container would be made",
-        THIS_BUNDLE, BUNDLE_ARGUMENT,
-        text="Nothing is made. Each step names the part of config.json that it comes from.",
+        THIS_BUNDLE,
+        text("--format", "-f", metavar="FORMAT", default="text", help="text or json (default: text)"),
+        BUNDLE_ARGUMENT,
+        text="Nothing is made. Each step names the part of config.json that it comes from. Of the environment the names are shown.",
     ),
 ]
 

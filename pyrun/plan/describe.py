@@ -2,48 +2,64 @@
 
 from __future__ import annotations
 
+import _struct
+import errno
+
 from pyrun._native import ffi
 from pyrun.base import files
-from pyrun.plan import mounts, namespaces, process
+from pyrun.config import normal
+from pyrun.plan import mounts, namespaces, process, seccomp
 from pyrun.plan.records import FIRST_SLOT, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-# text() prints no more than this of binary data.
-SHOWN_BYTES = 16
 UNLIMITED = (1 << 64) - 1
 
 TYPES = {files.S_IFIFO: "fifo", files.S_IFCHR: "char", files.S_IFBLK: "block", files.S_IFREG: "file"}
 ATTRIBUTES = {flag: word for word, (on, _, flag) in mounts.POINT_WORDS.items() if on} | {
     mounts.ATTR_NOATIME: "noatime", mounts.ATTR_STRICTATIME: "strictatime", mounts.ATTR_ATIME_MASK: "atime",
 }  # fmt: skip
-RESOURCES = {number: name for name, number in process.RLIMITS.items()}
+ACTIONS = {
+    "SCMP_ACT_ALLOW": "allowed", "SCMP_ACT_LOG": "logged", "SCMP_ACT_NOTIFY": "left to the agent", "SCMP_ACT_TRACE": "left to a tracer",
+    "SCMP_ACT_TRAP": "SIGSYS", "SCMP_ACT_KILL": "thread killed", "SCMP_ACT_KILL_THREAD": "thread killed",
+    "SCMP_ACT_KILL_PROCESS": "process killed",
+}  # fmt: skip
 
 
-def _mask(value: int, names: dict[int, str]) -> str:
+# --- what numbers and binary data stand for
+
+
+def _mask(value: int, names: dict[int, str]) -> list[str]:
     """The words of the bits that are set, a word of several bits before those of one; bits without a word in hexadecimal."""
     words = []
     for bits, word in sorted(names.items(), key=lambda item: -item[0].bit_count()):
-        if value & bits == bits:
+        if value & bits == bits and bits:
             words.append(word)
             value &= ~bits
-    return ",".join([*words, *([f"{value:#x}"] if value else [])])
+    return [*words, *([f"{value:#x}"] if value else [])]
 
 
-def _attributes(value: int) -> str:
+def _by_number(numbers: dict[str, int]) -> dict[int, str]:
+    return {number: word for word, number in numbers.items()}
+
+
+def _words(numbers: dict[str, int]) -> Callable[[int], list[str]]:
+    words = _by_number(numbers)
+    return lambda value: _mask(value, words)
+
+
+def _attributes(value: int) -> list[str]:
     return _mask(value, ATTRIBUTES)
 
 
 def _propagation(value: int) -> str:
-    return next((word for word, flags in mounts.PROPAGATION_WORDS.items() if flags == value), f"{value:#x}")
+    return next((word for word, flags in mounts.PROPAGATION_WORDS.items() if flags == value), f"{value:#x}") if value else ""
 
 
-def _capabilities(value: int) -> str:
-    if value == process.ALL_CAPABILITIES:
-        return "all"
-    return _mask(value, {1 << number: name.removeprefix("CAP_").lower() for name, number in process.CAPABILITIES.items()}) or "none"
+_capabilities = _words({name: 1 << number for name, number in process.CAPABILITIES.items()})
 
 
 def _mode(value: int) -> str:
@@ -57,29 +73,64 @@ def _device(value: int) -> str:
     return f"{value >> 8 & 0xFFF | value >> 32 & 0xFFFFF000}:{value & 0xFF | value >> 12 & 0xFFFFFF00}"
 
 
-def _limit(value: int) -> str:
-    return "unlimited" if value == UNLIMITED else str(value)
+def _limit(value: int) -> int | str:
+    return "unlimited" if value == UNLIMITED else value
 
 
-# How the numbers of an operand read, by its name: plan.h says what a name stands for.
-READINGS: dict[str, Callable[[int], str]] = {
-    "namespaces": lambda value: _mask(value, {flag: kind for kind, flag in namespaces.FLAGS.items()}),
+def _bits(data: bytes) -> str:
+    """A mask as a list such as 0-3,7."""
+    bits = f"{int.from_bytes(data, 'little'):b}"[::-1]
+    found = []
+    start = bits.find("1")
+    while start >= 0:
+        end = bits.find("0", start)
+        last = (len(bits) if end < 0 else end) - 1
+        found.append(f"{start}-{last}" if last > start else f"{start}")
+        start = bits.find("1", last + 1)
+    return ",".join(found)
+
+
+def _scheduler(data: bytes) -> dict[str, Any]:
+    """struct sched_attr, as process.py packs it."""
+    _, policy, flags, nice, priority, runtime, deadline, period = _struct.unpack("=IIQiIQQQ8x", data)
+    return {
+        "policy": _by_number(process.SCHEDULER_POLICIES)[policy], "flags": _words(process.SCHEDULER_FLAGS)(flags),
+        "nice": nice, "priority": priority, "runtime": runtime, "deadline": deadline, "period": period,
+    }  # fmt: skip
+
+
+def _memory_policy(value: int) -> list[str]:
+    bits = sum(process.MEMORY_FLAGS.values())
+    return [_by_number(process.MEMORY_MODES)[value & ~bits], *_words(process.MEMORY_FLAGS)(value & bits)]
+
+
+# How an operand reads, by its name: plan.h says what a name stands for. A value may be a secret, so of env there are names alone.
+READINGS: dict[str, Callable[[Any], object]] = {
+    "namespaces": _words(namespaces.FLAGS),
     "attr_set": _attributes, "attr_clear": _attributes, "attr_named": _attributes,
     "attr_set_below": _attributes, "attr_clear_below": _attributes,
-    "propagation": lambda value: (value and _propagation(value)) or "",
+    "propagation": _propagation, "parent_propagation": _propagation,
     "ms_flags": hex,
     "mode": _mode, "device": _device, "mask": "{:04o}".format,
     "effective": _capabilities, "permitted": _capabilities, "inheritable": _capabilities, "ambient": _capabilities,
     "kept_caps": _capabilities,
-    "resource": lambda value: RESOURCES.get(value, str(value)),
+    "resource": lambda value: _by_number(process.RLIMITS)[value],
     "soft": _limit, "hard": _limit,
+    "cpus": _bits, "nodes": _bits, "policy": _memory_policy,
+    "persona": lambda value: _by_number(process.PERSONALITY_DOMAINS)[value],
+    "priority": lambda value: f"{_by_number(process.IOPRIO_CLASSES)[value >> 13]} {value & 0x1FFF}",
+    "attributes": _scheduler,
+    "gids": lambda data: list(_struct.unpack(f"={len(data) // 4}I", data)),
+    "filter": lambda data: {"instructions": len(data) // 8},
+    "filter_flags": _words(seccomp.FLAGS | {"SECCOMP_FILTER_FLAG_NEW_LISTENER": seccomp.NEW_LISTENER}),
+    "env": lambda entries: [entry.partition("=")[0] for entry in entries],
 }  # fmt: skip
-# Operands that mean nothing when they are 0, and what mount(2) alone would need, are left out of text().
-EMPTY = ("attr_", "propagation", "parent_propagation", "rows", "columns")
-HIDDEN = ("ms_flags",)
 
 
-def operands(plan: Plan, index: int) -> dict[str, object]:
+# --- ops
+
+
+def operands(plan: Plan, index: int) -> dict[str, Any]:
     """The operands of an op by name: str, list of str, bytes, int, or None for what is not there. Files by their path or name."""
     record = ffi.from_buffer("struct plan_op[]", plan.records[index])[0]
     name = plan.notes[index][0]
@@ -89,7 +140,7 @@ def operands(plan: Plan, index: int) -> dict[str, object]:
     return {member: _value(plan, getattr(struct, member), field.type) for member, field in ffi.typeof(struct).fields}
 
 
-def _value(plan: Plan, value, kind) -> object:
+def _value(plan: Plan, value: Any, kind: Any) -> object:
     if kind.kind == "primitive":
         return value
     word = kind.cname.removeprefix("struct plan_")
@@ -118,11 +169,11 @@ def _several(plan: Plan, at: int, goes_on: Callable[[int, list[str]], object]) -
     return found
 
 
-def _data(plan: Plan, value) -> bytes:
+def _data(plan: Plan, value: Any) -> bytes:
     return bytes(plan.area[value.at : value.at + value.size])
 
 
-READERS = {
+READERS: dict[str, Callable[[Plan, Any], object]] = {
     "text": lambda plan, value: _string(plan, value.at),
     "optional": lambda plan, value: _string(plan, value.at) if value.at else None,
     "list": lambda plan, value: _several(plan, value.at, lambda at, _: plan.area[at]),
@@ -141,49 +192,138 @@ def flags(plan: Plan, index: int) -> list[str]:
     return [word[len(name) + 1 :].lower() for bit, word in known if value & bit]
 
 
-def lines(plan: Plan) -> list[str]:
-    """One line per op: its name, operands, flags, and the place in the config that it comes from."""
-    found = []
-    for index, (name, where, _) in enumerate(plan.notes):
-        parts = [name]
-        for member, value in operands(plan, index).items():
-            if value is None or member in HIDDEN or (value == 0 and member.startswith(EMPTY)):
-                continue
-            parts.append(f"{member}={_shown(member, value)}")
-        parts += flags(plan, index)
-        found.append(" ".join(parts) + (f"  # {where}" if where else ""))
-    return found
-
-
-def _shown(member: str, value) -> str:
-    if isinstance(value, int):
-        return READINGS.get(member, str)(value)
-    if isinstance(value, bytes):
-        if member == "filter":
-            return f"{len(value) // 8} instructions"
-        if member == "gids":
-            return ",".join(str(int.from_bytes(value[at : at + 4], "little")) for at in range(0, len(value), 4)) or "none"
-        return f"{value[:SHOWN_BYTES].hex()}{'…' if len(value) > SHOWN_BYTES else ''} ({len(value)} bytes)"
-    if isinstance(value, list):
-        if member == "env":
-            value = [entry.partition("=")[0] for entry in value]  # a value may be a secret
-        return "[" + " ".join(map(_quoted, value)) + "]"
-    return _quoted(str(value))
-
-
-def _quoted(text: str) -> str:
-    """As it is, if nobody can take it for something else."""
-    return text if text and not any(letter.isspace() or letter in "[]'\"#=" for letter in text.replace("=", "", 1)) else repr(text)
-
-
-def data(plan: Plan) -> list[dict]:
-    """The same for programs: of each op its name, where it comes from, flags and operands; numbers as words where they have some."""
+def data(plan: Plan, profile: dict | None = None) -> list[dict]:
+    """For programs: of each op its name, where it comes from in the config, its subject, flags and operands, in words where these
+    have some. profile: the linux.seccomp that its filter was made of.
+    """
     found = []
     for index, (name, where, subject) in enumerate(plan.notes):
-        shown = {
-            member: value if isinstance(value, str | list | None.__class__) else value.hex() if isinstance(value, bytes)
-            else READINGS[member](value) if isinstance(value, int) and member in READINGS else value
-            for member, value in operands(plan, index).items()
-        }  # fmt: skip
+        shown = operands(plan, index)
+        for member in shown.keys() & READINGS.keys():
+            shown[member] = READINGS[member](shown[member])
+        if name == "seccomp" and profile:
+            shown["filter"] |= _rules(profile)
         found.append({"op": name, "where": where, "subject": subject, "flags": flags(plan, index), "operands": shown})
     return found
+
+
+def _rules(profile: dict) -> dict[str, object]:
+    """How many system calls a profile names for each action, and what becomes of all others."""
+    full = normal.fill(normal.SECCOMP, profile)
+    names: dict[tuple[str, int | None], set[str]] = {}
+    for entry in full["syscalls"]:
+        names.setdefault(_action(entry["action"], entry["errnoRet"]), set()).update(entry["names"])
+    default, number = _action(full["defaultAction"], full["defaultErrnoRet"])
+    return {
+        "calls": [{"action": action, "data": data, "count": len(calls)} for (action, data), calls in names.items()],
+        "default": {"action": default, "data": number},
+    }
+
+
+def _action(name: str, data: int | None) -> tuple[str, int | None]:
+    return name, errno.EPERM if name == "SCMP_ACT_ERRNO" and data is None else data
+
+
+# --- lines
+
+# What follows the name of an op in its line, in pieces: one that has an operand that is empty is left out.
+LINES = {
+    "setns": " {namespaces} of {file}",
+    "oom_score_adj": " {score}",
+    "rlimit": " {resource} soft {soft} hard {hard}",
+    "clone": " new {namespaces}|; in cgroup {cgroup}",
+    "barrier": " {number}",
+    "dumpable": " {value}",
+    "cgroup_join": " {path}",
+    "unshare": " new {namespaces}",
+    "timens": " {offsets}",
+    "setid": " {uid}:{gid}",
+    "keyring": " {name}",
+    "propagation": " {propagation}",
+    "hostname": " {name}",
+    "domainname": " {name}",
+    "root": " {path}|; parent {parent_propagation}",
+    "mount": " {type} on {target}|; {attr_set}|; {propagation}|; {options}",
+    "bind": " {source}| opened as {tree}| on {target}|; {attr_set}|; without {attr_clear}|; all of it {attr_set_below}|; all of it without "
+            "{attr_clear_below}|; {propagation}|; must lose {attr_named}|; ids of {userns}",
+    "setattr": " {target}|; {attr_set}|; without {attr_clear}|; {propagation}",
+    "device": " {path} {mode} {device}|; owner {uid}:{gid}|; from {source}",
+    "symlink": " {path} to {text}",
+    "mask": " {path}",
+    "readonly": " {path}",
+    "console": " owner {uid}|; {rows} rows, {columns} columns|; of {ptmx}|; on {bind}",
+    "chroot": " {root}",
+    "mkdir": " {path}",
+    "sysctl": " {path}|={value}",
+    "proc_write": " {path}|={value}|; rather in {preferred}",
+    "scheduler": " {attributes}",
+    "affinity": " CPUs {cpus}",
+    "ioprio": " {priority}",
+    "mempolicy": " {policy}|; nodes {nodes}",
+    "personality": " {persona}",
+    "umask": " {mask}",
+    "chdir": " {path}",
+    "chdir_check": " {path}",
+    "home": " of uid {uid}",
+    "exec_check": " {candidates}",
+    "ready": " keeps {kept}",
+    "wait_start": " on {socket}",
+    "fix_stdio": " owner {uid}",
+    "bounding": " {kept_caps}",
+    "ids": " {uid}:{gid}|; groups {gids}",
+    "seccomp": " {filter}|; {filter_flags}",
+    "exec": " {candidates}|; args {argv}|; env {env}|; fds from {first_closed} on closed",
+}  # fmt: skip
+
+
+def lines(plan: Plan, profile: dict | None = None) -> list[str]:
+    """The same for people, a line each, with what is not empty."""
+    return [_line(entry) for entry in data(plan, profile)]
+
+
+def _line(entry: dict) -> str:
+    texts = {member: text for member, value in entry["operands"].items() if (text := _text(member, value))}
+    said = ""
+    for piece in LINES.get(entry["op"], "|".join(f"; {member} {{{member}}}" for member in entry["operands"])).split("|"):
+        try:
+            said += piece.format_map(texts)
+        except KeyError:  # it is empty
+            pass
+    said += "".join(f"; {flag.replace('_', ' ')}" for flag in entry["flags"])
+    return entry["op"] + f" {said.lstrip('; ')}".rstrip() + (f"  # {entry['where']}" if entry["where"] else "")
+
+
+def _text(member: str, value: Any) -> str:
+    """"" for what is left out."""
+    if READINGS.get(member) is _capabilities:
+        return "all" if len(value) == len(process.CAPABILITIES) else ", ".join(value) or "none"
+    if member == "filter":
+        return _filter(value)
+    if member == "argv":
+        return " ".join(map(_quoted, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(name, part)}" for name, part in value.items() if part)
+    if isinstance(value, list):
+        return ", ".join(map(_quoted, value))
+    if value is None or (value == 0 and member in ("rows", "columns")):
+        return ""
+    return str(value) if member in READINGS or not value else _quoted(value)
+
+
+def _filter(value: dict) -> str:
+    if "default" not in value:
+        return f"{value['instructions']} instructions"
+    counts = [f"{entry['count']} call{'s' if entry['count'] > 1 else ''} {_done(entry)}, " for entry in value["calls"]]
+    return f"{''.join(counts)}else {_done(value['default'])}"
+
+
+def _done(entry: dict) -> str:
+    """What is done with a call, in a word."""
+    data = entry["data"]
+    return ACTIONS.get(entry["action"]) or errno.errorcode.get(data, f"errno {data}")
+
+
+def _quoted(value: object) -> str:
+    """As it is, if nobody can take it for something else."""
+    text = str(value)
+    return text if text and text.isprintable() and not any(letter in " '\"#;" for letter in text) else repr(text)

@@ -53,6 +53,7 @@ LINES = [
     "plan",
     "plan bundles/hello",
     "plan -b /b",
+    "plan --format json -b /b",
     "--version",
     "-v list",
 ]

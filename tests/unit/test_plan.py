@@ -3,14 +3,17 @@
 import errno
 import inspect
 import os
+import string
 import struct
 
 import pytest
 
 from pyrun._native import ffi, lib
 from pyrun.base.errors import Error
+from pyrun.base.facts import facts
+from pyrun.config import normal
 from pyrun.init import faults
-from pyrun.plan import describe
+from pyrun.plan import describe, process
 from pyrun.plan import records as plans
 from pyrun.plan.records import Plan
 
@@ -139,13 +142,21 @@ def test_a_line_shows_everything():
     plan.device(path="/dev/null", mode=0o20666, device=0x103, uid=0, gid=5)
     plan.bounding(kept_caps=1 << 5 | 1 << 50)
     plan.rlimit(resource=7, soft=10, hard=-1)
+    plan.mkdir(path="/\x1b[1m")
     assert describe.lines(plan) == [
-        "bind target='/a b' tree=<a> userns=/b attr_clear=ro,noatime propagation=rslave recursive target_file  # mounts[0]",
-        "exec candidates=[/x] argv=[x ''] env=[SECRET] first_closed=3",
-        "device path=/dev/null mode=char rw-rw-rw- device=1:3 uid=0 gid=5",
-        "bounding kept_caps=kill,0x4000000000000",
-        "rlimit resource=RLIMIT_NOFILE soft=10 hard=unlimited",
+        "bind opened as <a> on '/a b'; without ro, noatime; rslave; ids of /b; recursive; target file  # mounts[0]",
+        "exec /x; args x ''; env SECRET; fds from 3 on closed",
+        "device /dev/null char rw-rw-rw- 1:3; owner 0:5",
+        "bounding CAP_KILL, 0x4000000000000",
+        "rlimit RLIMIT_NOFILE soft 10 hard unlimited",
+        "mkdir '/\\x1b[1m'",
     ]
+
+
+def test_an_operand_of_a_line_is_one_of_the_op():
+    for name, line in describe.LINES.items():
+        members = [member for member, _ in ffi.typeof(f"struct op_{name}").fields]
+        assert {field for _, field, _, _ in string.Formatter().parse(line) if field} <= set(members), name
 
 
 def test_the_same_for_programs():
@@ -153,15 +164,34 @@ def test_the_same_for_programs():
     plan.mount("mounts[1]", '"tmpfs" to /x', flags=lib.MOUNT_TARGET_MODE, type="tmpfs", target="/x", options=["a=1"], attr_set=1, ms_flags=1)
     assert describe.data(plan) == [{
         "op": "mount", "where": "mounts[1]", "subject": '"tmpfs" to /x', "flags": ["target_mode"],
-        "operands": {"type": "tmpfs", "target": "/x", "options": ["a=1"], "attr_set": "ro", "propagation": "", "ms_flags": "0x1"},
+        "operands": {"type": "tmpfs", "target": "/x", "options": ["a=1"], "attr_set": ["ro"], "propagation": "", "ms_flags": "0x1"},
     }]  # fmt: skip
 
 
-def test_binary_data_is_cut():
+def test_binary_data_in_words():
     plan = Plan()
-    plan.affinity(cpus=b"abc")
+    plan.affinity(cpus=b"\x8f\x01")
     plan.affinity(cpus=bytes(40))
-    assert describe.lines(plan) == ["affinity cpus=616263 (3 bytes)", f"affinity cpus={'00' * 16}… (40 bytes)"]
+    plan.ids(uid=1, gid=2, gids=struct.pack("=2I", 3, 4))
+    process.emit_setup(plan, normal.process_of({
+        "cwd": "/",
+        "scheduler": {"policy": "SCHED_BATCH", "nice": 3, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
+        "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
+    }), normal.config_of({"linux": {
+        "personality": {"domain": "LINUX32"},
+        "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0-1,3", "flags": ["MPOL_F_STATIC_NODES"]},
+    }})["linux"], facts)  # fmt: skip
+    assert [line.partition("  # ")[0] for line in describe.lines(plan)] == [
+        "affinity CPUs 0-3,7-8",
+        "affinity",
+        "ids 1:2; groups 3, 4",
+        "affinity CPUs 0-8191",
+        "scheduler policy SCHED_BATCH, flags SCHED_FLAG_RESET_ON_FORK, nice 3",
+        "ioprio IOPRIO_CLASS_BE 4",
+        "personality LINUX32",
+        "mempolicy MPOL_BIND, MPOL_F_STATIC_NODES; nodes 0-1,3",
+        "umask 0022",
+    ]
 
 
 def test_what_start_needs_is_what_comes_after_the_wait():
