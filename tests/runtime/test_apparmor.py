@@ -10,7 +10,7 @@ from looks import one_line
 
 NEEDED = pathlib.Path("/sys/kernel/security/apparmor/profiles")
 
-pytestmark = [pytest.mark.worlds, pytest.mark.skipif(not NEEDED.exists(), reason="AppArmor is not in this kernel")]
+pytestmark = [pytest.mark.machine, pytest.mark.skipif(not NEEDED.exists(), reason="AppArmor is not in this kernel")]
 
 RULES = """
 profile {name} flags=(attach_disconnected, mediate_deleted) {{

@@ -11,7 +11,7 @@ from cgroup_worlds import MIB, Missing, answer, ended, spawn, value
 
 from pyrun.base.errors import ConfigError
 
-pytestmark = pytest.mark.worlds
+pytestmark = pytest.mark.files
 
 # needs, resources, {file of v1: text}, {file of v2: text}
 LIMITS = [

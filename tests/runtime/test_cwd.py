@@ -3,7 +3,7 @@
 import pytest
 from looks import one_line, user_namespace
 
-pytestmark = pytest.mark.worlds
+pytestmark = pytest.mark.machine
 
 
 @pytest.mark.parametrize("command", ["run", "create"])

@@ -6,8 +6,6 @@ import stat
 import pytest
 from looks import one_line, seen, user_namespace
 
-pytestmark = pytest.mark.worlds
-
 DEFAULT = {"null": "1:3", "zero": "1:5", "full": "1:7", "random": "1:8", "urandom": "1:9", "tty": "5:0"}
 LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx"}
 
@@ -18,6 +16,7 @@ def grant(bundle, *capabilities):
     return bundle
 
 
+@pytest.mark.worlds
 @pytest.mark.parametrize("own_dev", [True, False])
 def test_every_container_has_the_default_devices(bundle, own_dev):
     """With a tmpfs on /dev, and in the image's own /dev."""
@@ -133,6 +132,7 @@ def fuse(bundle):
     return b.set("linux.devices", [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}])
 
 
+@pytest.mark.worlds
 @pytest.mark.parametrize(
     "allowed, wanted",
     [
@@ -166,6 +166,7 @@ EACH_PART = [
 ]
 
 
+@pytest.mark.worlds
 @pytest.mark.parametrize("allowed, wanted", EACH_PART, ids=range(len(EACH_PART)))
 def test_each_part_of_a_rule_counts(bundle, allowed, wanted):
     script = """for node in *:*; do for access in r w; do
@@ -183,6 +184,7 @@ def test_each_part_of_a_rule_counts(bundle, allowed, wanted):
     assert b.run().out.splitlines() == wanted
 
 
+@pytest.mark.worlds
 def test_the_default_devices_are_allowed_and_any_may_be_made(bundle):
     script = "head -c 1 /dev/zero | wc -c; mknod /tmp/null c 1 3; echo x >/tmp/null && echo null; mknod /tmp/mem c 1 1; head -c 1 /tmp/mem"
     b = grant(bundle(script), "CAP_MKNOD")
@@ -192,6 +194,7 @@ def test_the_default_devices_are_allowed_and_any_may_be_made(bundle):
     assert "/tmp/mem: Operation not permitted" in result.err
 
 
+@pytest.mark.worlds
 def test_devices_in_a_user_namespace_are_the_hosts_own(bundle):
     """mknod is refused there, so that the host's nodes are bound."""
     b = bundle("stat -c '%n %t:%T' /dev/null /dev/fuse; echo x >/dev/null")

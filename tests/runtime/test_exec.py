@@ -10,8 +10,6 @@ import pytest
 from harness import cgroups_named, until
 from limits import freeze, freezer, thaw
 
-pytestmark = pytest.mark.worlds
-
 
 @pytest.fixture
 def running(bundle):
@@ -53,6 +51,7 @@ def test_it_is_in_the_container(running):
     ]
 
 
+@pytest.mark.worlds
 def test_it_is_in_the_cgroup(running, token):
     running.runner("exec", "--detach", running.id, "sleep", "50")
     for path in cgroups_named(token):
@@ -236,6 +235,7 @@ def test_missing_process_json(running, run):
 # --- failures
 
 
+@pytest.mark.worlds
 def test_a_missing_program_leaves_the_container_alone(running, token):
     error = running.exec("no-such-program", code=255).err
     assert 'exec: "no-such-program": executable file not found in $PATH' in error
@@ -268,6 +268,7 @@ def test_created_and_stopped(bundle):
     assert "cannot exec in a stopped container" in error
 
 
+@pytest.mark.worlds
 def test_paused(running):
     cgroup = freezer(running.pid)
     freeze(cgroup)
@@ -284,6 +285,7 @@ def test_paused(running):
 # --- many
 
 
+@pytest.mark.worlds
 def test_twenty_at_once(running):
     with ThreadPoolExecutor(20) as pool:
         found = list(pool.map(lambda n: subprocess.run(
@@ -293,6 +295,7 @@ def test_twenty_at_once(running):
     assert [(one.returncode, int(one.stdout)) for one in found] == [(n, n) for n in range(20)]
 
 
+@pytest.mark.worlds
 def test_right_after_start(bundle):
     for _ in range(10):
         c = bundle("sleep 100").create()
@@ -301,6 +304,7 @@ def test_right_after_start(bundle):
         c.delete("--force")
 
 
+@pytest.mark.worlds
 def test_very_fast_exits(running):
     command = running.runner.command("exec", running.id, "/bin/true")
     for _ in range(50):

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from looks import mounted, one_line, user_namespace
 
-pytestmark = pytest.mark.worlds
+pytestmark = pytest.mark.machine
 
 # Ids in the file system (containerID) are seen as others (hostID).
 MAPS = {name: [{"containerID": 0, "hostID": 5000, "size": 10000}] for name in ("uidMappings", "gidMappings")}

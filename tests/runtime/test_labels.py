@@ -5,7 +5,7 @@ import pathlib
 import pytest
 from looks import one_line
 
-pytestmark = pytest.mark.worlds
+pytestmark = pytest.mark.machine
 
 NO_APPARMOR = pathlib.Path("/sys/module/apparmor/parameters/enabled")
 NO_SELINUX = pathlib.Path("/sys/fs/selinux/enforce")

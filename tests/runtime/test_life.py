@@ -12,11 +12,10 @@ import pytest
 from harness import cgroups_named, until
 from limits import PURE_V2, freeze, freezer
 
-pytestmark = pytest.mark.worlds
-
 RUNC = shutil.which("runc") or "/usr/sbin/runc"
 
 
+@pytest.mark.worlds
 def test_the_whole_life(bundle, run):
     c = bundle("echo started; sleep 100").create()
     assert c.status() == "created"
@@ -89,6 +88,7 @@ def test_delete_force_of_an_unknown_container(run):
     assert run("delete", "--force", "nobody-knows-this").err == ""
 
 
+@pytest.mark.worlds
 @pytest.mark.parametrize("started", [False, True])
 def test_delete_force_of_a_live_container(bundle, started, token):
     c = bundle("sleep 100 & sleep 100").create()
@@ -99,6 +99,7 @@ def test_delete_force_of_a_live_container(bundle, started, token):
     assert cgroups_named(token) == []
 
 
+@pytest.mark.worlds
 def test_a_frozen_container(bundle):
     c = bundle("sleep 100").detached()
     freeze(freezer(c.pid))
@@ -108,6 +109,7 @@ def test_a_frozen_container(bundle):
     assert c.wait() == 137
 
 
+@pytest.mark.worlds
 def test_kill_ends_a_frozen_container(bundle):
     c = bundle("sleep 100").detached()
     freeze(freezer(c.pid))
@@ -116,6 +118,7 @@ def test_kill_ends_a_frozen_container(bundle):
     c.delete()
 
 
+@pytest.mark.worlds
 def test_delete_force_when_a_sub_cgroup_is_frozen(bundle):
     c = bundle("sleep 100").detached()
     inner = freezer(c.pid) / "inner"
@@ -127,6 +130,7 @@ def test_delete_force_when_a_sub_cgroup_is_frozen(bundle):
     assert not inner.exists()
 
 
+@pytest.mark.worlds
 def test_delete_removes_the_cgroups_that_the_container_made(bundle, token):
     """And what runs in them."""
     mine = "/sys/fs/cgroup" if PURE_V2 else "/sys/fs/cgroup/pids"
@@ -161,6 +165,7 @@ def test_twenty_starts_of_one_container(bundle):
     until(lambda: c.out == "once\n")
 
 
+@pytest.mark.worlds
 def test_a_container_without_process(bundle):
     b = bundle()
     del b.config["process"]
@@ -170,6 +175,7 @@ def test_a_container_without_process(bundle):
     c.delete("--force")
 
 
+@pytest.mark.worlds
 def test_a_missing_program_fails_create(bundle, run):
     error = bundle(["no-such-program"]).call("create", code=1).err
     assert error.count("\n") == 1
@@ -255,6 +261,7 @@ def types(value):
     return {key: type(one) for key, one in value.items()}
 
 
+@pytest.mark.worlds
 @pytest.mark.skipif(not os.access(RUNC, os.X_OK), reason="no runc to compare with")
 def test_state_and_list_are_like_those_of_runc(bundle, run, token, tmp_path):
     b = bundle("sleep 100").set("annotations", {"org.example": "a/b"})
@@ -325,6 +332,7 @@ def test_a_container_of_an_earlier_boot_has_stopped(bundle, run):
 # --- many at once
 
 
+@pytest.mark.worlds
 def test_twenty_containers_at_once(bundle, run):
     b = bundle("exec sleep 100").write()
 
@@ -340,6 +348,7 @@ def test_twenty_containers_at_once(bundle, run):
     assert run("list", "-q").out == ""
 
 
+@pytest.mark.worlds
 def test_one_id_ten_times_at_once(bundle, run, token):
     b = bundle("sleep 100").write()
     name = f"{token}-same"
@@ -359,6 +368,7 @@ def test_one_id_ten_times_at_once(bundle, run, token):
     assert json.loads(run("state", name).out)["status"] == "running"
 
 
+@pytest.mark.worlds
 def test_two_deletes_at_once_run_poststop_once(bundle, tmp_path):
     log = tmp_path / "log"
     hook = {"path": "/bin/sh", "args": ["sh", "-c", f"sleep 0.2; echo x >> {log}"]}
@@ -370,6 +380,7 @@ def test_two_deletes_at_once_run_poststop_once(bundle, tmp_path):
     assert log.read_text() == "x\n"
 
 
+@pytest.mark.worlds
 def test_state_while_it_is_deleted(bundle, run):
     """Whoever asks meanwhile gets a state, or is told that there is no such container."""
     with ThreadPoolExecutor(2) as pool:

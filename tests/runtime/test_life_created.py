@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from harness import until
 
-pytestmark = pytest.mark.worlds
+pytestmark = pytest.mark.machine
 
 
 def fds(pid):

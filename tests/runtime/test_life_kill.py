@@ -7,8 +7,6 @@ import signal
 import pytest
 from harness import cgroups_named, until
 
-pytestmark = pytest.mark.worlds
-
 REPORT = """
 for s in HUP INT QUIT USR1 USR2 ALRM TERM CONT WINCH URG; do trap "echo $s; exit 3" $s; done
 echo ready
@@ -67,6 +65,7 @@ def test_pid_1_ignores_what_it_does_not_handle(bundle):
     assert c.wait() == 137
 
 
+@pytest.mark.worlds
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "ALRM", "KILL"])
 def test_a_created_container_is_ended_by_a_signal(bundle, name):
     c = bundle("sleep 100").create()
@@ -101,6 +100,7 @@ def test_a_stopped_container(bundle):
     c.delete()
 
 
+@pytest.mark.worlds
 def test_kill_all_reaches_every_process(bundle, run):
     c = bundle("trap 'echo init' USR1; echo ready; while :; do sleep 0.02; done").detached()
     until(lambda: c.out == "ready\n")
@@ -123,6 +123,7 @@ def members(token):
     return {int(pid) for path in cgroups_named(token) for pid in pathlib.Path(path, "cgroup.procs").read_text().split()}
 
 
+@pytest.mark.worlds
 def test_with_the_pids_of_the_host_all_processes_die(bundle, token):
     c = without_pid_namespace(bundle("sleep 100 & sleep 100 & wait")).detached()
     pids = until(lambda: (found := members(token)) and len(found) == 3 and found)
@@ -132,6 +133,7 @@ def test_with_the_pids_of_the_host_all_processes_die(bundle, token):
     c.delete()
 
 
+@pytest.mark.worlds
 def test_with_the_pids_of_the_host_processes_that_outlive_init(bundle, token):
     c = without_pid_namespace(bundle("sleep 100 & exit 5")).detached()
     assert c.wait() == 5
@@ -143,6 +145,7 @@ def test_with_the_pids_of_the_host_processes_that_outlive_init(bundle, token):
     c.delete()
 
 
+@pytest.mark.worlds
 def test_delete_ends_processes_that_outlive_init(bundle, token):
     c = without_pid_namespace(bundle("sleep 100 & exit 5")).detached()
     c.wait()
@@ -151,6 +154,7 @@ def test_delete_ends_processes_that_outlive_init(bundle, token):
     until(lambda: not alive(left))
 
 
+@pytest.mark.worlds
 def test_run_ends_processes_that_outlive_init(bundle, token):
     assert without_pid_namespace(bundle("sleep 100 >/dev/null 2>&1 & exit 5")).run(code=5).out == ""
     assert cgroups_named(token) == []

@@ -12,6 +12,8 @@ from harness import Runner, cgroups_named, until
 from limits import PURE_V2, ROOT, cgroup_file
 from looks import one_line as only_line
 
+pytestmark = pytest.mark.systemd
+
 RUNNING = pathlib.Path("/run/systemd/system").is_dir()
 needs_systemd = pytest.mark.skipif(not RUNNING, reason="systemd is not running here")
 needs_v2 = pytest.mark.skipif(not PURE_V2, reason="cgroup v2 has these files")

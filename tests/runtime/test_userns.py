@@ -8,7 +8,7 @@ import pytest
 from harness import cgroups_path, until
 from looks import mount_table, mounted, one_line, user_namespace
 
-pytestmark = pytest.mark.worlds
+pytestmark = pytest.mark.machine
 
 PURE_V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 
@@ -162,6 +162,7 @@ def test_devices_are_the_hosts(bundle):
     assert mount_table("\n".join(lines[2:]))["/dev/null"].root == "/null"
 
 
+@pytest.mark.worlds
 @pytest.mark.skipif(not PURE_V2, reason="cgroup v2 alone is given to a container")
 def test_the_cgroup_with_a_namespace_of_its_own(bundle, token):
     """The files of /sys/kernel/cgroup/delegate, and the directory; others stay the runtime's."""

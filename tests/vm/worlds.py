@@ -2,11 +2,12 @@
 
     [PYRUN=PATH] worlds.py [WORLD …]
 
-A test module that says `pytestmark = pytest.mark.worlds` is run in each world: with the cgroups of this host as they are, in
-a view that shows the v1 hierarchies alone, and in a machine of its own (machine.py) that has cgroup v2 alone, by the files and
-by systemd. The machine also runs what an ordinary user does, test_rootless*.py, and test_checkpoint*.py, for which criu must
-know the kernel. A table tells how each file fared; the exit code is 1 if a test failed, or if a world that is to be had did
-not come up.
+A test that is marked `worlds` concerns cgroups and is run in each world: with the cgroups of this host as they are, in a view
+that shows the v1 hierarchies alone, and in a machine of its own (machine.py) that has cgroup v2 alone, by the files and by
+systemd. `files` is the mark of those that call pyrun's cgroup files in their own process, where systemd has no part; `machine`
+of those that concern what the machine's kernel and root have and a host may lack. The machine also runs what an ordinary user
+does, test_rootless*.py, and test_checkpoint*.py, for which criu must know the kernel. A table tells how each file fared; the
+exit code is 1 if a test failed, or if a world that is to be had did not come up.
 """
 
 import concurrent.futures
@@ -27,25 +28,19 @@ TESTS = PROJECT / "tests/runtime"
 PURE_V2 = pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
 UNIFIED = pathlib.Path("/sys/fs/cgroup/unified")
 SECONDS = 2700
-"""How long a world in the machine may take: the longest takes about half of that on a processor of its own."""
+"""How long a world in the machine may take: several times what the longest takes on a processor of its own."""
 AT_ONCE = 2
 """A world keeps little more than one processor busy."""
 
 
-def marked():
-    return [path for path in sorted(TESTS.glob("test_*.py")) if "pytest.mark.worlds" in path.read_text()]
+def marked(*marks):
+    """pytest's arguments for the tests with one of these marks. It need not import the modules that name none of them."""
+    named = [path for path in modules("test_*.py") if any(f"pytest.mark.{mark}" in path.read_text() for mark in marks)]
+    return ["-m", " or ".join(marks), *named]
 
 
-def with_systemd():
-    return [*marked(), TESTS / "test_systemd_cgroup.py"]
-
-
-def rootless():
-    return sorted(TESTS.glob("test_rootless*.py"))
-
-
-def checkpoints():
-    return sorted(TESTS.glob("test_checkpoint*.py"))
+def modules(pattern):
+    return sorted(TESTS.glob(pattern))
 
 
 def on_host(command, _):
@@ -79,19 +74,22 @@ def no_machine():
 
 
 class World:
-    """wrap: shell command, the world's name -> argv that runs it there. missing() -> why it is not to be had here, or "". settings: environment."""
+    """wrap: shell command, the world's name -> argv that runs it there. missing() -> why it is not to be had here, or "".
 
-    def __init__(self, about, wrap, missing, files=marked, settings=""):
-        self.about, self.wrap, self.missing, self.files, self.settings = about, wrap, missing, files, settings
+    tests: pytest's arguments. settings: environment.
+    """
+
+    def __init__(self, about, wrap, missing, tests, settings=""):
+        self.about, self.wrap, self.missing, self.tests, self.settings = about, wrap, missing, tests, settings
 
 
 WORLDS = {
-    "host": World("this host's cgroups as they are: hybrid, or v2", on_host, lambda: ""),
-    "v1": World("the v1 hierarchies alone", with_v1_alone, no_v1),
-    "v2": World("machine: cgroup v2 alone, by the files", in_machine(), no_machine),
-    "systemd": World("machine: cgroup v2 alone, by systemd", in_machine(), no_machine, with_systemd, "PYRUN_OPTIONS=--systemd-cgroup "),
-    "rootless": World("machine: an ordinary user", in_machine("--user"), no_machine, rootless),
-    "criu": World("machine: checkpoint and restore", in_machine(), no_machine, checkpoints),
+    "host": World("this host's cgroups as they are: hybrid, or v2", on_host, lambda: "", marked("worlds", "files")),
+    "v1": World("the v1 hierarchies alone", with_v1_alone, no_v1, marked("worlds", "files")),
+    "v2": World("machine: cgroup v2 alone, by the files", in_machine(), no_machine, marked("worlds", "files", "machine")),
+    "systemd": World("machine: the same by systemd", in_machine(), no_machine, marked("worlds", "systemd"), "PYRUN_OPTIONS=--systemd-cgroup "),
+    "rootless": World("machine: an ordinary user", in_machine("--user"), no_machine, modules("test_rootless*.py")),
+    "criu": World("machine: checkpoint and restore", in_machine(), no_machine, modules("test_checkpoint*.py")),
 }
 
 
@@ -103,14 +101,13 @@ def run(name):
     # The user of the machine may not write to the checkout's files, only to this one.
     report.touch()
     report.chmod(0o666)
-    files = [str(path.relative_to(PROJECT)) for path in world.files()]
     # A bundle each would fill the machine's memory; nobody looks at them there.
-    options = ["-q", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none", f"--junitxml={report}"]
+    options = ["-q", "--durations=15", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none", f"--junitxml={report}"]
     if world.missing is no_machine:
         # An emulated processor stands still when the host has other work, and what waits for a test may run out of time.
         options += ["--reruns", "1"]
     program = f"PYRUN={shlex.quote(os.environ['PYRUN'])} " if "PYRUN" in os.environ else ""
-    command = program + world.settings + shlex.join([sys.executable, "-m", "pytest", *options, *files])
+    command = program + world.settings + shlex.join([sys.executable, "-m", "pytest", *options, *map(str, world.tests)])
     # On the host, another run of pytest would tidy up the directories of this one.
     with tempfile.TemporaryDirectory() as directory:
         done = subprocess.run(
