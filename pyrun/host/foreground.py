@@ -99,14 +99,17 @@ class Foreground:
             self.notify = None
 
     def _on_signals(self, relay: _Relay | None) -> None:
-        while (number := lib.native_read_signal(self.signals)) > 0:
-            if number == signals.SIGCHLD:
-                self._reap()
-            elif number == signals.SIGWINCH and relay:
+        while self.status is None and (number := lib.native_read_signal(self.signals)) > 0:
+            # First, as a signal with a lower number comes before SIGCHLD, however long the program has been dead by then.
+            self._reap()
+            if number == signals.SIGWINCH and relay:
                 relay.console.copy_size()
-            elif number not in _OURS and self.status is None:
-                # Not reaped yet, so the pid is still the child's.
+            elif number in _OURS:
+                pass
+            elif self.status is None:
                 posix.kill(self.pid, number)
+            elif relay:
+                signals.raise_signal(number)  # for drain(): it was sent to a command that only waits for its reader
 
     def _reap(self) -> None:
         """All children that ended: the program, and orphans of the container when we are their subreaper."""
@@ -121,8 +124,8 @@ class Foreground:
                 self.status = status
 
 
-# Signals that concern us and not the container: a new size of our terminal, the end of the reader of our output.
-_OURS = frozenset((signals.SIGWINCH, signals.SIGPIPE, signals.SIGURG))
+# Signals that concern us and not the container: a new size of our terminal, the end of the reader of our output, of a child.
+_OURS = frozenset((signals.SIGWINCH, signals.SIGPIPE, signals.SIGURG, signals.SIGCHLD))
 
 
 _ENDINGS = (signals.SIGHUP, signals.SIGINT, signals.SIGTERM)

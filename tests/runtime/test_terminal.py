@@ -356,16 +356,23 @@ def test_exec_keeps_the_consoles_of_others(bundle):
     assert t.wait() == 3
 
 
-def test_a_signal_ends_the_wait_for_a_reader(bundle, run, seated):
-    """The container has ended, its last output waits for a reader that does not come: a signal is enough to leave."""
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_signal_ends_the_wait_for_a_reader(noticed, bundle, run, seated):
+    """The container has ended, its last output waits for a reader that does not come: a signal is enough to leave.
+
+    noticed: whether the command knows of the end when the signal comes.
+    """
     b = bundle("yes", terminal=True).write()
     read_end, write_end = os.pipe()
     command = run.command("run", "--bundle", b.directory, run.new_id())
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=write_end, **seated)
     fill(write_end)
+    if not noticed:
+        process.send_signal(signal.SIGSTOP)
     run("kill", command[-1], "KILL")
     until(lambda: '"stopped"' in run("state", command[-1]).out)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
     assert process.wait(10) == 137
     os.close(read_end)
