@@ -49,14 +49,25 @@ int op_ready(const struct plan_op *op) {
  * One that stays silent must not keep others from starting the container. */
 static int is_start(int connection) {
     struct pollfd one = {.fd = connection, .events = POLLIN | POLLRDHUP};
-    char byte;
 
-    return poll(&one, 1, PATIENCE) == 1 && one.revents == POLLIN && read(connection, &byte, 1) == 1;
+    return poll(&one, 1, PATIENCE) == 1 && one.revents == POLLIN;
 }
 
 /* What passes: connections that were broken off, and a machine that is short of memory or of files. */
 static int passes(int error) {
     return error == ECONNABORTED || error == ENOMEM || error == ENOBUFS || error == ENFILE;
+}
+
+/* The byte is read as late as can be, right before seccomp and execve. A socket that is closed while there is something to read
+ * gives its peer ECONNRESET and not the end of file. So `start` can tell an init that died here from the program of a container,
+ * even if the parent has reaped it by then. */
+int read_start(void) {
+    char byte;
+
+    if (self.start_unread && read(self.out, &byte, 1) != 1)
+        return fail(STEP_READ);
+    self.start_unread = 0;
+    return 0;
 }
 
 int op_wait_start(const struct plan_op *op) {
@@ -70,6 +81,7 @@ int op_wait_start(const struct plan_op *op) {
         }
         if (is_start(connection)) {
             self.out = connection;
+            self.start_unread = 1;
             close_fd(&self.table[op->wait_start.socket.slot]);
             return 0;
         }

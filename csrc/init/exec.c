@@ -31,7 +31,7 @@ int exec_prepare(void) {
         return fail(STEP_EXECVE);
     env_list = point_at(argv_list, op_text(op->exec.argv), op->exec.argv.count) + 1;
     *point_at(env_list, op_text(op->exec.env), op->exec.env.count) = (char *)(uintptr_t)home_text();
-    return cloexec_from((int)op->exec.first_closed) < 0 ? fail(STEP_EXECVE) : 0;
+    return cloexec_from((int)op->exec.first_closed) < 0 ? fail(STEP_EXECVE) : read_start();
 }
 
 /* Errors of execve after which the next directory of PATH is tried, as execvp does. */

@@ -21,6 +21,7 @@ struct init {
     int timed;               /* MSG_TIMING is wanted */
     int table[PLAN_MAX_FDS]; /* slot -> fd, -1 once closed */
     int out;                 /* where messages go: the control socket, later the accepted start connection */
+    int start_unread;        /* the byte that came on it has not been read */
     int proc;                /* O_PATH fd of the host's /proc, -1 if there is none */
     int proc_kept;           /* proc stays open until execve (cloexec_from needs it) */
     int root;                /* O_PATH fd of what is "/" for paths in the root, -1: not opened yet */
@@ -60,6 +61,9 @@ extern const struct op_type op_types[OP_COUNT];
 
 /* verify.c */
 int verify_plan(const void *data, size_t size);
+
+/* barrier.c */
+int read_start(void);
 
 /* message.c */
 int fail(enum plan_step step);

@@ -8,17 +8,16 @@ import select
 from pyrun.base.errors import Error
 from pyrun.base.processes import SIGKILL
 from pyrun.cgroup import tree
-from pyrun.init.session import how_ended
+from pyrun.init.session import Ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cgroup.base import Cgroup
 
 
-
 def blamed(error: BaseException, group: Cgroup | None, config: dict) -> BaseException:
     """The error of a start; where init was killed and memory ran out in its cgroup, one that says so."""
-    if not isinstance(error, Error) or how_ended(-SIGKILL) not in str(error) or not (group and _killed(group)):
+    if not isinstance(error, Ended) or error.how != -SIGKILL or not (group and _killed(group)):
         return error
     memory = ((config.get("linux") or {}).get("resources") or {}).get("memory") or {}
     which = f"linux.resources.memory.limit: {memory['limit']}" if memory.get("limit") else "a limit of memory"

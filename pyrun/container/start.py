@@ -15,7 +15,7 @@ from pyrun.container import end, hooks
 from pyrun.container.state import START_SOCKET
 from pyrun.host.sockets import send_listener
 from pyrun.init.faults import explain, failed_start
-from pyrun.init.session import GONE, connect, executed, how_ended, must, receive, send, send_go
+from pyrun.init.session import GONE, UNREAD, Ended, connect, executed, must, receive, send, send_go
 from pyrun.plan.namespaces import first_ids
 
 TYPE_CHECKING = False
@@ -57,12 +57,9 @@ def start(container: Container) -> None:
     if sock == -errno.ECONNREFUSED:
         if container.alive():
             raise Error("cannot start an already running container")
-        raise failed_start(Error(how_ended(executed(container.data["pid"])[1])))
+        raise failed_start(Ended(executed(container.data["pid"])[1]))
     must(sock, f"connect {START_SOCKET}")
     try:
-        code = send(sock, b"\0")
-        if code not in GONE:  # it has died, which is found out below
-            must(code, f"{START_SOCKET}: send")
         _await_program(container, config, sock)
     finally:
         posix.close(sock)
@@ -82,8 +79,11 @@ def _run_hooks(container: Container, config: dict, kind: str, status: str, targe
 
 
 def _await_program(container, config, sock):
-    """Reads init's last messages until it is the program."""
+    """Sends the start, and reads init's last messages until it is the program."""
     pid = container.data["pid"]
+    sent = send(sock, b"\0")
+    if sent not in GONE:  # it has died, which is found out below
+        must(sent, f"{START_SOCKET}: send")
     while True:
         # Before the program runs its file may have to be read from afar: but init takes the start at once.
         if not readable(sock, PATIENCE) and container.waits_for_start():
@@ -92,8 +92,8 @@ def _await_program(container, config, sock):
                 f"or does another process hold its {START_SOCKET}?"
             )
         message, _, _ = receive(sock)
-        if message is None:
-            return _check_program(container, config)
+        if not message:
+            return _check_program(container, config, unread=sent in GONE or message is UNREAD)
         if message.type == lib.MSG_SECCOMP:
             send_listener(container, config, message.value, pid)
             code = send_go(sock, message.number)
@@ -116,12 +116,15 @@ def _explain(data, message):
     return explain(note if note and list(map(type, note)) == NOTE else ("", "", ""), message)
 
 
-def _check_program(container, config):
-    """init has closed the connection. Raises Error, unless it is the program now, or was: that may have ended already."""
+def _check_program(container, config, unread):
+    """init has closed the connection. Raises Error, unless it is the program now, or was: that may have ended already.
+
+    unread: it had not read the start. It does that right before execve, so it was not the program, whoever has reaped it since.
+    """
     pid = container.data["pid"]
-    if executed(pid)[0]:
+    if not unread and executed(pid)[0]:
         return
     if container.waits_for_start():  # it forgets a connection that says nothing for a second
         raise Error("the start came too late for init (was this command stopped meanwhile?): start the container again")
     await_end(pid)
-    raise oom.blamed(failed_start(Error(how_ended(executed(pid)[1]))), container.cgroup(), config)
+    raise oom.blamed(failed_start(Ended(executed(pid)[1])), container.cgroup(), config)

@@ -128,4 +128,6 @@ def explain(note, message):
 
 def failed_start(error):
     """The Error of a program that was not started, with the words that callers know it by."""
-    return error if error.bare else Error(f"unable to start container process: {error}", error.code)
+    if not error.bare:
+        error.args = (f"unable to start container process: {error}",)
+    return error

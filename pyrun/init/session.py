@@ -58,17 +58,17 @@ class Init:
             self._converse(child, barrier, console, ready, notify, idmap, source)
         except (Error, OSError) as error:
             # What is done for a process fails in many ways once that is dead: why it is says more.
-            how = self._killed()
-            if not how:
+            killed = self._killed()
+            if not killed or isinstance(error, Ended):
                 raise
             said = words(error.errno) if isinstance(error, OSError) else str(error)
-            raise Error(said if how in said else f"{how}: {said}", getattr(error, "code", 1)) from None
+            raise Ended(killed, said, getattr(error, "code", 1)) from None
 
     def _converse(self, child, barrier, console, ready, notify, idmap, source):
         while True:
             self._await_message()
             message, fds, pid = receive(self.sock)
-            if message is None:
+            if not message:
                 self._end_of_messages()
                 log.debug("init: closing the pipe to signal completion")
                 return
@@ -135,25 +135,25 @@ class Init:
         """EOF: the program was executed, or init died on its way."""
         if not self.first and executed(self.pid)[0]:
             return
-        raise Error(self._how_ended())
+        raise Ended(self._how_ended())
 
     def _how_ended(self):
-        """The text for an init that has died. It stays a zombie, for kill()."""
+        """The exit code of an init that has died, -N for signal N. It stays a zombie, for kill(). Raises Error."""
         pid = self.first or self.pid
         if not await_end(pid):
-            return f"init, process {pid}, does not end: it hangs in the kernel"
+            raise Error(f"init, process {pid}, does not end: it hangs in the kernel")
         ended = posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOWAIT)
         if self.first and _exit_code(ended) == 0:
             # It had done its part. The one it had cloned died before we heard of it: a child of ours too, whichever.
             self._reap_first()
             ended = posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOWAIT)
-        return how_ended(_exit_code(ended))
+        return _exit_code(ended)
 
     def _killed(self):
-        """The same, if a signal has ended it; '' if none has."""
+        """The same, if a signal has ended it; 0 if none has."""
         pid = self.first or self.pid
         ended = pid and posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOWAIT | posix.WNOHANG)
-        return how_ended(_exit_code(ended)) if ended and _exit_code(ended) < 0 else ""
+        return min(_exit_code(ended), 0) if ended else 0
 
     def _reap_first(self):
         if self.first:
@@ -181,7 +181,7 @@ class Init:
         try:
             while True:
                 message, _, pid = receive(self.sock, 1000)
-                if message is None or message.type != lib.MSG_TIMING:
+                if not message or message.type != lib.MSG_TIMING:
                     return pid or _silent_child()
         except OSError:  # ETIMEDOUT
             return _silent_child()
@@ -205,10 +205,13 @@ def must(code, what):
     return code
 
 
-def how_ended(code):
-    """The text for an init that ended before it was the program: with an exit code, by signal -code, or 0: nobody knows how."""
-    how = f": exit status {code}" if code > 0 else f": signal {-code} ({(_signal.strsignal(-code) or '?').lower()})" if code else ""
-    return f"init ended before the program began{how}"
+class Ended(Error):
+    """init ended before it was the program. how: its exit code, -N for signal N, 0: nobody knows. meanwhile: what failed by that."""
+
+    def __init__(self, how, meanwhile="", code=1):
+        told = f": exit status {how}" if how > 0 else f": signal {-how} ({(_signal.strsignal(-how) or '?').lower()})" if how else ""
+        Error.__init__(self, f"init ended before the program began{told}{meanwhile and f': {meanwhile}'}", code)
+        self.how = how
 
 
 def _exit_code(ended):
@@ -219,7 +222,7 @@ def _exit_code(ended):
 def executed(pid):
     """After EOF: (whether a process that init cloned has executed the program, its exit code as far as it can be told).
 
-    One that is gone altogether counts: whoever is its parent has it, and nobody can tell any more.
+    One that is gone altogether counts: its parent has reaped it, and what /proc told went with it.
     """
     status = ffi.new("int *")
     code = lib.native_executed(pid, status)
@@ -235,10 +238,14 @@ def _passed(fds):
 
 # The peer has gone; the second where it had not read all that it was sent.
 GONE = frozenset((-errno.EPIPE, -errno.ECONNRESET))
+UNREAD = False
 
 
 def receive(sock, timeout=-1, room=1):
-    """The next message on a control socket: (message or None at EOF, fds that came with it, pid of its sender)."""
+    """The next message on a control socket: (message, fds that came with it, pid of its sender).
+
+    When the peer has gone the message is None, or UNREAD where it had not read all that it was sent.
+    """
     message = ffi.new("struct plan_msg *")
     fds = ffi.new("int[]", room)
     count = ffi.new("int *", room)
@@ -247,7 +254,7 @@ def receive(sock, timeout=-1, room=1):
     while (size := lib.native_recv(sock, message, ffi.sizeof("struct plan_msg"), fds, count, pid, timeout)) == -errno.EINTR:
         count[0] = room
     if size in GONE or size == 0:
-        return None, [], 0
+        return UNREAD if size else None, [], 0
     if size < 0:
         raise OSError(-size, posix.strerror(-size), "the control socket of init")
     if size != ffi.sizeof("struct plan_msg"):

@@ -2,10 +2,12 @@
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 
 import pytest
+from harness import until
 from ptrace.binding import ptrace_detach
 from stepper import Follower, Stepper
 
@@ -95,3 +97,26 @@ def test_of_start(bundle, run):
             container.delete()
         points += 9
     assert points > 8
+
+
+def test_of_start_when_the_parent_has_reaped_it(bundle, run):
+    """Nobody can ask /proc any more: but init had not read the start, which is its last call before execve."""
+    container = bundle(["/bin/sleep", "100"]).create()
+    init = Stepper.attach(container.pid)
+    with subprocess.Popen(run.command("start", container.id)):
+        *before, last = init.calls()
+        ptrace_detach(container.pid)
+    assert last == "execve"
+    for point in (*range(2, len(before) - 1, 9), len(before) - 1):
+        container = bundle(["/bin/sleep", "100"]).create()
+        init = Stepper.attach(container.pid)
+        with subprocess.Popen(run.command("start", container.id), stderr=subprocess.PIPE, text=True) as start:
+            assert init.run_to(point)
+            os.kill(start.pid, signal.SIGSTOP)
+            until(lambda stat=pathlib.Path(f"/proc/{start.pid}/stat"): ") T " in stat.read_text())
+            assert init.end_with(signal.SIGKILL) == -signal.SIGKILL
+            os.kill(start.pid, signal.SIGCONT)
+            said = start.communicate(timeout=20)[1]
+        assert start.returncode == 1, f"at {before[point]}, call {point}"
+        assert said == "pyrun: unable to start container process: init ended before the program began\n"
+        assert container.status() == "stopped"
