@@ -1,11 +1,19 @@
 """argv -> command: the only place that catches errors and sets the exit status."""
 
+from __future__ import annotations
+
 import _signal
 import posix
 import sys
 
 from pyrun.base import errors, log, timeline
 from pyrun.cli import scan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pyrun.cli.settings import Settings
 
 # How the message of a failed command begins, and its exit status, where they differ from the others': callers know both.
 FAILURES = {"create": ("pyrun create failed: ", 1), "run": ("pyrun run failed: ", 1), "exec": ("exec failed: ", 255)}
@@ -17,7 +25,7 @@ INTERRUPTED = 130
 OUT_OF_MEMORY = "out of memory: raise the limit (ulimit -v, or that of the cgroup)"
 
 
-def main(words):
+def main(words: Sequence[str]) -> int:
     """Runs one command line. words: what follows the program's name (list of str). Returns the exit status (int)."""
     command = ""
     try:
@@ -39,7 +47,7 @@ def main(words):
         finally:
             timeline.write(name)
     except SystemExit as end:
-        return end.code or 0
+        return int(end.code or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
     except errors.Error as fault:
@@ -60,7 +68,7 @@ def main(words):
         return internal(command, fault)
 
 
-def parse_cold(words):
+def parse_cold(words: Sequence[str]) -> tuple[Settings, str, dict]:
     """The same as scan.parse(), by click."""
     from pyrun.base import cold
 
@@ -70,13 +78,13 @@ def parse_cold(words):
     return declaration.parse(words)
 
 
-def load(name):
+def load(name: str) -> Callable:
     """The function of a command."""
     function = FUNCTIONS.get(name, name)
     return getattr(__import__(f"pyrun.commands.{name}", fromlist=[function]), function)
 
 
-def hold_stdio():
+def hold_stdio() -> None:
     """Opens /dev/null as each of stdin, stdout and stderr that the caller has closed: no file of ours may become one."""
     for fd in range(3):
         try:
@@ -85,34 +93,34 @@ def hold_stdio():
             posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
 
 
-def fail(command, message, code=1, bare=False):
+def fail(command: str, message: str, code: int = 1, bare: bool = False) -> int:
     """Says why the command failed, once; returns the exit status."""
     begin, usual = FAILURES.get(command, ("", 1))
     log.error(message if bare else begin + message, bare)
     return usual if code == 1 else code
 
 
-def internal(command, fault):
+def internal(command: str, fault: BaseException) -> int:
     log_traceback()
     return fail(command, f"internal error: {place(fault)}: {type(fault).__name__}: {fault} (--debug shows more)")
 
 
-def describe(fault):
+def describe(fault: OSError) -> str:
     """An OSError in one line: the path or paths, and the errno in words."""
     text = errors.words(fault.errno) if fault.errno else str(fault)
     names = [name for name in (fault.filename, fault.filename2) if name is not None]
     return ": ".join([" -> ".join(map(str, names)), text]) if names else f"a system call failed: {text} (--debug shows which)"
 
 
-def place(fault):
+def place(fault: BaseException) -> str:
     """Where in the source an exception was raised."""
-    trace = fault.__traceback__
-    while trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    where, trace = "?", fault.__traceback__
+    while trace:
+        where, trace = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}", trace.tb_next
+    return where
 
 
-def log_traceback():
+def log_traceback() -> None:
     if not log.debugging():
         return
     from pyrun.base import cold
@@ -124,7 +132,7 @@ def log_traceback():
         log.debug(line)
 
 
-def script():
+def script() -> None:
     """The command `pyrun` of an installed package."""
     sys.exit(main(sys.argv[1:]))
 

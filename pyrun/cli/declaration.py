@@ -193,7 +193,7 @@ def rows(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 def option_rows(params: Iterable[click.Parameter]) -> list[str]:
     options = [param for param in params if isinstance(param, click.Option) and not param.hidden]
-    return rows([(", ".join(option.opts) + (f" {option.metavar}" if option.metavar else ""), option.help) for option in options])
+    return rows([(", ".join(option.opts) + (f" {option.metavar}" if option.metavar else ""), option.help or "") for option in options])
 
 
 # --- the commands --------------------------------------------------------------------------------------------------

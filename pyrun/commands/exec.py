@@ -153,7 +153,7 @@ def execute(settings: Settings, container: Container, config: dict, process: dic
     init = Init(plan)
     interrupts.waiting(console.connect)
     try:
-        init.spawn(keep=keep, **way.files)
+        init.spawn(keep=keep, given=way.files)
         log.debug("setns_init: about to exec the process")
         init.drive_program(
             child=lambda: join_shares(config, container.id, init.pid),

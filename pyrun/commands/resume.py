@@ -14,7 +14,8 @@ def resume(settings: Settings, *, id: str) -> int:
     """Returns the exit status. Callers match `container not paused`."""
     container = state.load(settings.root, id)
     container.lock()
-    if container.status() != "paused":
+    group = container.cgroup()
+    if group is None or container.status() != "paused":
         raise Error("container not paused")
-    container.cgroup().thaw()
+    group.thaw()
     return 0

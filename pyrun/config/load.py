@@ -4,11 +4,17 @@ The check has two parts: the schema of specs/, as a table made from it (shape.py
 say (rules.py). A member that is null counts as left out, as it does for callers written in Go.
 """
 
+from __future__ import annotations
+
 import errno
 
 from pyrun.base import files, jsonio
 from pyrun.base.errors import ConfigError, Error, words
 from pyrun.config.shape import explain, known, show, walk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 FILE = "config.json"
 ID_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-."
@@ -18,7 +24,7 @@ ID_LENGTH = 1024
 # --- reading -----------------------------------------------------------------------------------------------------------
 
 
-def load(bundle):
+def load(bundle: str) -> dict:
     """The config (dict) of the bundle, a directory (str). Raises Error, ConfigError."""
     try:
         return _decode(files.read_regular(f"{bundle}/{FILE}"), FILE)
@@ -26,7 +32,7 @@ def load(bundle):
         raise no_config(bundle, error.errno) from None
 
 
-def no_config(bundle, number):
+def no_config(bundle: str, number: int | None) -> Error:
     """The Error that the config of a bundle (directory, str) cannot be opened for, by its errno."""
     cure = ""
     if number == errno.ENOTDIR:
@@ -36,7 +42,7 @@ def no_config(bundle, number):
     return Error(f"{bundle}/{FILE}: {words(number)}{cure}")
 
 
-def load_process(path):
+def load_process(path: str) -> dict:
     """The process (dict) of a file as `exec --process` takes it; /dev/fd/N too. Raises Error, ConfigError."""
     try:
         return _decode(files.read(path), path)
@@ -44,7 +50,7 @@ def load_process(path):
         raise Error(f"{path}: {words(error.errno)}") from None
 
 
-def load_resources(path):
+def load_resources(path: str) -> dict:
     """The resources (dict, as linux.resources) of a file as `update --resources` takes it; `-` is stdin. Raises Error, ConfigError.
 
     What the specification does not know is left out.
@@ -64,7 +70,7 @@ def load_resources(path):
     return known(node, resources)
 
 
-def _decode(data, file):
+def _decode(data: bytes, file: str) -> dict:
     try:
         value = jsonio.loads(data)
     except Error as error:
@@ -76,7 +82,7 @@ def _decode(data, file):
     return value
 
 
-def _drop_nulls(value):
+def _drop_nulls(value: Any) -> None:
     """Takes the members that are null out of all objects in value."""
     rest = [value]
     while rest:
@@ -92,7 +98,7 @@ def _drop_nulls(value):
 # --- checks ------------------------------------------------------------------------------------------------------------
 
 
-def check(config, *, bundle):
+def check(config: dict, *, bundle: str) -> None:
     """Raises ConfigError for the first fault of a config (dict, as load() gives it) in the bundle (directory, str)."""
     from pyrun.config import _checks, rules
 
@@ -103,7 +109,7 @@ def check(config, *, bundle):
         raise ConfigError(path, message)
 
 
-def check_process(process, file="process.json"):
+def check_process(process: dict, file: str = "process.json") -> None:
     """The same for a process alone; file is named in the message. Paths begin with `process.` as in a config."""
     from pyrun.config import _checks, rules
 
@@ -115,7 +121,7 @@ def check_process(process, file="process.json"):
         raise ConfigError(path, message, file)
 
 
-def check_id(id):
+def check_id(id: str) -> None:
     """Refuses an id (str) that is no single, visible file name of letters, digits, _ + - and dots. Raises Error."""
     # strip() leaves nothing of a string that is made of these characters alone.
     odd = id.strip(ID_CHARACTERS)

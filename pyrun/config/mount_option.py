@@ -5,10 +5,16 @@ A triple of idmap is what a line of mappings is: the first id in the file system
 their number. After `@` the second is an id of the container's user namespace.
 """
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 NAMES = {"uids": "uidMappings", "gids": "gidMappings"}
 
 
-def words(mount):
+def words(mount: dict) -> list[str]:
     """The options (list of str) of an entry of config.mounts, one word each."""
     found = []
     for option in mount.get("options") or ():
@@ -16,7 +22,7 @@ def words(mount):
     return found
 
 
-def split(option):
+def split(option: str) -> Sequence[str]:
     """The words of one string: there may be several, `ro,size=64k`, as for mount(8).
 
     For the kernel a comma in quotes (SELinux's context=) or after a backslash (overlay's directories) separates nothing.
@@ -37,13 +43,13 @@ def split(option):
     return [*found, option[start:]]
 
 
-def value_of(option):
+def value_of(option: str) -> str | None:
     """What stands after `idmap=` or `ridmap=` in a mount option (str); None if it is another option, or has no value."""
     word, _, value = option.partition("=")
     return value if word in ("idmap", "ridmap") and value else None
 
 
-def parse(text, linux):
+def parse(text: str, linux: dict) -> dict[str, list[dict]]:
     """{"uidMappings": […], "gidMappings": […]} for the value (str) of the option. linux: the config's. Raises ValueError with a message."""
     found = {}
     for part in text.split(";"):
@@ -57,7 +63,7 @@ def parse(text, linux):
     return found
 
 
-def _mapping(triple, container):
+def _mapping(triple: str, container: Sequence[dict]) -> dict[str, int]:
     numbers = triple.removeprefix("@").split("-")
     if len(numbers) != 3 or not all(number.isascii() and number.isdigit() for number in numbers):
         raise ValueError(f"{triple!r} is no FIRST-FIRST-SIZE")
@@ -67,7 +73,7 @@ def _mapping(triple, container):
     return {"containerID": inside, "hostID": outside, "size": size}
 
 
-def _on_host(id, mappings):
+def _on_host(id: int, mappings: Sequence[dict]) -> int:
     for entry in mappings:
         if entry["containerID"] <= id < entry["containerID"] + entry["size"]:
             return entry["hostID"] + id - entry["containerID"]

@@ -4,6 +4,8 @@ Every rule is a function that yields (path, message) for each fault: check() sto
 It stands in a table beside the members it reads, since it can only be asked where these have their right types.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
 
@@ -11,6 +13,13 @@ from pyrun.base import files
 from pyrun.base.errors import words
 from pyrun.config import mount_option
 from pyrun.config.shape import path_of, show
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    Faults = Iterator[tuple[str, str]]  # (path, message) of each
+    Namespaces = dict[str, str | None]  # type -> path
 
 NICE = range(-20, 20)
 # sched(7): the static priorities of SCHED_FIFO and SCHED_RR.
@@ -34,7 +43,7 @@ SECCOMP_NAMES_MAX = 65536  # a filter has 4096 instructions: what names many mor
 IPC_SYSCTLS = ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
 
 
-def broken(config, bundle, sound=None):
+def broken(config: dict, bundle: str, sound: Callable[[str], bool] | None = None) -> Faults:
     """Yields (path, message) for every rule that a config (dict) in a bundle (directory, str) breaks.
 
     sound: function of a path like `linux.sysctl`: whether its value has the right types; None: all have.
@@ -53,7 +62,7 @@ def broken(config, bundle, sound=None):
             yield from rule(config, linux, namespaces)
 
 
-def broken_process(process, sound=None):
+def broken_process(process: dict, sound: Callable[[str], bool] | None = None) -> Faults:
     """The same for a process; the paths begin with `process.`"""
     for rule, *needs in PROCESS_RULES:
         if sound is None or all(map(sound, needs)):
@@ -63,7 +72,7 @@ def broken_process(process, sound=None):
 # --- root, process -----------------------------------------------------------------------------------------------------
 
 
-def rootfs(root, bundle):
+def rootfs(root: dict, bundle: str) -> Faults:
     path = root["path"]
     if path[0] != "/":
         path = f"{bundle}/{path}"
@@ -74,11 +83,11 @@ def rootfs(root, bundle):
         yield "root.path", f"invalid rootfs: {path}: {words(error.errno)}"
 
 
-def environment(process):
+def environment(process: dict) -> Faults:
     yield from _environment(process.get("env"), "process.env")
 
 
-def _environment(entries, where):
+def _environment(entries: Iterable[str] | None, where: str) -> Faults:
     """What is there may be a secret, so it is not shown."""
     for index, entry in enumerate(entries or ()):
         if entry.find("=") < 1:
@@ -86,14 +95,14 @@ def _environment(entries, where):
             yield f"{where}[{index}]", f"invalid environment variable: {fault}: write NAME=VALUE"
 
 
-def hooks_environment(config, linux, namespaces):
+def hooks_environment(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     hooks = config.get("hooks") or {}
     for kind in HOOKS:
         for index, entry in enumerate(hooks.get(kind) or ()):
             yield from _environment(entry.get("env"), f"hooks.{kind}[{index}].env")
 
 
-def console(process):
+def console(process: dict) -> Faults:
     size = process.get("consoleSize")
     if size and process.get("terminal"):
         for name in ("height", "width"):
@@ -101,7 +110,7 @@ def console(process):
                 yield f"process.consoleSize.{name}", f"must be at most {CONSOLE_MAX}, not {size[name]}"
 
 
-def rlimits(process):
+def rlimits(process: dict) -> Faults:
     seen = {}
     for index, entry in enumerate(process.get("rlimits") or ()):
         where, kind = f"process.rlimits[{index}]", entry["type"]
@@ -112,12 +121,12 @@ def rlimits(process):
             yield f"{where}.soft", f"must not be higher than hard ({entry['hard']}), not {entry['soft']}"
 
 
-def additional_groups(process):
+def additional_groups(process: dict) -> Faults:
     if (count := len((process.get("user") or {}).get("additionalGids") or ())) > GROUPS_MAX:
         yield "process.user.additionalGids", f"must be at most {GROUPS_MAX} groups, the kernel's limit, not {count}"
 
 
-def scheduler(process):
+def scheduler(process: dict) -> Faults:
     entry = process.get("scheduler") or {}
     policy, nice, priority = entry.get("policy"), entry.get("nice") or 0, entry.get("priority") or 0
     times = [entry.get(name) or 0 for name in ("runtime", "deadline", "period")]
@@ -136,7 +145,7 @@ def scheduler(process):
         yield "process.scheduler", f"runtime, deadline and period can only be given with SCHED_DEADLINE, not with {policy}"
 
 
-def _deadline(runtime, deadline, period):
+def _deadline(runtime: int, deadline: int, period: int) -> Faults:
     """sched_setattr(2): runtime <= deadline <= period; no period means that it is the deadline."""
     if runtime not in DEADLINE_RUNTIME:
         yield "process.scheduler.runtime", f"must be at least {DEADLINE_RUNTIME[0]} ns with SCHED_DEADLINE, not {runtime}"
@@ -144,14 +153,14 @@ def _deadline(runtime, deadline, period):
         yield "process.scheduler", f"runtime {runtime} <= deadline {deadline} <= period {period} must hold with SCHED_DEADLINE"
 
 
-def affinity(process):
+def affinity(process: dict) -> Faults:
     entry = process.get("execCPUAffinity") or {}
     for name in ("initial", "final"):
         if id_list(entry.get(name) or "", CPUS) is None:
             yield f"process.execCPUAffinity.{name}", f"must be a list of CPUs like 0-3,7: {show(entry[name])}"
 
 
-def id_list(text, end):
+def id_list(text: str, end: int) -> set[int] | None:
     """The numbers (set of int) of a list like `0-3,7` (cpuset(7)), all below end; None where it is none."""
     numbers = set()
     for part in text.split(","):
@@ -165,7 +174,7 @@ def id_list(text, end):
     return numbers
 
 
-def _below(digits, end):
+def _below(digits: str, end: int) -> bool:
     return digits.isascii() and digits.isdigit() and len(digits) <= len(str(end)) and int(digits) < end
 
 
@@ -182,7 +191,7 @@ PROCESS_RULES = (
 # --- namespaces --------------------------------------------------------------------------------------------------------
 
 
-def namespaces_once(config, linux, namespaces):
+def namespaces_once(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     seen = {}
     for index, entry in enumerate(linux.get("namespaces") or ()):
         kind = entry["type"]
@@ -191,7 +200,7 @@ def namespaces_once(config, linux, namespaces):
         seen.setdefault(kind, index)
 
 
-def uts_names(config, linux, namespaces):
+def uts_names(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     for name in ("hostname", "domainname"):
         value = config.get(name)
         if value and "uts" not in namespaces:
@@ -200,7 +209,7 @@ def uts_names(config, linux, namespaces):
             yield name, f"must be at most {UTS_NAME_MAX} bytes long"
 
 
-def restricted_paths(config, linux, namespaces):
+def restricted_paths(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     for name in ("maskedPaths", "readonlyPaths"):
         if linux.get(name) and "mount" not in namespaces:
             yield (
@@ -209,7 +218,7 @@ def restricted_paths(config, linux, namespaces):
             )
 
 
-def user_namespace(config, linux, namespaces):
+def user_namespace(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     given = [name for name in ("uidMappings", "gidMappings") if linux.get(name)]
     if "user" not in namespaces:
         for name in given:
@@ -224,12 +233,12 @@ def user_namespace(config, linux, namespaces):
                 yield f"linux.{name}", "missing: a new user namespace needs uidMappings and gidMappings, or a path to join"
 
 
-def id_mappings(config, linux, namespaces):
+def id_mappings(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     for name in ("uidMappings", "gidMappings"):
         yield from _mappings(linux.get(name), f"linux.{name}")
 
 
-def _mappings(mappings, where):
+def _mappings(mappings: Sequence[dict] | None, where: str) -> Faults:
     """user_namespaces(7): on neither side may ranges overlap or go beyond 32 bits."""
     if mappings and len(mappings) > MAPPINGS_MAX:
         yield where, f"must be at most {MAPPINGS_MAX} ranges, not {len(mappings)}"
@@ -244,7 +253,7 @@ def _mappings(mappings, where):
             end, last = max(end, entry[side] + entry["size"]), index
 
 
-def mapped_user(config, linux, namespaces):
+def mapped_user(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     """Ids of the process that a new user namespace doesn't have cannot be set."""
     user = (config.get("process") or {}).get("user") or {}
     if "user" not in namespaces or namespaces["user"]:
@@ -261,7 +270,7 @@ def mapped_user(config, linux, namespaces):
                 yield where, f"cannot {call} {id} in user namespace: map it in linux.{name}"
 
 
-def mapped_owners(config, linux, namespaces):
+def mapped_owners(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     """tmpfs and devpts take owners that the new user namespace has, and no others."""
     if namespaces.get("user", "host"):
         return
@@ -275,11 +284,11 @@ def mapped_owners(config, linux, namespaces):
                 yield f"mounts[{index}].options[{number}]", f"cannot specify {word}: map it in linux.{name}Mappings, or leave the option out"
 
 
-def _maps(mappings, id):
+def _maps(mappings: Sequence[dict] | None, id: int) -> bool:
     return any(entry["containerID"] <= id < entry["containerID"] + entry["size"] for entry in mappings or ())
 
 
-def time_offsets(config, linux, namespaces):
+def time_offsets(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     if not linux.get("timeOffsets"):
         return
     if "time" not in namespaces:
@@ -292,7 +301,7 @@ def time_offsets(config, linux, namespaces):
         yield "linux.timeOffsets", "both a path of a time namespace and time offsets are specified: you may only provide one"
 
 
-def sysctls(config, linux, namespaces):
+def sysctls(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     """/proc/sys is namespaced in parts only: the others would change the host."""
     for key, value in (linux.get("sysctl") or {}).items():
         path = sysctl_path(key)
@@ -303,7 +312,7 @@ def sysctls(config, linux, namespaces):
             yield path_of(("linux", "sysctl", key)), f"sysctl {show(key)} {fault}"
 
 
-def sysctl_path(key):
+def sysctl_path(key: str) -> str:
     """Name of a sysctl -> path below /proc/sys. sysctl(8): whichever of . and / comes first separates, the other belongs to a name."""
     dot, slash = key.find("."), key.find("/")
     if dot >= 0 and (slash < 0 or dot < slash):
@@ -311,7 +320,7 @@ def sysctl_path(key):
     return key
 
 
-def _sysctl(path, namespaces):
+def _sysctl(path: str, namespaces: Namespaces) -> str | None:
     top, _, rest = path.partition("/")
     if ".." in path.split("/") or "" in path.split("/"):
         return "is no name of a sysctl"
@@ -328,19 +337,19 @@ def _sysctl(path, namespaces):
     return "is not in a separate kernel namespace: it would change the host, set it there"
 
 
-def _not_separate(kind):
+def _not_separate(kind: str) -> str:
     return f'is not allowed in the host\'s {kind} namespace: add {{"type": "{kind}"}} to linux.namespaces'
 
 
-def _is_callers_network(path):
+def _is_callers_network(path: str | None) -> bool:
     """Whether the path is that of the caller's network namespace. One that is missing is reported where it is joined."""
     try:
-        return bool(path) and posix.stat(path)[1:3] == posix.stat("/proc/self/ns/net")[1:3]
+        return bool(path and posix.stat(path)[1:3] == posix.stat("/proc/self/ns/net")[1:3])
     except OSError:  # the same happens where it is joined, and is said there
         return False
 
 
-def net_devices(config, linux, namespaces):
+def net_devices(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     devices = linux.get("netDevices") or {}
     if devices and "network" not in namespaces:
         yield (
@@ -354,7 +363,7 @@ def net_devices(config, linux, namespaces):
                 break
 
 
-def _is_interface_name(name):
+def _is_interface_name(name: str) -> bool:
     """dev_valid_name() of the kernel."""
     size = len(name.encode("utf-8", "surrogateescape"))
     return size <= INTERFACE_NAME_MAX and name not in (".", "..") and not any(char in "/:" or char.isspace() for char in name)
@@ -363,7 +372,7 @@ def _is_interface_name(name):
 # --- mounts and the rest -----------------------------------------------------------------------------------------------
 
 
-def idmapped_mounts(config, linux, namespaces):
+def idmapped_mounts(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     for index, mount in enumerate(config.get("mounts") or ()):
         options = mount_option.words(mount)
         where = f"mounts[{index}]"
@@ -388,14 +397,14 @@ def idmapped_mounts(config, linux, namespaces):
             yield from _mappings(mount[name], f"{where}.{name}")
 
 
-def cpu_burst(config, linux, namespaces):
+def cpu_burst(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     cpu = (linux.get("resources") or {}).get("cpu") or {}
     quota, burst = cpu.get("quota") or 0, cpu.get("burst") or 0
     if 0 < quota < burst:
         yield "linux.resources.cpu.burst", f"must not be higher than quota ({quota}), not {burst}"
 
 
-def memory_policy(config, linux, namespaces):
+def memory_policy(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     policy = linux.get("memoryPolicy")
     if not policy:
         return
@@ -411,13 +420,13 @@ def memory_policy(config, linux, namespaces):
         yield "linux.memoryPolicy.flags", "invalid memory policy flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other"
 
 
-def intel_rdt(config, linux, namespaces):
+def intel_rdt(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     name = (linux.get("intelRdt") or {}).get("closID") or "/"
     if name in (".", "..") or (name != "/" and "/" in name):
         yield "linux.intelRdt.closID", f"must be the name of one directory, or / alone: {show(name)}"
 
 
-def seccomp(config, linux, namespaces):
+def seccomp(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     """Without a default action and rules there is no filter, as with runc."""
     profile = linux.get("seccomp") or {}
     calls = profile.get("syscalls") or ()

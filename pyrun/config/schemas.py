@@ -6,8 +6,14 @@ The import of jsonschema alone takes longer than a container. The hot commands t
 that says the same as the schemas (shape.py walks it); a test holds both to the same verdict.
 """
 
+from __future__ import annotations
+
 import json
 import pkgutil
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # The tables of _checks.py and their schemas; CONFIG uses PROCESS.
 TABLES = {"PROCESS": "process", "CONFIG": "config"}
@@ -30,16 +36,16 @@ FORMS = {
 NOTES = {"$comment", "title", "description", "errorMessage"}
 
 
-def load(name):
+def load(name: str) -> Any:
     """The schema specs/NAME.schema.json (dict), with every $ref replaced by what it refers to."""
     files = {}
 
-    def document(file):
+    def document(file: str) -> Any:
         if file not in files:
             files[file] = json.loads(pkgutil.get_data("pyrun", f"specs/{file}") or b"")
         return files[file]
 
-    def expand(schema, file):
+    def expand(schema: Any, file: str) -> Any:
         if isinstance(schema, list):
             return [expand(entry, file) for entry in schema]
         if not isinstance(schema, dict):
@@ -62,7 +68,7 @@ def load(name):
 # --- schema -> table ---------------------------------------------------------------------------------------------------
 
 
-def node(schema):
+def node(schema: dict) -> Any:
     """A schema as an entry of the table. KeyError for a keyword that has no hot check.
 
     (str, words, form, message)                                                  words: tuple, one of FORMS; or None
@@ -80,40 +86,40 @@ def node(schema):
 class Keywords(dict):
     """A schema whose keywords are taken out one by one: what is left over would have been missed."""
 
-    def __init__(self, schema):
+    def __init__(self, schema: dict) -> None:
         dict.__init__(self, {key: value for key, value in schema.items() if key not in NOTES and key != "type"})
         self.message = schema.get("errorMessage")
 
-    def end(self):
+    def end(self) -> None:
         if self:
             raise KeyError(f"no hot check for {dict(self)}")
 
 
-def _boolean(schema):
+def _boolean(schema: Keywords) -> type:
     schema.end()
     return bool
 
 
-def _string(schema):
+def _string(schema: Keywords) -> Any:
     words, form = _words(schema), _form(schema)
     schema.end()
     return str if words is form is None else (str, words, form, schema.message)
 
 
-def _integer(schema):
+def _integer(schema: Keywords) -> tuple:
     least, most = schema.pop("minimum"), schema.pop("maximum")
     schema.end()
     return (int, least, most, schema.message)
 
 
-def _array(schema):
+def _array(schema: Keywords) -> tuple:
     entries = node(schema.pop("items")) if "items" in schema else None
     least, most = schema.pop("minItems", 0), schema.pop("maxItems", None)
     schema.end()
     return (list, entries, least, most, schema.message)
 
 
-def _object(schema):
+def _object(schema: Keywords) -> Any:
     members = {name: node(member) for name, member in schema.pop("properties", {}).items()}
     others = node(schema.pop("additionalProperties")) if "additionalProperties" in schema else None
     required = tuple(schema.pop("required", ()))
@@ -133,11 +139,11 @@ def _object(schema):
     return (dict, members, others, required, names, one_of, unless, schema.message)
 
 
-def _words(schema):
+def _words(schema: Keywords) -> tuple | None:
     return tuple(schema.pop("enum")) if "enum" in schema else None
 
 
-def _form(schema):
+def _form(schema: Keywords) -> str | None:
     if schema.pop("minLength", 0) == 1:
         return "not_empty"
     return FORMS[schema.pop("pattern")] if "pattern" in schema else None
@@ -149,20 +155,20 @@ NODES = {"boolean": _boolean, "string": _string, "integer": _integer, "array": _
 # --- table -> Python ---------------------------------------------------------------------------------------------------
 
 
-def source():
+def source() -> str:
     """The text of _checks.py. An entry that occurs in several places is written once."""
     tables = {name: node(load(schema)) for name, schema in TABLES.items()}
     lines = ['"""Made from specs/*.schema.json by `python -m pyrun.config.schemas`. Do not edit."""', ""]
     counts, names = {}, {}
 
-    def count(value):
+    def count(value: Any) -> None:
         if isinstance(value, tuple):
             counts[repr(value)] = counts.get(repr(value), 0) + 1
         if isinstance(value, tuple | dict):
             for inner in value.values() if isinstance(value, dict) else value:
                 count(inner)
 
-    def text(value):
+    def text(value: Any) -> str:
         if isinstance(value, type):
             return value.__name__
         if isinstance(value, dict):

@@ -1,9 +1,16 @@
 """The schema checks of a config as the hot commands make them: a walk along the table made from specs/ (schemas.py)."""
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
 # --- the table -----------------------------------------------------------------------------------------------------------
 
 
-def walk(node, value):
+def walk(node: Any, value: Any) -> list | None:
     """The first fault of value by an entry of the table (schemas.node): None, or a list for explain().
 
     The list is [keyword of the schema, its limit, value, message, *keys from the inside out]: nothing is spent on
@@ -15,7 +22,7 @@ def walk(node, value):
     return WALKS[kind](node, value) if kind is not node else None
 
 
-def _walk_object(node, value):
+def _walk_object(node: Any, value: dict) -> list | None:
     _, members, others, required, names, one_of, unless, _ = node
     for name, member in value.items():
         inner = members.get(name, others)
@@ -48,7 +55,7 @@ def _walk_object(node, value):
     return None
 
 
-def _walk_list(node, value):
+def _walk_list(node: Any, value: list) -> list | None:
     _, entries, least, most, message = node
     if len(value) < least:
         return ["minItems", least, value, message]
@@ -70,7 +77,7 @@ def _walk_list(node, value):
     return None
 
 
-def _walk_string(node, value):
+def _walk_string(node: Any, value: str) -> list | None:
     _, words, form, message = node
     if words is not None and value not in words:
         return ["enum", words, value, message]
@@ -79,15 +86,15 @@ def _walk_string(node, value):
     return None
 
 
-def _walk_integer(node, value):
+def _walk_integer(node: Any, value: int) -> list | None:
     _, least, most, message = node
     return None if least <= value <= most else ["range", (least, most), value, message]
 
 
-WALKS = {dict: _walk_object, list: _walk_list, str: _walk_string, int: _walk_integer}
+WALKS: dict[type, Callable[[Any, Any], list | None]] = {dict: _walk_object, list: _walk_list, str: _walk_string, int: _walk_integer}
 
 
-def known(node, value):
+def known(node: Any, value: Any) -> Any:
     """A value that walk() has passed, without the members that the table does not name."""
     kind = node if type(node) is type else node[0]
     if kind is dict and kind is not node:
@@ -98,7 +105,7 @@ def known(node, value):
     return value
 
 
-def _version(text):
+def _version(text: str) -> bool:
     """SemVer 2.0.0 with major version 1."""
     text, plus, build = text.partition("+")
     core, dash, pre = text.partition("-")
@@ -112,19 +119,19 @@ def _version(text):
     )
 
 
-def _digits(text):
+def _digits(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _number(text):
+def _number(text: str) -> bool:
     return _digits(text) and (text == "0" or text[0] != "0")
 
 
-def _word(text):
+def _word(text: str) -> bool:
     return text.isascii() and text.replace("-", "0").isalnum()
 
 
-def _page_size(text):
+def _page_size(text: str) -> bool:
     return text[-2:] in ("KB", "MB", "GB") and _digits(text[:-2]) and text[0] != "0"
 
 
@@ -152,20 +159,20 @@ KINDS = {str: "a string", int: "an integer", bool: "true or false", list: "a lis
 SHOWN = 60
 
 
-def explain(fault):
+def explain(fault: list) -> tuple[str, str]:
     """(path, message) of what walk() found."""
     keyword, limit, value, message, *keys = fault
     keys.reverse()
     return path_of(keys), describe(keyword, limit, value, message, keys)
 
 
-def describe(keyword, limit, value, message, keys):
+def describe(keyword: str, limit: Any, value: Any, message: str | None, keys: Sequence[str | int]) -> str:
     """The words for a value that breaks a keyword of its schema. message: the schema's errorMessage or None.
 
     keys: where it is; what an environment has may be a secret, and is not shown.
     """
     if "env" in keys and keyword in ("type", "pattern"):
-        return message if keyword == "pattern" else f"must be {KINDS[limit]}"
+        return message or "" if keyword == "pattern" else f"must be {KINDS[limit]}"
     lead = f"{message}: " if message else ""
     if keyword == "type":
         return f"must be {KINDS[limit]}, not {show(value)}"
@@ -182,11 +189,11 @@ def describe(keyword, limit, value, message, keys):
     return message or (f"must have at most {limit} entries" if keyword == "maxItems" else "must not be empty")
 
 
-def path_of(keys):
+def path_of(keys: Sequence[str | int]) -> str:
     """`linux.sysctl["net.core.somaxconn"]`, `mounts[3].options[1]` of the keys from the outside in."""
     path = ""
     for key in keys:
-        if type(key) is int:
+        if isinstance(key, int):
             path += f"[{key}]"
         elif key.isidentifier():
             path += f".{key}" if path else key
@@ -195,7 +202,7 @@ def path_of(keys):
     return path
 
 
-def show(value):
+def show(value: Any) -> str:
     """A value as it stands in the file, on one line and not too long."""
     if type(value) is str:
         text = value if len(value) <= SHOWN else value[:SHOWN] + "…"

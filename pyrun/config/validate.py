@@ -1,5 +1,7 @@
 """All faults of a config at once, by jsonschema and the rules."""
 
+from __future__ import annotations
+
 import difflib
 import functools
 import re
@@ -9,10 +11,15 @@ import jsonschema
 from pyrun.config import _checks, rules, schemas, shape
 from pyrun.config.shape import describe, path_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
 TYPES = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
 
 
-def faults(config, bundle):
+def faults(config: dict, bundle: str) -> list[tuple[str, str]]:
     """Every fault of a config (dict) in a bundle (directory, str): a list of (path, message), empty when it is valid.
 
     A rule is left out where a member it reads has a fault of its own.
@@ -23,7 +30,7 @@ def faults(config, bundle):
     return found + list(rules.broken(config, bundle, lambda path: not wrong.touches(path)))
 
 
-def doubts(config):
+def doubts(config: dict) -> Iterator[tuple[str, str]]:
     """Yields (path, message) for what is legal in a config (dict) but hardly meant."""
     yield from _unknown(_checks.CONFIG, without_nulls(config), [])
     for index, mount in enumerate(config.get("mounts") or ()):
@@ -31,7 +38,7 @@ def doubts(config):
             yield f"mounts[{index}].destination", f'is relative, which is deprecated, and taken as "/{mount["destination"]}"'
 
 
-def _unknown(node, value, keys):
+def _unknown(node: Any, value: Any, keys: list[str | int]) -> Iterator[tuple[str, str]]:
     """Members that the table of checks does not name: of a spelling mistake nobody else would speak."""
     if not isinstance(node, tuple):
         return
@@ -48,7 +55,7 @@ def _unknown(node, value, keys):
                 yield path_of([*keys, name]), f"unknown, and ignored{f': is {likely[0]} meant?' if likely else ''}"
 
 
-def schema_faults(name, value):
+def schema_faults(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """Yields (path, message) for what in a value breaks specs/NAME.schema.json. Members that are null count as left out."""
     seen = set()
     for error in validator(name).iter_errors(without_nulls(value)):
@@ -59,7 +66,7 @@ def schema_faults(name, value):
 
 
 @functools.cache
-def validator(name):
+def validator(name: str) -> Any:
     """A validator for specs/NAME.schema.json that agrees with the hot checks on two points where jsonschema is lenient."""
     base = jsonschema.Draft202012Validator
     # 1.0 is no integer to the callers' decoders either.
@@ -68,7 +75,7 @@ def validator(name):
     return strict(schemas.load(name))
 
 
-def _items(validator, schema, value, _schema):
+def _items(validator: Any, schema: dict, value: Any, _schema: dict) -> Iterator[Any]:
     """jsonschema takes its time, which counts for a long list: it is asked for the entries alone that the hot checks refuse."""
     if isinstance(value, list):
         node = _node(schema)
@@ -80,7 +87,7 @@ def _items(validator, schema, value, _schema):
 _nodes = {}  # id of a schema, which lives as long as its validator and so as long as we do -> what _node() gives
 
 
-def _node(schema):
+def _node(schema: dict) -> Any:
     """The hot check for a schema (dict); None where there is none."""
     if id(schema) not in _nodes:
         try:
@@ -90,7 +97,7 @@ def _node(schema):
     return _nodes[id(schema)]
 
 
-def without_nulls(value):
+def without_nulls(value: Any) -> Any:
     """A copy of decoded JSON without the members that are null, however deep it is nested."""
     top = [value]
     rest: list[dict | list] = [top]
@@ -107,13 +114,13 @@ def without_nulls(value):
     return top[0]
 
 
-def _pattern(_validator, pattern, value, _schema):
+def _pattern(_validator: Any, pattern: str, value: Any, _schema: dict) -> Iterator[Any]:
     """`$` is the end of the string in ECMA 262, which JSON Schema refers to; Python's is also before a last newline."""
     if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
         yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
 
 
-def _explain(error):
+def _explain(error: Any) -> Iterator[tuple[str, str]]:
     keys, schema, keyword, limit = list(error.absolute_path), error.schema, error.validator, error.validator_value
     message = schema.get("errorMessage")
     if "propertyNames" in error.absolute_schema_path:
@@ -136,16 +143,16 @@ def _explain(error):
 class Wrong:
     """The paths (iterable of str) of faults."""
 
-    def __init__(self, paths):
+    def __init__(self, paths: Iterable[str]) -> None:
         self.paths = set(paths)
         self.above = {above for path in self.paths for above in _upwards(path)}
 
-    def touches(self, path):
+    def touches(self, path: str) -> bool:
         """Whether there is a fault in what lies at a path, or in what it lies in."""
         return path in self.above or any(above in self.paths for above in _upwards(path))
 
 
-def _upwards(path):
+def _upwards(path: str) -> Iterator[str]:
     """`linux.devices[3].path`, `linux.devices[3]`, `linux.devices`, `linux`, and the whole."""
     yield path
     for match in reversed(list(re.finditer(r"[.\[]", path))):

@@ -12,6 +12,7 @@ from pyrun.container import hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.cgroup.base import Cgroup
     from pyrun.container.state import Container
 
 
@@ -58,7 +59,7 @@ def remove(container: Container) -> None:
     container.remove()
 
 
-def _processes(group) -> list[int]:
+def _processes(group: Cgroup) -> list[int]:
     """Those in any of the container's cgroups."""
     return sorted({pid for path in group.paths.values() for pid in tree.pids(path)})
 

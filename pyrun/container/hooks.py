@@ -7,6 +7,8 @@
 | poststart, poststop | after the program has been executed; after the container is gone | the runtime's namespaces |
 """
 
+from __future__ import annotations
+
 import _signal
 import errno
 import posix
@@ -21,8 +23,15 @@ from pyrun.plan import namespaces
 from pyrun.plan.hook import hook_plan
 from pyrun.plan.namespaces import CLONE_NEWNS
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def run(config, kind, container, status, inside=None):
+    from pyrun.container.state import Container
+    from pyrun.plan.seccomp import Filter
+
+
+def run(config: dict, kind: str, container: Container, status: str, inside: Target | None = None) -> None:
     """Runs the hooks of one kind, in order. Raises Error at the first that fails.
 
     status: of the container, as the hook sees it. inside: a Target, for the kinds that run in the container.
@@ -36,7 +45,7 @@ def run(config, kind, container, status, inside=None):
             raise Error(f"error running {kind} hook #{index}: hooks.{kind}[{index}]: {error}", error.code) from None
 
 
-def run_all(config, kind, container, status):
+def run_all(config: dict, kind: str, container: Container, status: str) -> None:
     """Runs the hooks of one kind; a failure is a warning and the next one runs (poststop, runtime.md#lifecycle)."""
     for index, hook in enumerate((config.get("hooks") or {}).get(kind) or ()):
         try:
@@ -45,7 +54,7 @@ def run_all(config, kind, container, status):
             log.warning(f"error running {kind} hook #{index}: hooks.{kind}[{index}]: {error}")
 
 
-def _state(container, status, inside):
+def _state(container: Container, status: str, inside: Target | None) -> dict:
     """The state that a hook reads (dict). Its pid is the one that it finds in its own pid namespace (runtime.md#state)."""
     state = container.oci(status)
     return state if inside is None else state | {"pid": namespaces.own_pid(inside.pid)}
@@ -59,7 +68,10 @@ class Target:
     container's process, under which a program of the image runs as a hook too. ids: its (uid, gid) in the user namespace.
     """
 
-    def __init__(self, pid, mask, cgroup_files, pivoted, env=(), uid=0, rootfs="/", seccomp=None, ids=(0, 0)):
+    def __init__(
+        self, pid: int, mask: int, cgroup_files: Sequence[str], pivoted: bool, env: Sequence[str] = (), uid: int = 0, rootfs: str = "/",
+        seccomp: Filter | None = None, ids: tuple[int, int] = (0, 0),
+    ) -> None:  # fmt: skip
         self.pid = pid
         self.mask = mask
         self.cgroup_files = cgroup_files
@@ -71,7 +83,7 @@ class Target:
         self.ids = ids
 
 
-def _run_one(hook, state, inside, watched):
+def _run_one(hook: dict, state: dict, inside: Target | None, watched: int) -> None:
     text = jsonio.dumps(state).encode("utf-8", "surrogateescape")
     stdin, feed = posix.pipe2(posix.O_CLOEXEC)
     output, stdout = posix.pipe2(posix.O_CLOEXEC)
@@ -100,7 +112,7 @@ def _run_one(hook, state, inside, watched):
         raise Error(f"{hook['path']} failed: {how}{', output: ' + said if said else ''}")
 
 
-def _spawn(hook, stdin, stdout, bundle):
+def _spawn(hook: dict, stdin: int, stdout: int, bundle: str) -> int:
     """posix_spawn does not fork Python: the hook's first own instruction is its exec. It starts in the bundle, while that is there,
     and without an `env` in our own environment.
     """
@@ -131,7 +143,7 @@ def _spawn(hook, stdin, stdout, bundle):
 _DEFAULTS = tuple(number for number in range(1, 32) if number not in (9, 19))
 
 
-def _spawn_inside(hook, inside, stdin, stdout):
+def _spawn_inside(hook: dict, inside: Target, stdin: int, stdout: int) -> int:
     env, home_of = hook.get("env"), None
     if env is None:
         env = list(inside.env)
@@ -143,7 +155,7 @@ def _spawn_inside(hook, inside, stdin, stdout):
         plan = hook_plan(hook, env, home_of, way, inside.cgroup_files, inside.pivoted, inside.rootfs, inside.seccomp, root, inside.ids)
         init = session.Init(plan)
         try:
-            init.spawn(stdio=(stdin, stdout, stdout), **way.files)
+            init.spawn(stdio=(stdin, stdout, stdout), given=way.files)
             init.drive()
         except BaseException:
             init.kill()
@@ -153,7 +165,7 @@ def _spawn_inside(hook, inside, stdin, stdout):
     return init.pid
 
 
-def _attend(pid, text, feed, output, timeout, watched):
+def _attend(pid: int, text: bytes, feed: int, output: int, timeout: float | None, watched: int) -> tuple[int | None, str]:
     """Feeds a hook its state and waits for it: (exit code or None when the time was up, what it said).
 
     A hook that reads nothing is no error; one that leaves a child holding its output does not keep us. watched: pid of a
@@ -199,7 +211,7 @@ def _attend(pid, text, feed, output, timeout, watched):
     return posix.waitstatus_to_exitcode(status), said[:4096].decode("utf-8", "replace").strip()
 
 
-def _feed(fd, text):
+def _feed(fd: int, text: bytes) -> bytes:
     """Writes what fits; returns the rest, none if the reader has gone."""
     try:
         return text[posix.write(fd, text) :]
@@ -211,7 +223,7 @@ def _feed(fd, text):
         return b""
 
 
-def _collect(fd, said):
+def _collect(fd: int, said: bytearray) -> bool:
     """Reads what is there; False at the end."""
     try:
         part = posix.read(fd, 65536)

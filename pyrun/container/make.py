@@ -116,7 +116,7 @@ class Creation(Making):
     def start_init(self) -> None:
         timeline.phase("start init")
         self.undo.push(self.init.kill)
-        self.init.spawn(keep=self.keep, **self.files)
+        self.init.spawn(keep=self.keep, given=self.files)
         self.close_files()
 
     def answer_init(self) -> None:

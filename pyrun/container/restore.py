@@ -26,6 +26,8 @@ from pyrun.plan.root import emit_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyrun.cli.settings import Settings
     from pyrun.host.foreground import Foreground
     from pyrun.host.terminal import Console
@@ -103,7 +105,7 @@ class Revival(Making):
         plan = Plan()
         emit_clone(plan, CLONE_NEWNS, ())
         emit_root(plan, Context(normal.config_of(self.config | {"linux": linux}), request, hierarchies=self.group.hierarchies()))
-        _carry_out(plan)
+        _carry_out(plan, {})
 
     def start_criu(self) -> None:
         """criu is in the container's cgroup, and so is what it makes, whatever it does about cgroups itself. It wants the root to be
@@ -208,17 +210,17 @@ def _make_root_read_only(pid: int) -> None:
 def _carry_out_in(plan: Plan, way: namespaces.Entrance) -> None:
     """Has init run a plan that enters the container by an Entrance."""
     try:
-        _carry_out(plan, **way.files)
+        _carry_out(plan, way.files)
     finally:
         way.close()
 
 
-def _carry_out(plan: Plan, **given: int) -> None:
+def _carry_out(plan: Plan, given: Mapping[str, int]) -> None:
     """Has init run a plan, and ends it then."""
     plan.barrier(number=BARRIER_DONE)
     init = Init(plan)
     try:
-        init.spawn(**given)
+        init.spawn(given=given)
         init.drive(barrier=lambda number: False)
     finally:
         init.kill()

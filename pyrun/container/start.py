@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyrun._native import CData
     from pyrun.container.state import Container
 
 
@@ -78,7 +79,7 @@ def _run_hooks(container: Container, config: dict, kind: str, status: str, targe
         hooks.run(config, kind, container, status, target and target())
 
 
-def _await_program(container, config, sock):
+def _await_program(container: Container, config: dict, sock: int) -> None:
     """Sends the start, and reads init's last messages until it is the program."""
     pid = container.data["pid"]
     sent = send(sock, b"\0")
@@ -108,7 +109,7 @@ NOTE = [str, str, str]
 """What a note is made of: the op's name (before FORMAT 2 of state.json its number), where in the config, its subject."""
 
 
-def _explain(data, message):
+def _explain(data: dict, message: CData) -> Error:
     """The Error of an op that failed. What the numbers in the message of an init of another release mean is not known."""
     if data["plan"] != lib.PLAN_VERSION:
         return Error(f"init, which another release of pyrun made, failed: {words(message.value)}: create the container anew for the reason")
@@ -116,7 +117,7 @@ def _explain(data, message):
     return explain(note if note and list(map(type, note)) == NOTE else ("", "", ""), message)
 
 
-def _check_program(container, config, unread):
+def _check_program(container: Container, config: dict, unread: bool) -> None:
     """init has closed the connection. Raises Error, unless it is the program now, or was: that may have ended already.
 
     unread: it had not read the start. It does that right before execve, so it was not the program, whoever has reaped it since.

@@ -3,6 +3,8 @@
 Nothing is remembered that the kernel can tell: the status is derived from the process, its cgroup and the socket.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import posix
@@ -12,6 +14,13 @@ from pyrun import SPEC_VERSION, cgroup
 from pyrun._native import lib
 from pyrun.base import files, jsonio
 from pyrun.base.errors import Error, words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.cgroup.base import Cgroup
+    from pyrun.host.notify import Proxy
 
 STATE, CONFIG, START_SOCKET = "state.json", "config.json", "start.sock"
 FORMAT = 2
@@ -24,7 +33,7 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _boot_id = ""
 
 
-def boot_id():
+def boot_id() -> str:
     """The kernel's name for this boot (str), read once; '' where /proc does not show it (mounted with subset=pid)."""
     global _boot_id
     try:
@@ -34,7 +43,7 @@ def boot_id():
     return _boot_id
 
 
-def timestamp():
+def timestamp() -> str:
     """RFC 3339 in UTC with nanoseconds, as Go prints it."""
     now = time.time_ns()
     y, mo, d, h, mi, s = time.gmtime(now // 10**9)[:6]
@@ -42,7 +51,7 @@ def timestamp():
     return f"{y:04d}-{mo:02d}-{d:02d}T{h:02d}:{mi:02d}:{s:02d}{fraction}Z"
 
 
-def ids(root):
+def ids(root: str) -> list[str]:
     """Names of the state directories below root, sorted. Raises OSError, Error."""
     check_root(root)
     return sorted(name for name in posix.listdir(root) if name[0] != ".")
@@ -51,7 +60,7 @@ def ids(root):
 class Gone(Error):
     """There is no such container, or none any more. Callers match the first words."""
 
-    def __init__(self, root, id):
+    def __init__(self, root: str, id: str) -> None:
         Error.__init__(self, f'container does not exist: "{id}" (below --root {root})')
 
 
@@ -69,19 +78,19 @@ class Container:
     ops after `start`), stdio (what it was given: fds.stdio), version (FORMAT), plan (PLAN_VERSION of its init).
     """
 
-    def __init__(self, root, data, uid=0):
+    def __init__(self, root: str, data: dict, uid: int = 0) -> None:
         self.root = root
         self.data = data
         self.uid = uid
         self.id = data["id"]
         self.directory = f"{root}/{self.id}"
         self.lock_fd = -1
-        self.notify = None  # notify.Proxy, while this command listens to the container
+        self.notify: Proxy | None = None  # notify.Proxy, while this command listens to the container
 
     # --- the directory
 
     @classmethod
-    def make(cls, root, id, bundle, rootfs, config):
+    def make(cls, root: str, id: str, bundle: str, rootfs: str, config: dict) -> Container:
         """Makes and locks the directory of a new container. Raises Error: the id is taken, root is not writable."""
         container = cls(
             root,
@@ -116,12 +125,12 @@ class Container:
             raise
         return container
 
-    def lock(self):
+    def lock(self) -> None:
         """Waits until no other command changes this container. Raises Gone: another one has deleted it meanwhile."""
         self._lock()
         self.data = load(self.root, self.id).data
 
-    def _lock(self):
+    def _lock(self) -> None:
         try:
             self.lock_fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
             _await_lock(self.lock_fd, self.id)
@@ -131,12 +140,12 @@ class Container:
         except OSError as error:
             raise Error(f"lock {self.directory}: {words(error.errno)}") from None
 
-    def _check_same(self):
+    def _check_same(self) -> None:
         """Raises Gone: what is locked was removed meanwhile; there may be a new one of the same id. OSError."""
         if posix.fstat(self.lock_fd).st_ino != posix.stat(self.directory).st_ino:
             raise Gone(self.root, self.id)
 
-    def lock_now(self):
+    def lock_now(self) -> bool:
         """Locks the directory, whatever is in it. Whether that could be done without a wait. Raises Gone."""
         try:
             self.lock_fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
@@ -152,11 +161,11 @@ class Container:
             raise Gone(self.root, self.id) from None
         return True
 
-    def unlock(self):
+    def unlock(self) -> None:
         posix.close(self.lock_fd)
         self.lock_fd = -1
 
-    def locked_elsewhere(self):
+    def locked_elsewhere(self) -> bool:
         """Whether another command is at work on it now."""
         if self.lock_fd >= 0:
             return False
@@ -168,10 +177,10 @@ class Container:
         self.unlock()
         return False
 
-    def save(self):
+    def save(self) -> None:
         jsonio.write(f"{self.directory}/{STATE}", self.data)
 
-    def has(self, name):
+    def has(self, name: str) -> bool:
         """Whether there is a file of that name in the directory. OSError where that cannot be found out."""
         try:
             posix.lstat(f"{self.directory}/{name}")
@@ -179,11 +188,11 @@ class Container:
             return False
         return True
 
-    def remove(self):
+    def remove(self) -> None:
         """Removes the directory; what is missing already is no error."""
         _remove_tree(self.directory)
 
-    def config(self):
+    def config(self) -> dict:
         """The config the container was made of."""
         path = f"{self.directory}/{CONFIG}"
         try:
@@ -198,11 +207,11 @@ class Container:
 
     # --- the process
 
-    def set_process(self, pid):
+    def set_process(self, pid: int) -> None:
         self.data["pid"] = pid
         self.data["startTime"] = lib.native_process_start(pid)
 
-    def alive(self):
+    def alive(self) -> bool:
         """Whether init, or the program it became, still runs (and not another process with its pid)."""
         data = self.data
         if not data["pid"] or not data["startTime"] or data["startTime"] != lib.native_process_start(data["pid"]):
@@ -210,10 +219,10 @@ class Container:
         # Where one of them is unknown the time of the start decides.
         return data["bootId"] in (boot_id(), "") or not boot_id()
 
-    def cgroup(self):
+    def cgroup(self) -> Cgroup | None:
         return cgroup.from_state(self.data["cgroup"]) if self.data["cgroup"] else None
 
-    def waits_for_start(self):
+    def waits_for_start(self) -> bool:
         """Whether init listens on the start socket. The file alone says little: a `start` that was killed left it behind.
 
         init forgets a connection that says nothing; with many of them waiting (EAGAIN) it still listens.
@@ -232,7 +241,7 @@ class Container:
             posix.close(sock)
         return sock >= 0 or sock == -errno.EAGAIN
 
-    def status(self):
+    def status(self) -> str:
         """creating, created, running, paused or stopped (runtime.md#state; paused is runc's)."""
         if not self.alive():
             return "creating" if self.data["creating"] and not self.data["pid"] and self.locked_elsewhere() else "stopped"
@@ -245,7 +254,7 @@ class Container:
 
     # --- what others see
 
-    def oci(self, status=None):
+    def oci(self, status: str | None = None) -> dict:
         """The state as the specification has it (runtime.md#state): what hooks and the seccomp agent get."""
         data = self.data
         state = {"ociVersion": SPEC_VERSION, "id": self.id, "status": status or self.status()}
@@ -256,7 +265,7 @@ class Container:
             state["annotations"] = data["annotations"]
         return state
 
-    def public(self):
+    def public(self) -> dict:
         """The state as `runc state` and `runc list` print it."""
         data = self.data
         status = self.status()
@@ -278,7 +287,7 @@ class Container:
 # --- reading state.json
 
 
-def _await_lock(fd, id):
+def _await_lock(fd: int, id: str) -> None:
     """Locks an open directory; others hold it as long as their command works on the container. Raises Error after 10 s."""
     limit = time.monotonic() + LOCK_PATIENCE
     while True:
@@ -290,7 +299,7 @@ def _await_lock(fd, id):
         time.sleep(LOCK_LOOK)
 
 
-def _lock_holder(fd):
+def _lock_holder(fd: int) -> str:
     """Who holds the lock (proc_locks(5)): `process 12 (pyrun create …)`."""
     inode = b":%d " % posix.fstat(fd).st_ino
     for line in files.read("/proc/locks").splitlines():
@@ -304,7 +313,7 @@ def _lock_holder(fd):
     return "a process that cannot be seen from here"
 
 
-def load(root, id):
+def load(root: str, id: str) -> Container:
     """The container of this id. Raises Gone: there is none; Unusable; Error: what is there cannot be read (now)."""
     from pyrun.config.load import check_id
 
@@ -324,7 +333,7 @@ def load(root, id):
     return Container(root, _decode(path, text, id), uid)
 
 
-def _decode(path, text, id):
+def _decode(path: str, text: bytes, id: str) -> dict:
     """The data of a state.json, each member of its type. Raises Unusable."""
     data = None
     try:
@@ -355,7 +364,7 @@ _KINDS = [type(BLANK[name]) for name in _NAMES]
 _PID_LIMIT = 1 << 22  # the kernel's
 
 
-def _wrong_member(data):
+def _wrong_member(data: dict) -> str:
     """Name of the first member that is not what is written there, '' if all are. `list` asks for a thousand."""
     if list(map(type, map(data.get, _NAMES))) != _KINDS:
         return next(name for name, kind in zip(_NAMES, _KINDS) if type(data.get(name)) is not kind)
@@ -373,7 +382,7 @@ def _wrong_member(data):
     return "" if data["cgroup"] is None or cgroup.is_state(data["cgroup"]) else "cgroup"
 
 
-def salvage(root, id, data):
+def salvage(root: str, id: str, data: Any) -> Container:
     """A Container of those members of a damaged state.json (any value) that are what they must be; the others are as in BLANK."""
     whole = dict(BLANK)
     for name, value in data.items() if data.__class__ is dict else ():
@@ -385,7 +394,7 @@ def salvage(root, id, data):
 _checked_root = ""
 
 
-def check_root(root):
+def check_root(root: str) -> None:
     """Refuses a --root in which somebody else could have forged a state. OSError, Error.
 
     Once a command: what this user's own processes do to it meanwhile is not guarded against.
@@ -408,7 +417,7 @@ def check_root(root):
     _checked_root = root
 
 
-def owner(uid):
+def owner(uid: int) -> str:
     """Name of a user of the host, or the number."""
     if uid == 0:
         return "root"
@@ -420,7 +429,7 @@ def owner(uid):
         return str(uid)
 
 
-def make_directories(path):
+def make_directories(path: str) -> None:
     """mkdir -p, mode 0711: the start socket inside must stay unreachable by other users. Raises Error."""
     try:
         files.make_tree(path, 0o711)
@@ -428,7 +437,7 @@ def make_directories(path):
         raise Error(f"--root {path}: mkdir: {words(error.errno)}; choose a directory you can write with --root") from None
 
 
-def _remove_tree(directory):
+def _remove_tree(directory: str) -> None:
     try:
         # state.json is the last to go: whatever kills us, `delete` finds a container, or nothing that could live.
         for name in sorted(posix.listdir(directory), key=STATE.__eq__):
@@ -438,7 +447,7 @@ def _remove_tree(directory):
         pass
 
 
-def _remove_entry(path):
+def _remove_entry(path: str) -> None:
     try:
         posix.unlink(path)
     except FileNotFoundError:

@@ -1,5 +1,7 @@
 """What `create` would refuse in a config whose schema and rules are kept: it is compiled, piece by piece, and nothing is made."""
 
+from __future__ import annotations
+
 from pyrun import cgroup
 from pyrun.base.errors import ConfigError, Error
 from pyrun.cgroup import devices, resources
@@ -10,12 +12,20 @@ from pyrun.plan.context import Context
 from pyrun.plan.records import Plan
 from pyrun.plan.request import Request
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-def refusals(config, bundle, settings):
+    from pyrun.cgroup.base import Cgroup
+    from pyrun.cli.settings import Settings
+
+
+def refusals(config: dict, bundle: str, settings: Settings) -> list[tuple[str, str]]:
     """[(path, message)] for every piece of a config (dict) in a bundle (directory, str) that could not be compiled."""
     found = {}
 
-    def attempt(function, *args):
+    def attempt(function: Callable, *args: Any) -> Any:
         try:
             return function(*args)
         except ConfigError as fault:
@@ -47,8 +57,8 @@ def refusals(config, bundle, settings):
 class _Nowhere:
     """A cgroup of the host's version that has no directory: what its files say is unknown."""
 
-    def __init__(self, group):
+    def __init__(self, group: Cgroup | None) -> None:
         self.version = 2 if group is None or list(group.paths) == [""] else 1
 
-    def version_of(self, controller):
+    def version_of(self, controller: str) -> tuple[int, str]:
         return self.version, "/none"

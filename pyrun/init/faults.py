@@ -1,11 +1,17 @@
 """What a failed op means to a person: init's ERROR message, in words that name the place in the config."""
 
+from __future__ import annotations
+
 import errno
 
 from pyrun._native import ffi, lib
 from pyrun.base.errors import Error, ExecError, words
 from pyrun.base.facts import facts
 from pyrun.base.files import read_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun._native import CData
 
 STEP_NAMES = {getattr(lib, name): name[5:].lower() for name in dir(lib) if name.startswith("STEP_")}
 _EXEC_OPS = {"exec", "exec_check"}
@@ -52,7 +58,7 @@ _FILE_SYSTEMS = {
 }  # fmt: skip
 
 
-def not_idmapped(magic, error):
+def not_idmapped(magic: int, error: int) -> str:
     """Why a mount of a file system (its number in statfs(2)) could not be idmapped (errno)."""
     if error == errno.EPERM:
         return "id-mapped mounts are not supported for rootless containers: it takes CAP_SYS_ADMIN where the file system was mounted first"
@@ -60,7 +66,7 @@ def not_idmapped(magic, error):
     return f"idmap: {name} must support idmapped mounts: ext4, xfs and btrfs do since Linux 5.15, tmpfs since 6.3; of an overlay map the layers"
 
 
-def mount_fault(subject, where, step, error):
+def mount_fault(subject: str, where: str, step: str, error: int) -> str:
     """The text for a mount that failed with an errno; callers match `error mounting`."""
     text = f"error during container init: error mounting {subject}: {where}{_MOUNT_MEMBERS.get(step, '')}: {step}: {words(error)}"
     return f"{text} (create it on the host, or correct the path)" if (step, error) == ("open_tree", errno.ENOENT) else text
@@ -74,7 +80,7 @@ _SWITCHES = (
 )
 
 
-def _forbidden():
+def _forbidden() -> str:
     """What forbids an ordinary user its user namespaces here: a text, '' if nothing is known to."""
     for path, value in _SWITCHES:
         try:
@@ -86,7 +92,7 @@ def _forbidden():
     return ""
 
 
-def _hint(name, step, number):
+def _hint(name: str, step: str, number: int) -> str:
     if name == "clone" and number == errno.ENOSPC:
         return _forbidden() or "the limit of namespaces is reached (sysctl user.max_*_namespaces), or 32 are nested"
     if number in _DENIED:
@@ -95,7 +101,7 @@ def _hint(name, step, number):
     return _HINTS.get((name, step), "")
 
 
-def explain(note, message):
+def explain(note: tuple[str, str, str], message: CData) -> Error:
     """The Error that an ERROR message of init stands for.
 
     note: (name, where, subject) of the op. Callers match the words of a missing or forbidden executable (docker: 127
@@ -126,7 +132,7 @@ def explain(note, message):
     return Error(f"{text} ({'; '.join(extra)})" if extra else text)
 
 
-def failed_start(error):
+def failed_start(error: Error) -> Error:
     """The Error of a program that was not started, with the words that callers know it by."""
     if not error.bare:
         error.args = (f"unable to start container process: {error}",)

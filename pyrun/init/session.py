@@ -1,5 +1,7 @@
 """init under control: starting it with a plan, answering what it says, ending it."""
 
+from __future__ import annotations
+
 import _signal
 import errno
 import posix
@@ -12,6 +14,22 @@ from pyrun.base.interrupts import Interrupted, waiting
 from pyrun.base.processes import await_end, end, readable
 from pyrun.init.faults import explain, failed_start
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, NoReturn
+
+    from pyrun._native import CData
+    from pyrun.plan.records import Plan
+
+    Event = Callable[[], object]
+    Taker = Callable[[int], object]
+
+
+def _unasked(*_: object) -> NoReturn:
+    """In the place of an answer to what the plan does not let init ask."""
+    raise Error("init: a message that nobody here can answer")
+
 
 class Init:
     """init while it still talks to us: one plan, one control socket, the pid of the process that will be the program.
@@ -19,13 +37,13 @@ class Init:
     The first stage is our child and ends when it has cloned the real one, which is our child too (CLONE_PARENT).
     """
 
-    def __init__(self, plan):
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.first = 0
         self.pid = 0
         self.sock = -1
 
-    def spawn(self, stdio=(0, 1, 2), keep=(), **given):
+    def spawn(self, stdio: Sequence[int] = (0, 1, 2), keep: Sequence[int] = (), given: Mapping[str, int] = {}) -> None:
         """Starts it. keep: fds the program gets from 3 on. given: the fds for Plan.given slots; they stay the caller's."""
         pair = ffi.new("int[2]")
         must(lib.native_socketpair(pair), "socketpair")
@@ -35,7 +53,7 @@ class Init:
         files = []
         try:
             memory = must(lib.native_memfd(b"pyrun:plan", packed, len(packed)), "memfd_create")
-            files = self.plan.open_files(**given)
+            files = self.plan.open_files(given)
             fds = [*keep, pair[1], memory, *files]
             self.first = must(lib.native_spawn(list(stdio), fds, len(fds), len(keep)), "starting init")
             # The debug messages have the words of runc's log, for whoever follows a start there.
@@ -46,7 +64,11 @@ class Init:
             if memory >= 0:
                 posix.close(memory)
 
-    def drive(self, child=None, barrier=None, console=None, ready=None, notify=None, idmap=None, source=None):
+    def drive(
+        self, child: Event | None = None, barrier: Callable[[int], bool | None] | None = None, console: Taker = _unasked,
+        ready: Event | None = None, notify: Taker = _unasked, idmap: Callable[[str, int], object] = _unasked,
+        source: Callable[[str], int] = _unasked,
+    ) -> None:  # fmt: skip
         """Answers init's messages until it has become the program (EOF), or waits for `start` (READY).
 
         child(): its pid is known. barrier(number): returning False ends the drive there. console(fd): the pty's master.
@@ -64,7 +86,10 @@ class Init:
             said = words(error.errno) if isinstance(error, OSError) else str(error)
             raise Ended(killed, said, getattr(error, "code", 1)) from None
 
-    def _converse(self, child, barrier, console, ready, notify, idmap, source):
+    def _converse(
+        self, child: Event | None, barrier: Callable[[int], bool | None] | None, console: Taker, ready: Event | None, notify: Taker,
+        idmap: Callable[[str, int], object], source: Callable[[str], int],
+    ) -> None:  # fmt: skip
         while True:
             self._await_message()
             message, fds, pid = receive(self.sock)
@@ -112,60 +137,60 @@ class Init:
                 raise
             signal.put_back()  # the program runs already: the signal is meant for it
 
-    def drive_program(self, **answers):
+    def drive_program(self, **answers: Any) -> None:
         """drive(), with the words that callers know a failed start by."""
         try:
             self.drive(**answers)
         except Error as error:
             raise failed_start(error) from None
 
-    def _give(self, number, file):
+    def _give(self, number: int, file: int) -> None:
         try:
             self._go(number, file)
         finally:
             posix.close(file)
 
-    def _go(self, number, *files):
+    def _go(self, number: int, *files: int) -> None:
         code = send_go(self.sock, number, *files)
         if code in GONE:
             self._end_of_messages()
         must(code, "sendmsg to init")
 
-    def _end_of_messages(self):
+    def _end_of_messages(self) -> None:
         """EOF: the program was executed, or init died on its way."""
         if not self.first and executed(self.pid)[0]:
             return
         raise Ended(self._how_ended())
 
-    def _how_ended(self):
+    def _how_ended(self) -> int:
         """The exit code of an init that has died, -N for signal N. It stays a zombie, for kill(). Raises Error."""
         pid = self.first or self.pid
         if not await_end(pid):
             raise Error(f"init, process {pid}, does not end: it hangs in the kernel")
-        ended = posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOWAIT)
+        ended = _waitid(posix.P_PID, pid)
         if self.first and _exit_code(ended) == 0:
             # It had done its part. The one it had cloned died before we heard of it: a child of ours too, whichever.
             self._reap_first()
-            ended = posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOWAIT)
+            ended = _waitid(posix.P_ALL, 0)
         return _exit_code(ended)
 
-    def _killed(self):
+    def _killed(self) -> int:
         """The same, if a signal has ended it; 0 if none has."""
         pid = self.first or self.pid
         ended = pid and posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOWAIT | posix.WNOHANG)
         return min(_exit_code(ended), 0) if ended else 0
 
-    def _reap_first(self):
+    def _reap_first(self) -> None:
         if self.first:
             posix.waitpid(self.first, 0)
             self.first = 0
 
-    def close(self):
+    def close(self) -> None:
         if self.sock >= 0:
             posix.close(self.sock)
             self.sock = -1
 
-    def kill(self):
+    def kill(self) -> None:
         """Ends and reaps whatever of it is left."""
         if self.first:
             end(self.first)
@@ -176,7 +201,7 @@ class Init:
             end(self.pid)
         self.first = self.pid = 0
 
-    def _unannounced(self):
+    def _unannounced(self) -> int:
         """Pid of the process that the first stage cloned before it ended, 0 if it did not: nobody has heard of it yet."""
         try:
             while True:
@@ -198,7 +223,7 @@ def _silent_child() -> int:
     return 0
 
 
-def must(code, what):
+def must(code: int, what: str) -> int:
     """The value a function of the extension gave. Raises Error, named by what it was for."""
     if code < 0:
         raise Error(f"{what}: {words(-code)}")
@@ -208,18 +233,23 @@ def must(code, what):
 class Ended(Error):
     """init ended before it was the program. how: its exit code, -N for signal N, 0: nobody knows. meanwhile: what failed by that."""
 
-    def __init__(self, how, meanwhile="", code=1):
+    def __init__(self, how: int, meanwhile: str = "", code: int = 1) -> None:
         told = f": exit status {how}" if how > 0 else f": signal {-how} ({(_signal.strsignal(-how) or '?').lower()})" if how else ""
         Error.__init__(self, f"init ended before the program began{told}{meanwhile and f': {meanwhile}'}", code)
         self.how = how
 
 
-def _exit_code(ended):
+def _waitid(kind: int, id: int) -> posix.waitid_result:
+    """Waits for the end of a process, which stays a zombie."""
+    return posix.waitid(kind, id, posix.WEXITED | posix.WNOWAIT)  # type: ignore[return-value]  # None is for WNOHANG alone
+
+
+def _exit_code(ended: posix.waitid_result) -> int:
     """Of a waitid_result: an exit code, or -N for signal N."""
     return ended.si_status if ended.si_code == posix.CLD_EXITED else -ended.si_status
 
 
-def executed(pid):
+def executed(pid: int) -> tuple[bool, int]:
     """After EOF: (whether a process that init cloned has executed the program, its exit code as far as it can be told).
 
     One that is gone altogether counts: its parent has reaped it, and what /proc told went with it.
@@ -229,7 +259,7 @@ def executed(pid):
     return code != 0, posix.waitstatus_to_exitcode(status[0])
 
 
-def _passed(fds):
+def _passed(fds: Sequence[int]) -> int:
     """The fd that came with a message. The kernel leaves it out where we may open no more."""
     if not fds:
         raise Error("recvmsg: init has sent a file and none came: too many open files (raise the limit, `ulimit -n`)")
@@ -238,10 +268,10 @@ def _passed(fds):
 
 # The peer has gone; the second where it had not read all that it was sent.
 GONE = frozenset((-errno.EPIPE, -errno.ECONNRESET))
-UNREAD = False
+UNREAD: Any = False
 
 
-def receive(sock, timeout=-1, room=1):
+def receive(sock: int, timeout: int = -1, room: int = 1) -> tuple[CData | None, list[int], int]:
     """The next message on a control socket: (message, fds that came with it, pid of its sender).
 
     When the peer has gone the message is None, or UNREAD where it had not read all that it was sent.
@@ -262,12 +292,12 @@ def receive(sock, timeout=-1, room=1):
     return message, [fds[i] for i in range(count[0])], pid[0]
 
 
-def send_go(sock, number, *files):
+def send_go(sock: int, number: int, *files: int) -> int:
     message = ffi.new("struct plan_msg *", {"type": lib.MSG_GO, "number": number})
     return send(sock, ffi.buffer(message)[:], files)
 
 
-def send(sock, data, fds=()):
+def send(sock: int, data: bytes, fds: Sequence[int] = ()) -> int:
     """Sends data (bytes), and fds with it. Returns 0 or -errno: ETIMEDOUT from a peer that takes nothing for too long."""
     while data:
         size = lib.native_send(sock, data, len(data), list(fds) or ffi.NULL, len(fds))
@@ -279,7 +309,7 @@ def send(sock, data, fds=()):
     return 0
 
 
-def connect(dirfd, name, kind):
+def connect(dirfd: int, name: bytes, kind: int) -> int:
     """An fd connected to a socket (native_connect), or -errno: ETIMEDOUT where nobody accepts for too long, if it may wait."""
     while (sock := lib.native_connect(dirfd, name, kind)) == -errno.EINTR:
         pass

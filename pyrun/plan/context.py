@@ -43,7 +43,10 @@ class Context:
         # The same goes for file systems that show a namespace which the container's user namespace does not own.
         self.foreign = [kind for kind in ("network", "pid", "ipc") if self.binds_devices and not spaces.has(kind)]
         self.mount_label = _label(linux["mountLabel"], facts)
-        self.rights = Rights(config, self.process, facts, self.user_namespace, self._denies_setgroups) if self.process else None
+
+    def rights(self) -> Rights:
+        """What can be granted to the program; there is one."""
+        return Rights(self.config, self.process, self.facts, self.user_namespace, self._denies_setgroups)
 
     def _denies_setgroups(self) -> bool:
         """Whether setgroups(2) is denied in the container's user namespace."""

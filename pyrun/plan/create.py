@@ -53,7 +53,7 @@ def container_plan(context: Context, seccomp: Filter | None, waits: bool) -> Pla
     else:
         plan.barrier("start", number=BARRIER_START)
     if process:
-        emit_identity(plan, process, context.rights, seccomp)
+        emit_identity(plan, process, context.rights(), seccomp)
         program.emit_exec(plan, context.additions.keep)
     return plan
 

@@ -319,8 +319,7 @@ def _filter(value: dict) -> str:
 
 def _done(entry: dict) -> str:
     """What is done with a call, in a word."""
-    data = entry["data"]
-    return ACTIONS.get(entry["action"]) or errno.errorcode.get(data, f"errno {data}")
+    return ACTIONS.get(entry["action"]) or errno.errorcode.get(entry["data"]) or f"errno {entry['data']}"
 
 
 def _quoted(value: object) -> str:

@@ -32,7 +32,7 @@ def hook_plan(
     if entrance.mask & CLONE_NEWUSER:
         plan.setid(uid=ids[0], gid=ids[1])
     plan.setsid()
-    if root >= 0:
+    if root_file and root >= 0:
         plan.chroot("root", root_file, root=root)
     if not inside:
         plan.chdir("root.path", rootfs, path=rootfs)

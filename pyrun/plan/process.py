@@ -163,7 +163,7 @@ def emit_setup(plan: Plan, process: dict, linux: dict, facts: Facts) -> None:
 
 def emit_affinity(plan: Plan, cpus: str, where: str) -> None:
     """cpus: a list like `0-3,7`."""
-    mask = sum(1 << cpu for cpu in rules.id_list(cpus, rules.CPUS))
+    mask = sum(1 << cpu for cpu in rules.id_list(cpus, rules.CPUS) or ())
     log.debug(f"nsexec: {where}: affinity: {mask:#x}")
     size = (mask.bit_length() + 63) // 64 * 8
     plan.affinity(where, cpus, cpus=mask.to_bytes(size, "little"))
@@ -195,7 +195,7 @@ def _emit_memory_policy(plan: Plan, policy: dict) -> None:
     value = MEMORY_MODES[mode]
     for word in policy["flags"]:
         value |= MEMORY_FLAGS[word]
-    nodes = rules.id_list(policy["nodes"], rules.NODES)
+    nodes = rules.id_list(policy["nodes"], rules.NODES) or ()
     mask = sum(1 << node for node in nodes)
     size = (mask.bit_length() + 63) // 64 * 8
     plan.mempolicy("linux.memoryPolicy", mode, nodes=mask.to_bytes(size, "little"), policy=value, bits=size * 8)

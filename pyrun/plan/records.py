@@ -11,7 +11,7 @@ from pyrun.plan._ops import Ops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 _HEADER = _struct.Struct("=6I")
@@ -101,7 +101,7 @@ class Plan(Ops):
         )
         return b"".join((header, *self.records, self.area))
 
-    def open_files(self, **given: int) -> list[int]:
+    def open_files(self, given: Mapping[str, int]) -> list[int]:
         """Opens the plan's files; returns their fds in slot order. Those in `given` stay the caller's. Raises Error."""
         fds: list[int] = []
         try:

@@ -4,6 +4,8 @@ To make one takes milliseconds, and nearly all containers of a machine have the 
 profile, used again without a look at the profile's rules.
 """
 
+from __future__ import annotations
+
 import errno
 import marshal
 import posix
@@ -13,6 +15,12 @@ from pyrun._native import ffi, lib
 from pyrun.base import files, log
 from pyrun.base.errors import ConfigError, words
 from pyrun.config import normal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyrun.plan.seccomp_program import Condition, Rules
 
 # seccomp(2), SECCOMP_RET_*; the lower 16 bits are the action's data.
 ACTIONS = {
@@ -104,23 +112,23 @@ class Filter:
 
     __slots__ = ("bpf", "flags")
 
-    def __init__(self, bpf, flags):
+    def __init__(self, bpf: bytes, flags: int) -> None:
         self.bpf = bpf
         self.flags = flags
 
     @property
-    def notify(self):
+    def notify(self) -> bool:
         """Whether seccomp(2) returns a listener, for the agent at linux.seccomp.listenerPath."""
         return bool(self.flags & NEW_LISTENER)
 
 
-def compile_of(config, root):
+def compile_of(config: dict, root: str) -> Filter | None:
     """compile_profile() of what a normal config asks for; None if that is nothing. root: --root."""
     profile = config["linux"]["seccomp"]
     return compile_profile(profile, f"{root}/.seccomp") if profile.get("defaultAction") else None
 
 
-def compile_profile(profile, cache_dir):
+def compile_profile(profile: dict, cache_dir: str | None) -> Filter:
     """The Filter of a linux.seccomp object (dict) that has passed config.check(): its types and ranges are right.
 
     A profile that allows everything gives a filter too: it keeps out the architectures that the profile does not list.
@@ -146,7 +154,7 @@ def compile_profile(profile, cache_dir):
     return found
 
 
-def flag_supported(name):
+def flag_supported(name: str) -> bool:
     """Whether the kernel knows this one of FLAGS."""
     flag = FLAGS[name]
     # The kernel takes WAIT_KILLABLE_RECV together with a listener only.
@@ -156,7 +164,7 @@ def flag_supported(name):
 # --- the profile -------------------------------------------------------------------------------------------------------
 
 
-def _compile(profile):
+def _compile(profile: dict) -> Filter:
     from pyrun.plan import seccomp_program
 
     profile = normal.fill(normal.SECCOMP, profile)
@@ -177,7 +185,7 @@ def _compile(profile):
         raise ConfigError("linux.seccomp.syscalls", f"too many rules: they make {error} instructions, the kernel takes 4096") from None
 
 
-def _rules(calls, default):
+def _rules(calls: list[dict], default: int) -> tuple[Rules, bool]:
     """`syscalls` as seccomp_program.build() takes it, and whether any of it is for the agent."""
     rules = {}
     notify = False
@@ -199,7 +207,7 @@ def _rules(calls, default):
     return rules, notify
 
 
-def _groups(args):
+def _groups(args: list[dict]) -> list[list[Condition]]:
     """The conditions that must hold together, for each rule that an entry of `syscalls` makes."""
     conditions = []
     for arg in args:
@@ -213,7 +221,7 @@ def _groups(args):
     return [conditions]
 
 
-def _action(entry, key, data_key, path):
+def _action(entry: dict, key: str, data_key: str, path: str) -> int:
     """SECCOMP_RET_* with its data."""
     name, data = entry[key], entry[data_key]
     action = ACTIONS[name]
@@ -228,7 +236,7 @@ def _action(entry, key, data_key, path):
     return action
 
 
-def _flags(names, notify):
+def _flags(names: Sequence[str] | None, notify: bool) -> int:
     """For seccomp(2). names: list, None if the profile has none."""
     flags = NEW_LISTENER if notify else 0
     if names is None:
@@ -244,7 +252,7 @@ def _flags(names, notify):
     return flags
 
 
-def _archs(names):
+def _archs(names: Sequence[str]) -> list[int]:
     """SCMP_ARCH_*, the native one first: it is always in, as with libseccomp."""
     native = lib.native_seccomp_arch()
     archs = [native]
@@ -261,7 +269,7 @@ def _archs(names):
     return archs
 
 
-def _version():
+def _version() -> str:
     version = lib.native_seccomp_version()
     return f"{version >> 16}.{version >> 8 & 255}.{version & 255}"
 
@@ -273,7 +281,7 @@ def _version():
 # file whose end was lost in a crash.
 
 
-def _key(profile):
+def _key(profile: dict) -> bytes:
     system = posix.uname()
     fields = [profile.get(name) for name in ("defaultAction", "defaultErrnoRet", "architectures", "flags", "syscalls")]
     # Version 2 of the format depends on values alone, not on which of them are one object.
@@ -282,12 +290,12 @@ def _key(profile):
     ], 2)  # fmt: skip
 
 
-def _digest(data):
+def _digest(data: bytes) -> int:
     """A number of 61 bits that stays the same from process to process, as hash() does not; never 0."""
     return int.from_bytes(data, "big") % ((1 << 61) - 1) + 1
 
 
-def _load(path, key):
+def _load(path: str, key: bytes) -> Filter | None:
     """The Filter in a cached file, or None."""
     try:
         file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK)
@@ -311,7 +319,7 @@ def _load(path, key):
     return Filter(content[4:], int.from_bytes(content[:4], "little"))
 
 
-def _store(directory, path, key, result):
+def _store(directory: str, path: str, key: bytes, result: Filter) -> None:
     """Keeps a filter. A failure is no error: the next container compiles it again."""
     content = result.flags.to_bytes(4, "little") + result.bpf
     data = key + _digest(content).to_bytes(8, "little") + content
@@ -323,14 +331,14 @@ def _store(directory, path, key, result):
         log.debug(f"seccomp: the filter is not kept in {directory}: {words(error.errno)}")
 
 
-def _make_directory(path):
+def _make_directory(path: str) -> None:
     try:
         posix.mkdir(path, 0o700)
     except FileExistsError:
         pass
 
 
-def _shrink(directory):
+def _shrink(directory: str) -> None:
     """Removes the oldest files beyond CACHE_LIMIT, what killed writers left included."""
     paths = [f"{directory}/{name}" for name in posix.listdir(directory)]
     if len(paths) > CACHE_LIMIT:
@@ -339,7 +347,7 @@ def _shrink(directory):
             files.remove(path)
 
 
-def _age(path):
+def _age(path: str) -> int:
     try:
         return posix.lstat(path).st_mtime_ns
     except FileNotFoundError:  # another process is at it

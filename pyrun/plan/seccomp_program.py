@@ -12,10 +12,22 @@ Code is a tuple of instructions (operation, jump if true, jump if false, operand
 The operand of a JUMP may be code itself: _link() puts that code, once for all that jump to it, at the end of the program.
 """
 
+from __future__ import annotations
+
 import sys
 from _struct import pack
 
 from pyrun._native import ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    Condition = tuple[int, int, int, int]  # index of the argument, SCMP_CMP_*, value, mask
+    Rule = tuple[int, list[Condition]]
+    Rules = dict[str, list[Rule]]
+    Code = tuple[tuple[int, int, int, Any], ...]
 
 # struct sock_filter's code (linux/bpf_common.h): class, size or test, and mode or source in one.
 LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
@@ -65,7 +77,7 @@ NO_CALL = 0xFFFFFFFF
 KILL_THREAD = 0x00000000
 
 
-def build(archs, rules, default, newer):
+def build(archs: list[int], rules: Rules, default: int, newer: int) -> bytes:
     """The program, struct sock_filter[] (bytes).
 
     archs: SCMP_ARCH_* (list of int). rules: {name of a system call: [(action, conditions)]}; conditions: [(index, SCMP_CMP_*,
@@ -87,7 +99,7 @@ def build(archs, rules, default, newer):
     return b"".join([pack("=HBBI", *instruction) for instruction in program])
 
 
-def unknown(arch, names):
+def unknown(arch: int, names: list[str]) -> list[str]:
     """Those of the names (list) that libseccomp does not know."""
     return [name for name, number in zip(names, _numbers(arch, names)) if number == -1]
 
@@ -95,7 +107,7 @@ def unknown(arch, names):
 # --- one architecture --------------------------------------------------------------------------------------------------
 
 
-def _numbers(arch, names):
+def _numbers(arch: int, names: list[str]) -> list[int]:
     """The number of each name on an architecture, as csrc/seccomp.h has it."""
     found = ffi.new("int32_t[]", len(names))
     # A name that is no UTF-8 becomes one that is unknown.
@@ -104,7 +116,7 @@ def _numbers(arch, names):
     return list(found)
 
 
-def _calls(arch, rules, default, newer):
+def _calls(arch: int, rules: Rules, default: int, newer: int) -> dict[int, Code]:
     """{number: code} of the system calls that the rules name."""
     found = dict(zip([*rules, *MULTIPLEXERS], _numbers(arch, [*rules, *MULTIPLEXERS])))
     entries = {}
@@ -130,7 +142,7 @@ def _calls(arch, rules, default, newer):
     return calls
 
 
-def _multiplexed(rules, selector):
+def _multiplexed(rules: list[Rule], selector: int) -> list[Rule]:
     """The rules of a call as they apply to its multiplexer, whose first argument selects the call.
 
     Its other arguments lie in memory, where no filter can look. So conditions on the first argument are lost, and those on
@@ -140,7 +152,7 @@ def _multiplexed(rules, selector):
     return [(action, [chosen, *(condition for condition in conditions if condition[0])]) for action, conditions in rules]
 
 
-def _own_numbers(arch, shared):
+def _own_numbers(arch: int, shared: dict[str, tuple[int, int]]) -> Iterator[tuple[str, int]]:
     """(name, number) of the calls in `shared` that have a number of their own beside their multiplexer.
 
     libseccomp does not tell it for the name, but the name for the number. All lie within a few hundred of the multiplexers.
@@ -152,7 +164,7 @@ def _own_numbers(arch, shared):
             yield ffi.string(name).decode(), number
 
 
-def _fill(table, arch, calls, default, newer):
+def _fill(table: dict[int, Code], arch: int, calls: dict[int, Code], default: int, newer: int) -> None:
     """Adds an architecture to the table {number: code from there on}."""
     for first, end in ROWS.get(arch, ONE_ROW):
         table[first] = _end(default)
@@ -168,24 +180,24 @@ def _fill(table, arch, calls, default, newer):
 # --- code --------------------------------------------------------------------------------------------------------------
 
 
-def _end(action):
+def _end(action: int) -> Code:
     return ((RETURN, 0, 0, action),)
 
 
-def _branch(test, value, yes, no):
+def _branch(test: int, value: int, yes: Code, no: Code) -> Code:
     """Continues in `yes` or in `no`. Both must end all by themselves."""
     if len(yes) <= FAR:
         return ((test, 0, len(yes), value), *yes, *no)
     return ((test, 1, 0, value), (JUMP, 0, 0, len(yes)), *yes, *no)
 
 
-def _ranges(table):
+def _ranges(table: dict[int, Code]) -> list[tuple[int, Code]]:
     """[(first number, code)] in rising order, without those that do as their neighbour does."""
     points = sorted(table.items())
     return [point for i, point in enumerate(points) if not i or point[1] != points[i - 1][1]]
 
 
-def _search(ranges):
+def _search(ranges: list[tuple[int, Code]]) -> Code:
     """Runs the code of the range that the number loaded is in."""
     if len(ranges) == 1:
         return ranges[0][1]
@@ -193,7 +205,7 @@ def _search(ranges):
     return _branch(GREATER_EQUAL, ranges[middle][0], _search(ranges[middle:]), _search(ranges[:middle]))
 
 
-def _decide(rules, wide, default):
+def _decide(rules: list[Rule], wide: bool, default: int) -> Code:
     """The code of one system call. wide: the architecture passes arguments of 64 bits."""
     code = []
     for action, conditions in rules:
@@ -206,7 +218,7 @@ def _decide(rules, wide, default):
     return ((JUMP, 0, 0, (*code, *_end(default))),) if code else _end(default)
 
 
-def _condition(condition, wide, then):
+def _condition(condition: Condition, wide: bool, then: Code) -> Code:
     """Goes on with `then` if the condition holds, else with what follows `then`."""
     index, operator, value, mask = condition
     test, fails = TESTS[operator]
@@ -221,12 +233,12 @@ def _condition(condition, wide, then):
     return (*_load(argument + HIGH_WORD, mask >> 32), *([equal] if test == EQUAL else [greater, equal]), *low, *then)
 
 
-def _load(offset, mask):
+def _load(offset: int, mask: int) -> Code:
     load = (LOAD, 0, 0, offset)
     return (load,) if mask == WORD else (load, (AND, 0, 0, mask))
 
 
-def _link(code):
+def _link(code: Code) -> list[tuple[int, int, int, int]]:
     """Puts the code that jumps carry behind the rest, and its distance in its place."""
     program = list(code)
     places = {}

@@ -107,7 +107,7 @@ def test_a_file_is_opened_once_and_closed_unless_given(tmp_path):
     assert plan.file(str(tmp_path / "a"), os.O_RDONLY, "here") == own
     given = plan.given("socket")
     read, write = os.pipe()
-    fds = plan.open_files(socket=read)
+    fds = plan.open_files({"socket": read})
     assert len(fds) == 2 and fds[given - plans.FIRST_SLOT] == read
     assert os.readlink(f"/proc/self/fd/{fds[own - plans.FIRST_SLOT]}") == str(tmp_path / "a")
     plan.close_files(fds)
@@ -125,7 +125,7 @@ def test_a_missing_file_is_named_with_its_place_and_the_others_are_closed(tmp_pa
     plan.file("/no/ns", os.O_RDONLY, "linux.namespaces[1].path")
     before = os.listdir("/proc/self/fd")
     with pytest.raises(Error, match=r"^linux\.namespaces\[1\]\.path: open /no/ns: no such file or directory$"):
-        plan.open_files()
+        plan.open_files({})
     assert os.listdir("/proc/self/fd") == before
 
 
