@@ -8,7 +8,7 @@ from pyrun.base.errors import Error
 from pyrun.base.processes import SIGKILL
 from pyrun.cgroup import tree
 from pyrun.cli.settings import with_systemd
-from pyrun.container import end, state
+from pyrun.container import end, record, state
 from pyrun.plan.namespaces import CLONE_NEWPID
 
 TYPE_CHECKING = False
@@ -25,9 +25,9 @@ def delete(settings: Settings, *, id: str, force: bool) -> int:
             # Not locked yet: whoever is creating it fails when init dies, cleans up and lets the lock go.
             end.kill_init(container)
         container.lock()
-    except state.Gone as gone:
+    except record.Gone as gone:
         return remove_remains(settings, id, force, gone)
-    except state.Unusable as fault:
+    except record.Unusable as fault:
         if not force:
             raise Error(f"{fault}: `delete --force` ends what it finds of the container, and removes it") from None
         return end_damaged(settings, state.salvage(settings.root, id, fault.data), fault)
@@ -51,24 +51,24 @@ def read_config(container: Container) -> dict:
         return {}
 
 
-def remove_remains(settings: Settings, id: str, force: bool, gone: state.Gone) -> int:
+def remove_remains(settings: Settings, id: str, force: bool, gone: record.Gone) -> int:
     """There is no state.json: it is nothing, or what a `create` left that was killed right after mkdir, or is at work there now."""
     remains = state.salvage(settings.root, id, None)
     try:
         if not remains.lock_now():
             raise Error(f"container {id} is being created: try again") if force else gone
-    except state.Gone:
+    except record.Gone:
         pass
     else:
-        if remains.has(state.STATE):  # it was written just now
+        if remains.has(record.STATE):  # it was written just now
             remains.unlock()
             return delete(settings, id=id, force=force)
         if not remains.has(state.CONFIG):
             remains.remove()
         elif force:
-            return end_damaged(settings, remains, Error(f"{remains.directory}/{state.STATE} is gone"), locked=True)
+            return end_damaged(settings, remains, Error(f"{remains.directory}/{record.STATE} is gone"), locked=True)
         else:
-            raise Error(f"{remains.directory}/{state.STATE} is gone: `delete --force` ends what it finds of the container, and removes it")
+            raise Error(f"{remains.directory}/{record.STATE} is gone: `delete --force` ends what it finds of the container, and removes it")
     if not force:
         raise gone
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrun.base import jsonio, log, output
 from pyrun.base.errors import Error, visible, words
-from pyrun.container import state
+from pyrun.container import record, state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def list_(settings: Settings, *, format: str, quiet: bool) -> None:
 def containers(settings: Settings) -> list[dict]:
     """What `state` prints of each container."""
     try:
-        names = state.ids(settings.root)
+        names = record.ids(settings.root)
     except OSError as fault:
         if isinstance(fault, FileNotFoundError) and not settings.root_given:
             return []
@@ -46,7 +46,7 @@ def containers(settings: Settings) -> list[dict]:
     for name in names:
         try:
             found.append(state.load(settings.root, name).public())
-        except state.Gone:  # meanwhile, or it is not made yet
+        except record.Gone:  # meanwhile, or it is not made yet
             pass
         except (Error, OSError) as fault:
             log.warning(f"load container {name}: {fault}")

@@ -14,6 +14,8 @@ from pyrun import SPEC_VERSION, cgroup
 from pyrun._native import lib
 from pyrun.base import files, jsonio
 from pyrun.base.errors import Error, words
+from pyrun.container import record
+from pyrun.container.record import Gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +24,7 @@ if TYPE_CHECKING:
     from pyrun.cgroup.base import Cgroup
     from pyrun.host.notify import Proxy
 
-STATE, CONFIG, START_SOCKET = "state.json", "config.json", "start.sock"
-FORMAT = 2
-"""`version` of the state.json that is written. 1 had no such member, and numbers for the names of ops in `notes`."""
+CONFIG, START_SOCKET = "config.json", "start.sock"
 _STREAM = 1  # SOCK_STREAM
 LOCK_PATIENCE, LOCK_LOOK = 10, 0.01  # s
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -51,25 +51,6 @@ def timestamp() -> str:
     return f"{y:04d}-{mo:02d}-{d:02d}T{h:02d}:{mi:02d}:{s:02d}{fraction}Z"
 
 
-def ids(root: str) -> list[str]:
-    """Names of the state directories below root, sorted. Raises OSError, Error."""
-    check_root(root)
-    return sorted(name for name in posix.listdir(root) if name[0] != ".")
-
-
-class Gone(Error):
-    """There is no such container, or none any more. Callers match the first words."""
-
-    def __init__(self, root: str, id: str) -> None:
-        Error.__init__(self, f'container does not exist: "{id}" (below --root {root})')
-
-
-class Unusable(Error):
-    """state.json is there, and is not what was written. data: what it holds (any value), None if that is no JSON."""
-
-    data = None
-
-
 class Container:
     """One container. uid: of the user whose it is.
 
@@ -94,9 +75,9 @@ class Container:
         """Makes and locks the directory of a new container. Raises Error: the id is taken, root is not writable."""
         container = cls(
             root,
-            BLANK
+            record.BLANK
             | {
-                "version": FORMAT,
+                "version": record.FORMAT,
                 "plan": lib.PLAN_VERSION,
                 "id": id,
                 "ociVersion": config["ociVersion"],
@@ -109,7 +90,7 @@ class Container:
             },
         )
         make_directories(root)
-        check_root(root)
+        record.check_root(root)
         try:
             posix.mkdir(container.directory, 0o711)
         except OSError as error:
@@ -178,7 +159,7 @@ class Container:
         return False
 
     def save(self) -> None:
-        jsonio.write(f"{self.directory}/{STATE}", self.data)
+        jsonio.write(f"{self.directory}/{record.STATE}", self.data)
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name in the directory. OSError where that cannot be found out."""
@@ -280,11 +261,21 @@ class Container:
         }
         if data["annotations"]:
             public["annotations"] = data["annotations"]
-        public["owner"] = owner(self.uid)
+        public["owner"] = record.owner(self.uid)
         return public
 
 
-# --- reading state.json
+def load(root: str, id: str) -> Container:
+    """The container of this id. Raises Gone: there is none; Unusable; Error: what is there cannot be read (now)."""
+    return Container(root, *record.read(root, id))
+
+
+def salvage(root: str, id: str, data: Any) -> Container:
+    """A Container of what is whole in a damaged state.json (any value)."""
+    return Container(root, record.whole(data) | {"id": id})
+
+
+# --- the lock and the directory
 
 
 def _await_lock(fd: int, id: str) -> None:
@@ -313,122 +304,6 @@ def _lock_holder(fd: int) -> str:
     return "a process that cannot be seen from here"
 
 
-def load(root: str, id: str) -> Container:
-    """The container of this id. Raises Gone: there is none; Unusable; Error: what is there cannot be read (now)."""
-    from pyrun.config.load import check_id
-
-    check_id(id)
-    path = f"{root}/{id}/{STATE}"
-    try:
-        check_root(root)
-        text, uid = files.read_owned(path, posix.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise Gone(root, id) from None
-    except files.Odd as odd:
-        raise Unusable(str(odd)) from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise Unusable(f"{path}: not a regular file") from None
-        raise Error(f"--root {root}: open {path}: {words(error.errno)}") from None
-    return Container(root, _decode(path, text, id), uid)
-
-
-def _decode(path: str, text: bytes, id: str) -> dict:
-    """The data of a state.json, each member of its type. Raises Unusable."""
-    data = None
-    try:
-        data = jsonio.loads(text)
-        if data.__class__ is not dict or "cgroup" not in data:
-            raise Error(f"{path} is not a container's state: was --root written by another runtime?")
-        data = OLD | data
-        wrong = "id" if data.get("id") != id else _wrong_member(data)
-        if wrong:
-            raise Error(f"{path} is damaged: {wrong} is not what was written" if data["version"] in (1, FORMAT)
-                        else f"{path} is of another release of pyrun: version {data['version']}")  # fmt: skip
-    except Error as error:
-        fault = Unusable(str(error) if path in str(error) else f"{path} is damaged: {error}")
-        fault.data = data
-        raise fault from None
-    return data
-
-
-BLANK = {
-    "version": FORMAT, "plan": 0, "id": "", "ociVersion": "", "bundle": "", "rootfs": "", "annotations": {}, "created": "", "pid": 0,
-    "startTime": 0, "bootId": "", "creating": False, "mask": 0, "notes": {}, "rdt": [], "stdio": [], "cgroup": None,
-}  # fmt: skip
-"""The members of state.json, with values of their types."""
-OLD = {"version": 1, "plan": 1, "rdt": [], "stdio": []}
-"""Members that releases before FORMAT 2 left out."""
-_NAMES = [name for name in BLANK if name != "cgroup"]
-_KINDS = [type(BLANK[name]) for name in _NAMES]
-_PID_LIMIT = 1 << 22  # the kernel's
-
-
-def _wrong_member(data: dict) -> str:
-    """Name of the first member that is not what is written there, '' if all are. `list` asks for a thousand."""
-    if list(map(type, map(data.get, _NAMES))) != _KINDS:
-        return next(name for name, kind in zip(_NAMES, _KINDS) if type(data.get(name)) is not kind)
-    if data["version"] not in (1, FORMAT):
-        return "version"
-    if not 0 <= data["pid"] <= _PID_LIMIT:
-        return "pid"
-    for name, values, kind in (("annotations", data["annotations"].values(), str), ("rdt", data["rdt"], str), ("stdio", data["stdio"], str),
-                               ("notes", data["notes"].values(), list)):  # fmt: skip
-        if values and set(map(type, values)) != {kind}:
-            return name
-    for name in ("bundle", "rootfs"):
-        if "\0" in data[name]:
-            return name
-    return "" if data["cgroup"] is None or cgroup.is_state(data["cgroup"]) else "cgroup"
-
-
-def salvage(root: str, id: str, data: Any) -> Container:
-    """A Container of those members of a damaged state.json (any value) that are what they must be; the others are as in BLANK."""
-    whole = dict(BLANK)
-    for name, value in data.items() if data.__class__ is dict else ():
-        if name in BLANK and not _wrong_member(BLANK | {name: value}):
-            whole[name] = value
-    return Container(root, whole | {"id": id})
-
-
-_checked_root = ""
-
-
-def check_root(root: str) -> None:
-    """Refuses a --root in which somebody else could have forged a state. OSError, Error.
-
-    Once a command: what this user's own processes do to it meanwhile is not guarded against.
-    """
-    global _checked_root
-    if root == _checked_root:
-        return
-    about = posix.lstat(root)
-    owners = (0, posix.geteuid())
-    if about.st_mode & files.S_IFMT == files.S_IFLNK and about.st_uid in owners:
-        about = posix.stat(root)
-    if about.st_uid not in owners:
-        raise Error(f"--root {root} belongs to {owner(about.st_uid)}, who could forge containers in it: call pyrun as that user, "
-                    "or choose a directory of your own with --root")  # fmt: skip
-    if about.st_mode & files.S_IFMT != files.S_IFDIR:
-        raise Error(f"--root {root}: {words(errno.ENOTDIR)}")
-    if about.st_mode & 0o022:
-        raise Error(f"--root {root} may be written by others, who could forge containers in it: chmod go-w {root}, "
-                    "or choose another directory with --root")  # fmt: skip
-    _checked_root = root
-
-
-def owner(uid: int) -> str:
-    """Name of a user of the host, or the number."""
-    if uid == 0:
-        return "root"
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
 def make_directories(path: str) -> None:
     """mkdir -p, mode 0711: the start socket inside must stay unreachable by other users. Raises Error."""
     try:
@@ -440,7 +315,7 @@ def make_directories(path: str) -> None:
 def _remove_tree(directory: str) -> None:
     try:
         # state.json is the last to go: whatever kills us, `delete` finds a container, or nothing that could live.
-        for name in sorted(posix.listdir(directory), key=STATE.__eq__):
+        for name in sorted(posix.listdir(directory), key=record.STATE.__eq__):
             _remove_entry(f"{directory}/{name}")
         posix.rmdir(directory)
     except FileNotFoundError:

@@ -8,7 +8,8 @@ from pyrun.base.errors import Error
 from pyrun.base.interrupts import waiting
 from pyrun.base.undo import Undo
 from pyrun.container import end, hooks
-from pyrun.container.state import CONFIG, Container, Gone
+from pyrun.container.record import Gone
+from pyrun.container.state import CONFIG, Container
 from pyrun.host import fds, pidfile, sockets
 from pyrun.host.terminal import Console
 from pyrun.plan.context import rootfs_path
