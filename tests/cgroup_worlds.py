@@ -17,6 +17,7 @@ import pytest
 
 from pyrun import cgroup
 from pyrun.cgroup import tree
+from pyrun.config import normal
 
 ROOT = pathlib.Path("/sys/fs/cgroup")
 PURE_V2 = (ROOT / "cgroup.controllers").exists()
@@ -59,7 +60,7 @@ class World:
 
     def open(self, linux=None, rootless="auto", **config):
         self.count += 1
-        return cgroup.open({"linux": linux or {}} | config, f"{self.token}-{self.count}", Glob(rootless))
+        return cgroup.open(normal.config_of({"linux": linux or {}} | config), f"{self.token}-{self.count}", Glob(rootless))
 
     def make(self, resources=None, needs=(), **linux):
         """A cgroup, made and limited. needs: controllers without which the test makes no sense."""

@@ -52,7 +52,7 @@ def open(config: dict, id: str, settings: Settings) -> Cgroup:
 
         user = settings.rootless != "false" and (unprivileged or facts.in_user_namespace)
         return manager.open(config, id, layout.discover(), settings.rootless, user)
-    path = (config.get("linux") or {}).get("cgroupsPath") or ""
+    path = config["linux"]["cgroupsPath"]
     inner = files.clean(path or id)
     if inner == "/" or "\0" in inner:
         raise ConfigError("linux.cgroupsPath", f"{path!r} names no cgroup of a container's own")

@@ -34,9 +34,10 @@ class Cgroup:
     def __init__(self, state: dict, mounts: Sequence[Mount] = (), config: dict | None = None, rootless: str = "auto") -> None:
         self.state = state
         self.mounts = mounts
+        # A normal one, or empty: what lies in it is asked for while the cgroup is made.
         self.config = config or {}
-        self.linux = self.config.get("linux") or {}
-        self.resources = self.linux.get("resources") or {}
+        self.linux = config["linux"] if config else {}
+        self.resources = config["linux"]["resources"] if config else {}
         self.rootless = rootless
         # On a new cgroup device rules are set even where the config names none (there are defaults); on others only when named.
         self.new = config is not None
@@ -122,7 +123,7 @@ class Cgroup:
         """
         # The usual case, a root that may do everything, takes one system call.
         almighty = not self.mounts or (not facts.rootless and posix.access(self.mounts[0].point, posix.W_OK))
-        if almighty or self.linux.get("cgroupsPath") or not self._is_rootless():
+        if almighty or self.linux["cgroupsPath"] or not self._is_rootless():
             return
         self.state["paths"] = {name: path for name, path in self.paths.items() if _may_make(path)}
         if not self.paths:
@@ -134,8 +135,7 @@ class Cgroup:
     def _tell_missing(self) -> None:
         from pyrun.base import log
 
-        spaces = self.linux.get("namespaces") or ()
-        if any(space.get("type") == "pid" and not space.get("path") for space in spaces):
+        if any(space["type"] == "pid" and not space["path"] for space in self.linux["namespaces"]):
             log.debug("rootless: no permission to make a cgroup; the container stays in the caller's")
         else:
             log.warning(
@@ -157,7 +157,7 @@ class Cgroup:
 
             self.write(table.writes(resources, self, where))
         if self.new or resources.get("devices") is not None:
-            self._limit_devices(resources.get("devices") or (), f"{where}.devices")
+            self._limit_devices(resources.get("devices", ()), f"{where}.devices")
             self.new = False
 
     def write(self, writes: list[Write]) -> None:

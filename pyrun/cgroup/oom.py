@@ -19,7 +19,7 @@ def blamed(error: BaseException, group: Cgroup | None, config: dict) -> BaseExce
     """The error of a start; where init was killed and memory ran out in its cgroup, one that says so."""
     if not isinstance(error, Ended) or error.how != -SIGKILL or not (group and _killed(group)):
         return error
-    memory = ((config.get("linux") or {}).get("resources") or {}).get("memory") or {}
+    memory = config["linux"]["resources"].get("memory", {})
     which = f"linux.resources.memory.limit: {memory['limit']}" if memory.get("limit") else "a limit of memory"
     return Error(f"unable to start container process: {which} is too low: init was killed by the memory limit", error.code)
 

@@ -98,7 +98,7 @@ def checked_limit(limit: Any, memory: dict, read: Read) -> Texts:
     if memory.get("checkBeforeUpdate"):
         usage = int(read("memory.current") or 0)
         for name, text in (("swap", "memory+swap limit"), ("limit", "memory limit")):
-            if 0 < (memory.get(name) or 0) <= usage:
+            if 0 < memory.get(name, 0) <= usage:
                 raise ValueError(f"rejecting {text} {memory[name]} <= usage {usage}")
     return or_max(limit, memory, read)
 
@@ -387,7 +387,7 @@ def settings(resources: dict, path: str, where: str) -> Iterator[tuple[str, Any,
     *sections, last = path.split(".")
     section = resources
     for name in sections:
-        section = section.get(name) or {}
+        section = section.get(name, {})
     name = last.rstrip("[]{}")
     value = section.get(name)
     if value is None:

@@ -22,7 +22,7 @@ class V1(Cgroup):
         if path == self.paths.get("cpuset"):
             # CPUs or memory nodes that the config asks for are written with the limits, and not inherited before: the kernel may
             # refuse the parent's (cpuset.cpu_exclusive). The parent must have some in any case, and one that others made may have none.
-            cpu = self.resources.get("cpu") or {}
+            cpu = self.resources.get("cpu", {})
             for name in ("cpus", "mems"):
                 asked = bool(cpu.get(name))
                 inherit_cpuset(tree.parent(path) if asked else path, [f"cpuset.{name}"], fresh and not asked)

@@ -54,13 +54,14 @@ class V2(Cgroup):
 
         config-linux.md, Cgroup ownership: only with a cgroup namespace of its own and a writable mount of it.
         """
-        namespaces = {space.get("type"): space.get("path") for space in self.linux.get("namespaces") or ()}
-        if "cgroup" not in namespaces or namespaces["cgroup"] or not any(map(_is_writable_cgroup, self.config.get("mounts") or ())):
+        namespaces = {space["type"]: space["path"] for space in self.linux["namespaces"]}
+        if "cgroup" not in namespaces or namespaces["cgroup"] or not any(map(_is_writable_cgroup, self.config["mounts"])):
             return None
-        uid = ((self.config.get("process") or {}).get("user") or {}).get("uid") or 0
+        process = self.config["process"]
+        uid = process["user"]["uid"] if process else 0
         if "user" not in namespaces:
             return uid or None
-        return host_id(self.linux.get("uidMappings") or (), uid)
+        return host_id(self.linux["uidMappings"], uid)
 
     def _give_away(self, path: str, owner: int) -> None:
         try:
@@ -129,8 +130,8 @@ class V2(Cgroup):
 def _is_writable_cgroup(mount: dict) -> bool:
     from pyrun.cgroup import layout
 
-    target = files.clean(mount.get("destination") or "")
-    return mount.get("source") == "cgroup" and target == layout.V2_MOUNT and "ro" not in mount_option.words(mount)
+    target = files.clean(mount["destination"])
+    return mount["source"] == "cgroup" and target == layout.V2_MOUNT and "ro" not in mount_option.words(mount)
 
 
 def takes_processes(path: str) -> bool:

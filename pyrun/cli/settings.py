@@ -54,7 +54,7 @@ class Settings:
 
 def with_systemd(settings: Settings, config: dict) -> Settings:
     """The options as the container was made with, as far as its config tells: SLICE:PREFIX:NAME is for systemd alone."""
-    if settings.systemd_cgroup or ((config.get("linux") or {}).get("cgroupsPath") or "").count(":") != 2:
+    if settings.systemd_cgroup or config["linux"]["cgroupsPath"].count(":") != 2:
         return settings
     return Settings(settings.root, systemd_cgroup=True, rootless=settings.rootless)
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pyrun.cli.settings import Settings
     from pyrun.container.state import Container
 
+NO_HOOKS = {"hooks": {"poststop": ()}}
+
 
 def delete(settings: Settings, *, id: str, force: bool) -> int:
     """Returns the exit status (runtime.md#delete)."""
@@ -41,14 +43,21 @@ def delete(settings: Settings, *, id: str, force: bool) -> int:
 
 
 def read_config(container: Container) -> dict:
-    """The config for its poststop hooks; a container killed while it was made may not have got that far."""
+    """The normal config for its poststop hooks; a container killed while it was made may not have got that far."""
     try:
-        return container.config()
+        config = container.config()
     except FileNotFoundError:
-        return {}
+        return NO_HOOKS
     except (OSError, Error) as fault:
         log.warning(f"no poststop hooks are run: {fault}")
-        return {}
+        return NO_HOOKS
+    return normal_of(config) if config.get("hooks") else NO_HOOKS
+
+
+def normal_of(config: dict) -> dict:
+    from pyrun.config import normal  # few have hooks
+
+    return normal.config_of(config)
 
 
 def remove_remains(settings: Settings, id: str, force: bool, gone: record.Gone) -> int:
@@ -85,7 +94,7 @@ def end_damaged(settings: Settings, container: Container, fault: Error, locked: 
     if not locked and not container.lock_now():
         raise Error(f"container {container.id} is being created or changed: try again")
     try:
-        config = container.config()
+        config = normal_of(container.config())
         group = container.cgroup() or cgroup.open(config, container.id, with_systemd(settings, config))
     except (Error, OSError, TypeError, AttributeError, KeyError) as reason:  # of a config.json that is damaged too
         raise unseen(container, fault, reason) from None

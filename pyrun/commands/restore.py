@@ -32,7 +32,7 @@ def restore(
     given = load.load(bundle)
     load.check(given, bundle=bundle)
     config = normal.config_of(given)
-    console = Console(config["process"] or {}, console_socket, detach)
+    console = Console(config["process"], console_socket, detach)
     options = arguments.common(config, shared) | {"lsm_profile": lsm_profile, "lsm_mount_context": lsm_mount_context}
     service.use(settings.criu, "restore")
     foreground = Foreground()

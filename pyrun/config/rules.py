@@ -212,21 +212,16 @@ def uts_names(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
 def restricted_paths(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     for name in ("maskedPaths", "readonlyPaths"):
         if linux.get(name) and "mount" not in namespaces:
-            yield (
-                f"linux.{name}",
-                'unable to restrict sys entries without a private MNT namespace: add {"type": "mount"} to linux.namespaces',
-            )
+            fault = 'unable to restrict sys entries without a private MNT namespace: add {"type": "mount"} to linux.namespaces'
+            yield f"linux.{name}", fault
 
 
 def user_namespace(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     given = [name for name in ("uidMappings", "gidMappings") if linux.get(name)]
     if "user" not in namespaces:
         for name in given:
-            yield (
-                f"linux.{name}",
-                "user namespace mappings specified, but user namespace isn't enabled in the config: "
-                'add {"type": "user"} to linux.namespaces',
-            )
+            fault = "user namespace mappings specified, but user namespace isn't enabled in the config"
+            yield f"linux.{name}", f'{fault}: add {{"type": "user"}} to linux.namespaces'
     elif not namespaces["user"]:
         for name in ("uidMappings", "gidMappings"):
             if name not in given:
@@ -292,11 +287,8 @@ def time_offsets(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     if not linux.get("timeOffsets"):
         return
     if "time" not in namespaces:
-        yield (
-            "linux.timeOffsets",
-            "time namespace offsets specified, but time namespace isn't enabled in the config: "
-            'add {"type": "time"} to linux.namespaces',
-        )
+        fault = "time namespace offsets specified, but time namespace isn't enabled in the config"
+        yield "linux.timeOffsets", f'{fault}: add {{"type": "time"}} to linux.namespaces'
     elif namespaces["time"]:
         yield "linux.timeOffsets", "both a path of a time namespace and time offsets are specified: you may only provide one"
 
@@ -352,10 +344,8 @@ def _is_callers_network(path: str | None) -> bool:
 def net_devices(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     devices = linux.get("netDevices") or {}
     if devices and "network" not in namespaces:
-        yield (
-            "linux.netDevices",
-            'unable to move network devices without a NET namespace: add {"type": "network"} to linux.namespaces',
-        )
+        fault = 'unable to move network devices without a NET namespace: add {"type": "network"} to linux.namespaces'
+        yield "linux.netDevices", fault
     for key, device in devices.items():
         for name in (key, device.get("name") or key):
             if not _is_interface_name(name):

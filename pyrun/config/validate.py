@@ -32,8 +32,9 @@ def faults(config: dict, bundle: str) -> list[tuple[str, str]]:
 
 def doubts(config: dict) -> Iterator[tuple[str, str]]:
     """Yields (path, message) for what is legal in a config (dict) but hardly meant."""
-    yield from _unknown(_checks.CONFIG, without_nulls(config), [])
-    for index, mount in enumerate(config.get("mounts") or ()):
+    config = without_nulls(config)
+    yield from _unknown(_checks.CONFIG, config, [])
+    for index, mount in enumerate(config.get("mounts", ())):
         if mount["destination"][:1] != "/":
             yield f"mounts[{index}].destination", f'is relative, which is deprecated, and taken as "/{mount["destination"]}"'
 

@@ -38,7 +38,7 @@ def run(config: dict, kind: str, container: Container, status: str, inside: Targ
     """
     # The container cannot begin before the hook has ended; if it is killed meanwhile, so is the hook.
     watched = container.data["pid"] if status == "created" else 0
-    for index, hook in enumerate((config.get("hooks") or {}).get(kind) or ()):
+    for index, hook in enumerate(config["hooks"][kind]):
         try:
             _run_one(hook, _state(container, status, inside), inside, watched)
         except Error as error:
@@ -47,7 +47,7 @@ def run(config: dict, kind: str, container: Container, status: str, inside: Targ
 
 def run_all(config: dict, kind: str, container: Container, status: str) -> None:
     """Runs the hooks of one kind; a failure is a warning and the next one runs (poststop, runtime.md#lifecycle)."""
-    for index, hook in enumerate((config.get("hooks") or {}).get(kind) or ()):
+    for index, hook in enumerate(config["hooks"][kind]):
         try:
             _run_one(hook, container.oci(status), None, 0)
         except Error as error:
@@ -101,7 +101,7 @@ def _run_one(hook: dict, state: dict, inside: Target | None, watched: int) -> No
         posix.close(stdout)
     try:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
-        code, said = _attend(pid, text, feed, output, hook.get("timeout"), watched)
+        code, said = _attend(pid, text, feed, output, hook["timeout"], watched)
     except BaseException:
         processes.end(pid)
         raise
@@ -117,7 +117,7 @@ def _spawn(hook: dict, stdin: int, stdout: int, bundle: str) -> int:
     and without an `env` in our own environment.
     """
     actions = [(posix.POSIX_SPAWN_DUP2, fd, target) for fd, target in ((stdin, 0), (stdout, 1), (stdout, 2))]
-    given = hook.get("env")
+    given = hook["env"]
     env = posix.environ if given is None else dict(entry.partition("=")[::2] for entry in given)
     here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
     session.must(lib.native_cloexec(3), "close_range")
@@ -130,7 +130,7 @@ def _spawn(hook: dict, stdin: int, stdout: int, bundle: str) -> int:
         raise Error(f"chdir {bundle}: {words(error.errno)}") from None
     try:
         return posix.posix_spawn(
-            hook["path"], hook.get("args") or [hook["path"]], env, file_actions=actions, setsigmask=(), setsigdef=_DEFAULTS
+            hook["path"], hook["args"] or [hook["path"]], env, file_actions=actions, setsigmask=(), setsigdef=_DEFAULTS
         )
     except OSError as error:
         raise Error(f"exec {hook['path']}: {words(error.errno)}") from None
@@ -144,7 +144,7 @@ _DEFAULTS = tuple(number for number in range(1, 32) if number not in (9, 19))
 
 
 def _spawn_inside(hook: dict, inside: Target, stdin: int, stdout: int) -> int:
-    env, home_of = hook.get("env"), None
+    env, home_of = hook["env"], None
     if env is None:
         env = list(inside.env)
         if inside.pivoted and not any(entry.startswith("HOME=") for entry in env):

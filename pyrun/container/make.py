@@ -63,7 +63,7 @@ class Creation(Making):
         # Before we open anything: a number that the caller has left free is not ours to pass on.
         listen = fds.listen_fds()
         self.keep = fds.preserved(request.preserve_fds, listen)
-        console = Console(config["process"] or {}, request.console_socket, request.detached)
+        console = Console(config["process"], request.console_socket, request.detached)
         timeline.phase("compile plan")
         super().__init__(settings, request, given, config, console)
         self.waits = waits

@@ -43,7 +43,7 @@ def refusals(config: dict, bundle: str, settings: Settings) -> list[tuple[str, s
     place = _Nowhere(group)
     for name in limits:
         attempt(resources.writes, {name: limits[name]}, place, "linux.resources")
-    attempt(devices.compile, limits.get("devices") or (), "linux.resources.devices")
+    attempt(devices.compile, limits.get("devices", ()), "linux.resources.devices")
     filter = attempt(seccomp.compile_of, config, settings.root)
     if linux["intelRdt"] is not None:
         attempt(rdt.group_of, config, "validate")

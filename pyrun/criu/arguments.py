@@ -113,7 +113,7 @@ def common(config: dict, given: dict[str, Any]) -> dict:
     options["empty_ns"] = CLONE_NEWNET
     options["manage_cgroups_mode"] = CGROUP_MODES[mode]
     options["notify_scripts"] = options["orphan_pts_master"] = 1
-    options["config_file"] = (config.get("annotations") or {}).get(CONFIG_ANNOTATION, CONFIG_FILE) or None
+    options["config_file"] = config["annotations"].get(CONFIG_ANNOTATION, CONFIG_FILE) or None
     return options
 
 

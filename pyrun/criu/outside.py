@@ -153,7 +153,7 @@ def saved_stdio(container: Container, pids: Iterable[int]) -> list[str]:
     closed what another one still has open.
     Raises Error for what could not be restored.
     """
-    given = container.data.get("stdio") or []
+    given = container.data["stdio"]
     # The first column is the mount's id.
     own = {line.split(b" ", 1)[0] for line in files.read(f"/proc/{container.data['pid']}/mountinfo").splitlines()}
     found = {}

@@ -150,14 +150,14 @@ class Criu:
 
     def require(self, feature: str | None = None) -> None:
         """Raises Error if it is too old, or cannot do what a feature (a key of FEATURES) needs."""
-        version = self.ask({"type": VERSION, "keep_open": 1}).get("version") or {}
+        version = self.ask({"type": VERSION, "keep_open": 1}).get("version", {})
         found = (version.get("major_number", 0), version.get("minor_number", 0))
         if found < MIN_VERSION:
             wanted, here = (".".join(map(str, one)) for one in (MIN_VERSION, found))
             raise Error(f"{self.command}: criu {here} is too old: install {wanted} or newer")
         if feature:
             answer = self.ask({"type": FEATURE_CHECK, "keep_open": 1, "features": {feature: 1}})
-            if not (answer.get("features") or {}).get(feature):
+            if not answer.get("features", {}).get(feature):
                 raise Error(f"{self.command}: {MISSING[feature]}")
 
     def ask(self, request: dict, notify: Notify | None = None) -> dict:
@@ -176,7 +176,7 @@ class Criu:
                 raise Refused("criu ended without an answer")
             if response.get("type") == NOTIFY:
                 try:
-                    _notified(notify, response.get("notify") or {}, fds)
+                    _notified(notify, response.get("notify", {}), fds)
                 except BaseException as error:
                     failure = failure or error
                 self._send({"type": NOTIFY, "notify_success": int(not failure)})
@@ -233,7 +233,7 @@ def _plan(plan: Plan, path: str, cgroup_files: Sequence[str], root: str | None, 
 
 def _notified(notify: Notify | None, message: dict, fds: list[int]) -> None:
     try:
-        script = message.get("script") or ""
+        script = message.get("script", "")
         log.debug(f"criu: {script}")
         if notify:
             notify(script, message.get("pid", 0), fds)

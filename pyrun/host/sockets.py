@@ -69,7 +69,7 @@ def send_listener(container: Container, config: dict, number: int, pid: int) -> 
             "ociVersion": container.data["ociVersion"],
             "fds": ["seccompFd"],
             "pid": pid,
-            "metadata": profile.get("listenerMetadata") or "",
+            "metadata": profile.get("listenerMetadata", ""),
             "state": container.oci("creating"),
         }
         text = jsonio.dumps(state).encode("utf-8", "surrogateescape")

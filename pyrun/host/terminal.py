@@ -31,15 +31,15 @@ class Console:
     cannot work: a terminal needs someone to hold its master.
     """
 
-    def __init__(self, process: dict, path: str | None, detached: bool) -> None:
-        wanted = bool(process.get("terminal"))
+    def __init__(self, process: dict | None, path: str | None, detached: bool) -> None:
+        wanted = bool(process and process["terminal"])
         if detached and wanted and not path:
             cure = "process.terminal is true: give --console-socket, or set it to false"
             raise Error(f"cannot allocate tty if runc will detach without setting console socket ({cure})")
         if path and not (detached and wanted):
             raise Error("cannot use console socket if pyrun will not detach or allocate tty (--console-socket, process.terminal)")
         self.path = path
-        self.sized = any((process.get("consoleSize") or {}).values())
+        self.sized = any(process["consoleSize"].values()) if process else False
         self.terminal = own_terminal() if wanted and not detached else -1
         self.master = self.socket = -1
 

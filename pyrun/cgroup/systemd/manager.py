@@ -226,7 +226,7 @@ class Unit(base.Cgroup):
     def reserve(self) -> None:
         name, _ = self.state["systemd"]
         manager = self._manager()
-        properties = [*self.properties, *unit.of_devices(devices.compile(self.resources.get("devices") or (), "linux.resources.devices"))]
+        properties = [*self.properties, *unit.of_devices(devices.compile(self.resources.get("devices", ()), "linux.resources.devices"))]
         if isinstance(self, V2):  # what is in which hierarchy of v1 is known when they are there
             properties += self._properties(resources.writes(self.resources, self, "linux.resources"))
             properties += unit.oom_policy(self.resources, manager.version())
@@ -330,11 +330,11 @@ def waiting() -> Plan:
 
 def open(config: dict, id: str, mounts: list[Mount], rootless: str, user: bool) -> Unit:
     """As cgroup.open(), for a unit. user: whether it is for the systemd of a user."""
-    above, name = unit.parse((config.get("linux") or {}).get("cgroupsPath") or "", id, user)
-    properties = unit.annotated(config.get("annotations") or {})
+    above, name = unit.parse(config["linux"]["cgroupsPath"], id, user)
+    properties = unit.annotated(config["annotations"])
     manager = connect(user)
     if manager.user != user:
-        above, name = unit.parse((config.get("linux") or {}).get("cgroupsPath") or "", id, manager.user)
+        above, name = unit.parse(config["linux"]["cgroupsPath"], id, manager.user)
     inner = manager.place() + unit.place(above, name)
     paths = {}
     for mount in mounts:

@@ -160,7 +160,7 @@ def of_limits(writes: list[Write], read: Callable[[str | None], Read], systemd: 
 
 def oom_policy(limits: dict, systemd: int) -> list[Property]:
     """[(property, variant)] of the file memory.oom.group, as linux.resources have it: for a new unit, it cannot be changed."""
-    group = ((limits.get("unified") or {}).get("memory.oom.group") or "").strip()
+    group = limits.get("unified", {}).get("memory.oom.group", "").strip()
     policy = {"0": "continue", "1": "kill"}.get(group)
     return [("OOMPolicy", ("s", policy))] if policy and systemd >= 253 else []
 
