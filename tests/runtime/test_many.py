@@ -8,9 +8,9 @@ import pytest
 pytestmark = pytest.mark.worlds
 
 
-def test_two_hundred_in_a_row(bundle, run, leftovers):
+def test_fifty_in_a_row(bundle, run, leftovers):
     b = bundle("true").write()
-    for number in range(200):
+    for number in range(50):
         name = f"{run.token}-row-{number}"
         run("create", "--bundle", b.directory, name)
         run("delete", "--force", name)

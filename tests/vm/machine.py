@@ -119,7 +119,8 @@ def share(directory, name, source, read_only):
     place.mkdir()
     script = 'mount --bind "$1" "$2" && { [ "$3" = rw ] || mount -o remount,bind,ro "$2"; } && shift 3 && exec "$@"'
     daemon = [VIRTIOFSD, "-f", f"--socket-path={place}.sock", "-o", f"source={place}", "-o", "sandbox=chroot", "-o", "xattr"]
-    daemon += ["-o", f"cache={'always' if read_only else 'auto'}", "--rlimit-nofile=0"]
+    # What the host changes meanwhile is not seen; each start of a program would read its file anew otherwise.
+    daemon += ["-o", "cache=always", "--rlimit-nofile=0"]
     mode = "ro" if read_only else "rw"
     with open(f"{place}.log", "w") as log:
         process = subprocess.Popen(
@@ -135,10 +136,11 @@ def share(directory, name, source, read_only):
 
 
 def qemu(directory, console, out, seconds):
+    # A processor without AVX: C libraries use it where it is, and TCG is several times slower at it than at SSE.
     memory, processors = 3072, min(os.cpu_count(), 4)
     command = ["timeout", "--signal=KILL", str(seconds), "qemu-system-x86_64"]
     command += ["-M", "q35,usb=off,vmport=off,smbus=off,sata=off", "-accel", "tcg,thread=multi,tb-size=512"]
-    command += ["-cpu", "max,la57=off", "-smp", str(processors), "-m", str(memory)]
+    command += ["-cpu", "Nehalem", "-smp", str(processors), "-m", str(memory)]
     # virtiofsd reads and writes the machine's memory itself
     command += ["-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on", "-numa", "node,memdev=memory"]
     command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{console}"]
