@@ -111,6 +111,9 @@ static PyObject *text_of(struct decoder *d, const char *from, const char *bytes,
     return text;
 }
 
+/* The characters behind a backslash, and what each stands for. */
+static const char ESCAPES[] = "\"\\/bfnrt", ESCAPED[] = "\"\\/\b\f\n\r\t";
+
 /* A string with escapes, from `from` (behind the opening quote); d->at is at the first backslash. */
 static PyObject *escaped_string(struct decoder *d, const char *from) {
     const char *close = d->at;
@@ -137,32 +140,11 @@ static PyObject *escaped_string(struct decoder *d, const char *from) {
             *out++ = c;
             continue;
         }
-        switch (*d->at++) {
-        case '"':
-            *out++ = '"';
-            break;
-        case '\\':
-            *out++ = '\\';
-            break;
-        case '/':
-            *out++ = '/';
-            break;
-        case 'b':
-            *out++ = '\b';
-            break;
-        case 'f':
-            *out++ = '\f';
-            break;
-        case 'n':
-            *out++ = '\n';
-            break;
-        case 'r':
-            *out++ = '\r';
-            break;
-        case 't':
-            *out++ = '\t';
-            break;
-        case 'u': {
+        char escape = *d->at++;
+        const char *simple = escape ? strchr(ESCAPES, escape) : NULL;
+        if (simple) {
+            *out++ = ESCAPED[simple - ESCAPES];
+        } else if (escape == 'u') {
             int code = unicode_escape(d);
             if (code < 0)
                 goto out;
@@ -170,9 +152,7 @@ static PyObject *escaped_string(struct decoder *d, const char *from) {
                 *out++ = code, raw = 1;
             else
                 out = json_put_utf8(out, code);
-            break;
-        }
-        default:
+        } else {
             fault(d, d->at - 2, 0, "an unknown escape in a string");
             goto out;
         }
