@@ -49,6 +49,8 @@ def pytest_configure(config):
     """A directory of this run alone. In the one that pytest gives all runs of a user, another run would close to other users
     what open_to_all() has opened, and tidy up what this one uses.
     """
+    # nohup(1) has it ignored, and so would the runtimes that are to be ended by it.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if config.option.basetemp is None:
         config.option.basetemp = tempfile.mkdtemp(prefix="pyrun-tests-")
         config.stash[OWN_DIRECTORY] = config.option.basetemp

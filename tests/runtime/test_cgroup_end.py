@@ -13,7 +13,7 @@ from harness import cgroups_path
 
 from pyrun.cgroup import tree
 
-pytestmark = pytest.mark.files
+pytestmark = pytest.mark.worlds
 
 
 def test_freeze_and_thaw(inside):
@@ -176,7 +176,6 @@ def test_many_at_once_below_one_new_parent(inside):
     inside(body)
 
 
-@pytest.mark.worlds
 def test_containers_that_share_a_cgroups_path(bundle, token):
     """The second is refused, and the first goes on."""
     path, _ = cgroups_path(f"{token}-shared")

@@ -11,7 +11,7 @@ from cgroup_worlds import MIB, Missing, answer, ended, spawn, value
 
 from pyrun.base.errors import ConfigError
 
-pytestmark = pytest.mark.files
+pytestmark = pytest.mark.worlds
 
 # needs, resources, {file of v1: text}, {file of v2: text}
 LIMITS = [

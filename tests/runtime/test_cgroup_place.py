@@ -14,10 +14,9 @@ from pyrun import cgroup
 from pyrun.base.errors import ConfigError, Error
 from pyrun.cgroup import tree
 
-pytestmark = pytest.mark.files
+pytestmark = pytest.mark.worlds
 
 
-@pytest.mark.worlds
 def test_a_container_is_in_the_cgroup_of_its_config(bundle, token):
     path, on_v2 = cgroups_path(f"{token}-place")
     container = bundle("sleep 100").set("linux.cgroupsPath", path).create()

@@ -9,7 +9,7 @@ from cgroup_worlds import DENY_ALL, answer, ended, spawn
 
 from pyrun import cgroup
 
-pytestmark = pytest.mark.files
+pytestmark = pytest.mark.worlds
 
 PROBES = {"c 1:11": "kmsg", "c 10:229": "fuse", "c 5:1": "console", "b 7:5": "loop"}
 FLAGS = {"r": os.O_RDONLY, "w": os.O_WRONLY, "rw": os.O_RDWR}

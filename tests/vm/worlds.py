@@ -4,10 +4,10 @@
 
 A test that is marked `worlds` concerns cgroups and is run in each world: with the cgroups of this host as they are, in a view
 that shows the v1 hierarchies alone, and in a machine of its own (machine.py) that has cgroup v2 alone, by the files and by
-systemd. `files` is the mark of those that call pyrun's cgroup files in their own process, where systemd has no part; `machine`
-of those that concern what the machine's kernel and root have and a host may lack. The machine also runs what an ordinary user
-does, test_rootless*.py, and test_checkpoint*.py, for which criu must know the kernel. A table tells how each file fared; the
-exit code is 1 if a test failed, or if a world that is to be had did not come up.
+systemd. By the files the machine also runs those that are marked `machine`: they concern what its kernel and its root have and
+a host may lack. It also runs what an ordinary user does, test_rootless*.py, and test_checkpoint*.py, for which criu must know
+the kernel. A table tells how each file fared; the exit code is 1 if a test failed, or if a world that is to be had did not
+come up.
 """
 
 import concurrent.futures
@@ -84,9 +84,9 @@ class World:
 
 
 WORLDS = {
-    "host": World("this host's cgroups as they are: hybrid, or v2", on_host, lambda: "", marked("worlds", "files")),
-    "v1": World("the v1 hierarchies alone", with_v1_alone, no_v1, marked("worlds", "files")),
-    "v2": World("machine: cgroup v2 alone, by the files", in_machine(), no_machine, marked("worlds", "files", "machine")),
+    "host": World("this host's cgroups as they are: hybrid, or v2", on_host, lambda: "", marked("worlds")),
+    "v1": World("the v1 hierarchies alone", with_v1_alone, no_v1, marked("worlds")),
+    "v2": World("machine: cgroup v2 alone, by the files", in_machine(), no_machine, marked("worlds", "machine")),
     "systemd": World("machine: the same by systemd", in_machine(), no_machine, marked("worlds", "systemd"), "PYRUN_OPTIONS=--systemd-cgroup "),
     "rootless": World("machine: an ordinary user", in_machine("--user"), no_machine, modules("test_rootless*.py")),
     "criu": World("machine: checkpoint and restore", in_machine(), no_machine, modules("test_checkpoint*.py")),
