@@ -27,11 +27,12 @@ mount -t tmpfs -o mode=755,size=75% memory /memory
 mkdir /memory/upper /memory/work
 chmod 755 /memory/upper
 mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work root /root || fail "the root file system"
+# The checkout may lie in one of these.
+for place in tmp var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "/root/$place"; done
 mkdir -p "/root$project"
 mount -t virtiofs project "/root$project" || fail "the checkout"
 mkdir -p /root/lib/modules
 mount --bind "/root$project/build/vm/kernel/lib/modules" /root/lib/modules || fail "the kernel's modules"
-for place in tmp var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "/root/$place"; done
 
 # With these systemd takes the machine for a container, and lets AppArmor be.
 rm -f /root/.dockerenv /root/run/.containerenv
