@@ -117,7 +117,8 @@ def test_a_pod_with_containers(cri, pod, sandbox):
 def test_how_containers_end(cri, pod):
     p = pod()
     assert p.finished(p.add("three", "sh", "-c", "exit 3"))["exitCode"] == 3
-    assert p.finished(p.add("oom", "memeat", "200"))["reason"] == "OOMKilled"
+    # containerd knows the reason where the event of the memory comes to it before that of the end: not each time.
+    assert any(p.finished(p.add(f"oom{number}", "memeat", "200"))["reason"] == "OOMKilled" for number in range(5))
     missing = p.create("missing", "/no/such")
     assert "no such file or directory" in cri("start", missing, code=1).err
 
