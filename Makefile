@@ -10,7 +10,7 @@ BUILD  := $(VENV)/bin/python csrc/build.py
 pip_install = $(VENV)/bin/python -m pip install --quiet --retries 1 --timeout 15 -r $(1) || \
     { echo 'make: the packages of $(1) are missing; without a network see "Without a network" in README.md' >&2; exit 1; }
 
-.PHONY: all help ext build venv dist clean
+.PHONY: all help ext build man venv dist deb clean
 
 all: build
 
@@ -34,9 +34,22 @@ build: venv
 ext: venv
 	$(BUILD) ext
 
-## dist/pyrun-VERSION-linux-ARCH.tar.gz and its checksum
-dist: build
+## manual pages, the shells' completions and examples for engines, in build/man, build/completions and build/engines
+man: venv
+	$(VENV)/bin/python csrc/documents.py
+
+## dist/pyrun-VERSION-linux-ARCH.tar.gz, its list of components (SBOM), and their checksums
+dist: build man
 	$(VENV)/bin/python csrc/package.py
+
+## dist/pyrun_VERSION_ARCH.deb, Debian's package
+deb: build man
+	@csrc/needs.sh $(DEB_PACKAGES)
+	$(VENV)/bin/python csrc/package.py sbom
+	rm -rf build/deb
+	mkdir -p build/deb dist
+	cp -r csrc/debian README.md SECURITY.md CHANGELOG.md build/pyrun.cdx.json build/engines build/deb
+	cd build/deb && debian/rules binary
 
 ## remove what was built; .venv stays
 clean:
@@ -50,7 +63,9 @@ DESTDIR ?=
 
 # Debian packages; csrc/needs.sh installs those that are missing.
 PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static
-TEST_PACKAGES := criu debootstrap git iproute2 iptables procps uidmap util-linux strace runc golang-github-opencontainers-specs-dev
+DEB_PACKAGES  := debhelper lintian
+TEST_PACKAGES := bash-completion criu debootstrap fish git iproute2 iptables man-db mandoc procps uidmap util-linux strace runc zsh \
+                 golang-github-opencontainers-specs-dev $(DEB_PACKAGES)
 
 # The engines of tests/e2e, and what is no Debian package: the kubelet's client and containerd 2 are built where there is Go.
 E2E_PACKAGES := containerd containernetworking-plugins curl debootstrap dnsmasq-base docker-compose docker.io iptables \
@@ -61,7 +76,7 @@ CONTAINERD2  := build/e2e/containerd2
 # The machine of tests/vm. Its root file system is the host's, so what runs in it is installed here.
 VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-x86 systemd uidmap
 
-.PHONY: run test test-vm lint format coverage-check bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
+.PHONY: run test test-vm lint format coverage-check bench conformance install install-files uninstall needs test-needs e2e e2e-needs vm-needs
 
 ## install the Debian packages that the build takes, where they are missing
 needs:
@@ -152,10 +167,24 @@ $(VENV)/.bench: tests/bench/requirements.txt $(VENV)/.installed
 conformance: test-needs build
 	PYTHONPATH=tests $(VENV)/bin/python tests/conformance/suite.py
 
-## copy the executable to $(DESTDIR)$(PREFIX)/bin; PREFIX is /usr/local where it is not given
-install: build
-	install -D -m 755 build/pyrun $(DESTDIR)$(PREFIX)/bin/pyrun
+SHARE   = $(DESTDIR)$(PREFIX)/share
+BASHDIR = $(SHARE)/bash-completion/completions
+ZSHDIR  = $(SHARE)/zsh/site-functions
+FISHDIR = $(SHARE)/fish/vendor_completions.d
 
-## remove it from there
+## the executable, manual pages and completions to $(DESTDIR)$(PREFIX)/bin and share; PREFIX is /usr/local where it is not given
+install: build man
+	@$(MAKE) --no-print-directory install-files
+
+install-files:
+	install -D -m 755 build/pyrun $(DESTDIR)$(PREFIX)/bin/pyrun
+	install -d $(SHARE)/man/man8
+	install -m 644 build/man/*.8 $(SHARE)/man/man8
+	install -D -m 644 build/completions/pyrun $(BASHDIR)/pyrun
+	install -D -m 644 build/completions/_pyrun $(ZSHDIR)/_pyrun
+	install -D -m 644 build/completions/pyrun.fish $(FISHDIR)/pyrun.fish
+
+## remove them from there
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/pyrun
+	rm -f $(DESTDIR)$(PREFIX)/bin/pyrun $(SHARE)/man/man8/pyrun.8 $(SHARE)/man/man8/pyrun-*.8
+	rm -f $(BASHDIR)/pyrun $(ZSHDIR)/_pyrun $(FISHDIR)/pyrun.fish

@@ -1,58 +1,109 @@
-"""Builds the standalone binary, build/pyrun: libpython, the hot modules (frozen), the extensions and the archive in one executable."""
+"""Builds the standalone binary, build/pyrun: a whole Python and all modules in one executable."""
 
 from __future__ import annotations
 
-import ast
+import functools
+import importlib.metadata
 import marshal
+import re
 import shutil
 import sys
 import sysconfig
 from pathlib import Path
-from types import CodeType
-from typing import Any
 
-import archive
 import image
-from build import BUILD, CFLAGS, CSRC, JSON, ROOT, SOURCES, build_init, init_source, native_source, run, stale
+import modules
+from build import BUILD, CC, CFLAGS, CSRC, JSON, LDFLAGS, ROOT, SOURCES, build_init, c_array, init_source, native_source, run, stale, write_if_changed
 
-# Modules of pyrun that import slow parts of the standard library or other packages: they go to the archive.
-COLD = ["cli/declaration", "cli/options", "config/schemas", "config/validate"]
-# Frozen beside the hot modules: Python's core needs UTF-8 before the archive is opened.
-CODECS = ["encodings", "encodings.aliases", "encodings.utf_8"]
+# The versions of CPython whose image is known to be sound. Of others the executable starts the ordinary way.
+KNOWN = [(3, 11), (3, 12), (3, 13), (3, 14)]  # 3.14.0 lacks a call that image.c needs
+# What libpython must have built in for an image: modules that cannot be loaded then.
+BUILT_IN = ["_datetime", "_posixsubprocess", "_struct", "binascii", "fcntl", "math", "select"]
+# What Debian has built in, and nobody needs here. Some of it wants libraries, the names of users and hosts even libc's at run time.
+NEEDLESS = ["_blake2", "_csv", "_elementtree", "_md5", "_sha1", "_sha2", "_sha256", "_sha3", "_sha512", "_socket", "grp", "pwd", "pyexpat", "spwd",
+            "syslog", "xxsubtype", "zlib"]
+# Ours: name -> the function that makes it.
+OWN = {"_cffi_backend": "PyInit__cffi_backend", "pyrun._json": "PyInit__json", "pyrun._native": "PyInit__native"}
+# What Python wants before it can import by itself, and what the executable runs then.
+STDLIB = Path(sysconfig.get_path("stdlib"))
+FROZEN = {"encodings": STDLIB / "encodings/__init__.py", "encodings.aliases": STDLIB / "encodings/aliases.py",
+          "encodings.utf_8": STDLIB / "encodings/utf_8.py", "carried": CSRC / "carried.py", "seed": CSRC / "seed.py"}
+# What csrc/image.c stands before.
+WRAPPED = ["malloc", "calloc", "realloc", "free", "pthread_self", "pthread_getattr_np", "pthread_key_create", "pthread_setspecific", "syscall"]
+LINKER = ["-Wl,-z,now,-z,relro,-z,noexecstack,-O1,--gc-sections,--build-id=none,--hash-style=gnu", *LDFLAGS]
 # No PIE: the image (csrc/image.h) lies at fixed addresses.
-LDFLAGS = ["-no-pie", "-Wl,-z,lazy,-z,relro,-z,noexecstack,-O1,--gc-sections,--build-id=none,--hash-style=gnu",
-           *(f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "free", "_Py_Deepfreeze_Init"))]
-LIBRARIES = ["-Wl,-Bstatic", "-lseccomp", "-lffi", "-lexpat", "-lz", "-Wl,-Bdynamic", "-lm", "-ldl"]
+IMAGE = ["-static", "-no-pie", *(f"-Wl,--wrap={name}" for name in WRAPPED), *LINKER]
 
 
 def build_binary() -> None:
-    target, seed = BUILD / "pyrun", BUILD / "seed"
+    target = BUILD / "pyrun"
     python = sorted((ROOT / "pyrun").rglob("*.py"))
-    own = [CSRC / name for name in ("main.c", "image.c", "modules.c")]
-    sources = [*SOURCES, *JSON, *own, native_source(), init_source(build_init()), cffi_source()]
-    if not stale(target, [*python, *CSRC.glob("*.h"), *sources, *(ROOT / "specs").glob("*.json"), CSRC / "requirements.txt"]):
+    own = [CSRC / "main.c", CSRC / "image.c"]
+    sources = [*SOURCES, *JSON, native_source(), init_source(build_init()), cffi_source()]
+    others = [*CSRC.glob("*.h"), CSRC / "image.ld", *(ROOT / "specs").glob("*.json"), CSRC / "requirements.txt"]
+    if not stale(target, [*python, *sources, *own, *others]):
         return
-    cold = [f"pyrun.{name.replace('/', '.')}" for name in COLD]
-    frozen = freeze(cold)
-    shared = archive.make(ROOT, cold, BUILD / "archive.bin")
-    (BUILD / "archive.s").write_text(incbin("archive", BUILD / "archive.bin"))
-    objects = [compile_c(source) for source in [*sources, frozen, BUILD / "archive.s"]]
-    exported = write_exports(shared, BUILD / "exports.list")
-    run("gcc", *LDFLAGS, f"-Wl,--dynamic-list={exported}", "-o", seed, *objects, library(), *LIBRARIES)
-    image.make(seed, target)
+    modules.make(ROOT, BUILD / "modules.bin")
+    library = Path(sysconfig.get_config_var("LIBPL")) / sysconfig.get_config_var("LIBRARY")
+    why = obstacle(library)
+    if why:
+        print(f"build: {why}. So build/pyrun needs {STDLIB} and its libraries, starts the ordinary way, and is slower", file=sys.stderr)
+        ordinary(target, sources, library)
+    else:
+        table = builtin_table(library.parent / "config.c", NEEDLESS)
+        link_image(BUILD / "seed", [*(compile_c(source) for source in [*sources, *own, table, freeze()]), library])
+        image.make(BUILD / "seed", BUILD / "modules.bin", target)
 
 
-def library() -> Path:
-    """libpython.a. Debian compiles it without -fPIE, so only an executable that is no PIE can link it."""
-    path = Path(sysconfig.get_config_var("LIBPL")) / sysconfig.get_config_var("LIBRARY")
-    if not path.exists():
-        sys.exit(f"build: {path} is missing: apt-get install libpython3-dev")
-    return path
+def obstacle(library: Path) -> str:
+    """Why no image can be made of this Python."""
+    if sys.version_info[:2] not in KNOWN or sys.version_info[:3] == (3, 14, 0):
+        return f"how Python {sys.version_info[0]}.{sys.version_info[1]} starts is not known to csrc/image.c"
+    if not library.exists():
+        return f"{library} is missing (Debian has it in libpython3-dev)"
+    missing = [name for name in BUILT_IN if name not in built_in(library)]
+    return f"{library} is without {', '.join(missing)}" if missing else ""
+
+
+@functools.cache
+def built_in(library: Path) -> set[str]:
+    """The names of the modules in C that are in libpython.a."""
+    names = run("nm", "--defined-only", library, capture_output=True, text=True, check=False).stdout
+    return set(re.findall(r" T PyInit_(\w+)$", names, re.MULTILINE))
+
+
+def ordinary(target: Path, sources: list[Path], library: Path) -> None:
+    """The executable without an image."""
+    config = sysconfig.get_config_vars()
+    table = builtin_table(library.parent / "config.c", [])
+    data = BUILD / "carried.s"
+    data.write_text('.section .rodata\n.global carried_modules\ncarried_modules:\n.incbin "build/modules.bin"\n'
+                    '.section .note.GNU-stack,"",@progbits\n')
+    objects = [compile_c(source, "-DORDINARY") for source in [*sources, CSRC / "main.c", table, freeze(), data]]
+    python: list[object] = [library] if library.exists() else [f"-L{config['LIBDIR']}", f"-lpython{config['LDVERSION']}"]
+    libraries = " ".join(config.get(name) or "" for name in ("MODLIBS", "LIBS", "SYSLIBS")).split()
+    fresh = BUILD / "pyrun.new"
+    run(*CC, "-no-pie", "-Wl,--export-dynamic", *LINKER, "-o", fresh, *objects, *python, "-lseccomp", "-lffi", *libraries, "-lm")
+    fresh.rename(target)
+
+
+def link_image(target: Path, objects: list[Path]) -> None:
+    """Links the seed, by the linker's own script with csrc/image.ld in it."""
+    script = run(*CC, *IMAGE, "-Wl,--verbose", "-o", target, capture_output=True, text=True, check=False).stdout.split("=" * 50)[1]
+    first, data, bss = re.split(r"/\* \.(?:data|bss) \*/", (CSRC / "image.ld").read_text())
+    script = script.replace("SECTIONS\n{\n", f"SECTIONS\n{{\n{first}", 1)
+    script = re.sub(r"^  \.data +:", lambda found: data + found[0], script, count=1, flags=re.MULTILINE)
+    script = re.sub(r"^  \.bss +:.*?^  }", lambda found: bss, script, count=1, flags=re.MULTILINE | re.DOTALL)
+    own = write_if_changed(BUILD / "image.ld", script)
+    command = [*CC, *IMAGE, f"-Wl,-T,{own}", "-o", target, *objects, "-lseccomp", "-lffi", "-lz", "-lm"]
+    done = run(*command, capture_output=True, text=True, check=False)
+    if done.returncode:  # otherwise the linker only warns that names of users and hosts want libc's libraries: they are not asked for
+        sys.exit(f"{done.stderr}build: the linker ended with {done.returncode}: {' '.join(map(str, command))}")
 
 
 def cffi_source() -> Path:
-    """_cffi_backend.c of cffi's source distribution, the version that the environment has too."""
-    requirement = next(line for line in (CSRC / "requirements.txt").read_text().split() if line.startswith("cffi=="))
+    """_cffi_backend.c of cffi's source distribution, the version that the environment has, by csrc/requirements.txt."""
+    requirement = f"cffi=={importlib.metadata.version('cffi')}"
     name = requirement.replace("==", "-")
     if not (BUILD / name).exists():
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--retries", "1", "--timeout", "15"]
@@ -61,95 +112,34 @@ def cffi_source() -> Path:
     return BUILD / name / "src/c/_cffi_backend.c"
 
 
-def compile_c(source: Path) -> Path:
+def compile_c(source: Path, *options: str) -> Path:
     """The object file of a C or assembler source."""
     target = BUILD / f"{source.stem}.o"
-    if stale(target, [source, *CSRC.glob("*.h")]) or source.suffix == ".s":
-        run("gcc", *CFLAGS, "-fno-pie", "-fno-pic", "-ffunction-sections", "-fdata-sections", "-w" if "cffi" in source.name else "-Wall",
+    if stale(target, [source, *CSRC.glob("*.h")]) or options:
+        run(*CC, *CFLAGS, "-fno-pie", "-fno-pic", "-ffunction-sections", "-fdata-sections", "-Wall" if source.parent == CSRC else "-w",
             "-DFFI_BUILDING=1", "-DUSE__THREAD", "-DHAVE_SYNC_SYNCHRONIZE", "-I", sysconfig.get_path("include"), "-iquote", CSRC,
-            "-c", source, "-o", target)
+            *options, "-c", source, "-o", target, cwd=ROOT)
     return target
 
 
-def incbin(name: str, path: Path) -> str:
-    """Assembler source of `const char NAME[], NAME_end[]` with the content of a file."""
-    return (f'.section .lrodata,"a",@progbits\n.balign 64\n.global {name}, {name}_end\n{name}:\n.incbin "{path}"\n{name}_end:\n.byte 0\n'
-            '.section .note.GNU-stack,"",@progbits\n')
+def builtin_table(config: Path, left_out: list[str]) -> Path:
+    """Python's own table of its built-in modules, with ours and without some."""
+    row = re.compile(rf'^.*(PyInit_({"|".join(left_out) or "-"})\b).*\n', re.MULTILINE)
+    rows = "".join(f'{{"{name}", {function}}},\n' for name, function in OWN.items())
+    externs = "".join(f"extern PyObject *{function}(void);\n" for function in OWN.values())
+    text = row.sub("", config.read_text()).replace("struct _inittab", f"{externs}struct _inittab").replace("/* Sentinel */", rows)
+    return write_if_changed(BUILD / "config.c", text)
 
 
-# The marshalled code is read only when the image is made. In a section of its own (.lrodata), its pages do not lie between those
-# that every start reads.
-FROZEN_HEAD = """#include <Python.h>
-#define FROZEN static const unsigned char __attribute__((section(".lrodata")))
-"""
-
-
-def freeze(cold: list[str]) -> Path:
-    """C source of frozen_modules[]: every module of pyrun that is not cold."""
-    modules = [(name, Path(sysconfig.get_path("stdlib")) / f"{name.replace('.', '/')}.py") for name in CODECS]
-    modules[0] = ("encodings", Path(sysconfig.get_path("stdlib")) / "encodings/__init__.py")
-    for path in sorted((ROOT / "pyrun").rglob("*.py")):
-        words = path.relative_to(ROOT).with_suffix("").parts
-        modules.append((".".join(words[:-1] if words[-1] == "__init__" else words), path))
+def freeze() -> Path:
+    """C source of frozen_modules[]."""
     arrays, rows = [], []
-    for index, (name, path) in enumerate(module for module in modules if module[0] not in cold):
-        code = marshal.dumps(compile_hot(path))
-        arrays.append(f"FROZEN code{index}[] = {{{','.join(map(str, code))}}};\n")
-        rows.append(f'    {{"{name}", code{index}, {len(code)}, {int(path.stem == "__init__")}, 0}},\n')
-    target = BUILD / "frozen.c"
-    target.write_text(f"{FROZEN_HEAD}{''.join(arrays)}const struct _frozen frozen_modules[] = {{\n{''.join(rows)}    {{0}}\n}};\n")
-    return target
-
-
-def compile_hot(path: Path) -> CodeType:
-    """The code of a module without what nobody reads in the binary: docstrings, annotations and what these alone import."""
-    tree = Bare().visit(ast.parse(path.read_bytes()))
-    file = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
-    return compile(ast.fix_missing_locations(tree), str(file), "exec", dont_inherit=True)
-
-
-class Bare(ast.NodeTransformer):
-    """A module without docstrings and annotations."""
-
-    def visit_body(self, node: Any) -> ast.AST:
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.copy_location(ast.Pass(), node.body[0])]
-        self.generic_visit(node)
-        node.body = node.body or [ast.Pass()]
-        return node
-
-    visit_Module = visit_ClassDef = visit_body
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
-        return self.visit_body(node)
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.annotation = None
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
-        if node.value is None:
-            return None
-        return ast.copy_location(ast.Assign([node.target], node.value), node)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
-        return None if node.module == "__future__" else node
-
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.AST]:
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return [self.visit(statement) for statement in node.orelse]
-        return self.generic_visit(node)
-
-
-def write_exports(shared: list[Path], target: Path) -> Path:
-    """A list, for the linker, of the symbols that the shared objects of the archive want from the executable."""
-    names = set()
-    for path in shared:
-        lines = run("nm", "-D", "--undefined-only", path, capture_output=True, text=True).stdout.splitlines()
-        names |= {line.split()[-1].partition("@")[0] for line in lines if "@" not in line}
-    target.write_text("{\n" + "".join(f"    {name};\n" for name in sorted(names)) + "};\n")
-    return target
+    for index, (name, path) in enumerate(FROZEN.items()):
+        code = marshal.dumps(modules.bare(path, f"{name.replace('.', '/')}.py"))
+        arrays.append(c_array(f"code{index}", code))
+        rows.append(f'    {{"{name}", code{index}, {len(code)}, {int(path.stem == "__init__")}}},\n')
+    text = f"#include <Python.h>\n{''.join(arrays)}const struct _frozen frozen_modules[] = {{\n{''.join(rows)}    {{0}}\n}};\n"
+    return write_if_changed(BUILD / "frozen.c", text)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,7 +29,12 @@ BUILD = ROOT / "build"
 
 # -ffile-prefix-map: assert() writes __FILE__ into the binary, which must not depend on the directory it was built in.
 CFLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-strict-aliasing", "-fvisibility=hidden",
-          f"-ffile-prefix-map={ROOT}=."]
+          f"-ffile-prefix-map={ROOT}=.", "-fstack-protector-strong", "-fstack-clash-protection", "-D_FORTIFY_SOURCE=2",
+          {"x86_64": "-fcf-protection", "aarch64": "-mbranch-protection=standard"}.get(platform.machine(), "-O2")]
+# What a packager or a user wants besides.
+CC = shlex.split(os.environ.get("CC") or "gcc")
+CFLAGS += shlex.split(os.environ.get("CFLAGS", ""))
+LDFLAGS = shlex.split(os.environ.get("LDFLAGS", ""))
 # What Python calls: NAME.h goes to cffi, after plan.h, and NAME.c implements it.
 INTERFACES = ["start", "native", "seccomp", "bpf"]
 HEADERS = [CSRC / f"{name}.h" for name in ("plan", *INTERFACES)]
@@ -39,7 +46,7 @@ JSON = [CSRC / f"{name}.c" for name in ("json", "json_decode", "json_encode")]
 def run(*command: object, **options: Any) -> subprocess.CompletedProcess:
     """Runs a command, and stops the build with its name if it fails."""
     try:
-        return subprocess.run([str(word) for word in command], check=True, **options)
+        return subprocess.run([str(word) for word in command], **{"check": True, **options})
     except FileNotFoundError:
         sys.exit(f"build: {command[0]} is missing")
     except subprocess.CalledProcessError as error:
@@ -51,7 +58,7 @@ def stale(target: Path, sources: Iterable[Path]) -> bool:
     if not target.exists():
         return True
     made = target.stat().st_mtime_ns
-    return any(source.stat().st_mtime_ns > made for source in [*sources, *CSRC.glob("*.py")])
+    return any(source.stat().st_mtime_ns > made for source in [*sources, *CSRC.glob("*.py"), BUILD / "settings"])
 
 
 def write_if_changed(path: Path, text: str) -> Path:
@@ -87,8 +94,8 @@ def build_init() -> Path:
     target = BUILD / "init"
     sources = [*sorted((CSRC / "init").glob("*.c")), build_plan_table()]
     if stale(target, [*sources, *(CSRC / "init").glob("*.h"), CSRC / "plan.h"]):
-        compiler = "musl-gcc" if shutil.which("musl-gcc") else "gcc"
-        run(compiler, "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
+        compiler = ["musl-gcc"] if shutil.which("musl-gcc") else CC
+        run(*compiler, "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
             "-fno-pie", "-no-pie", "-ffunction-sections", "-fdata-sections",
             "-Wl,--gc-sections,-z,noexecstack,-z,noseparate-code,-z,norelro,--build-id=none",
             "-iquote", CSRC, "-iquote", CSRC / "init", "-idirafter", "/usr/include",
@@ -133,7 +140,7 @@ def build_extension(name: str, sources: list[Path], *libraries: str, directory: 
         # -iquote: csrc/seccomp.h must not hide libseccomp's <seccomp.h>.
         # Written under another name and then renamed: overwriting a file that a process has mapped would crash it.
         fresh = BUILD / target.name
-        run("gcc", *CFLAGS, "-fPIC", "-shared", "-I", sysconfig.get_path("include"), "-iquote", CSRC, "-o", fresh, *sources, *libraries)
+        run(*CC, *CFLAGS, "-fPIC", "-shared", "-I", sysconfig.get_path("include"), "-iquote", CSRC, "-o", fresh, *sources, *LDFLAGS, *libraries)
         shutil.move(fresh, target)
 
 
@@ -183,6 +190,7 @@ def main(what: str) -> None:
     BUILD.mkdir(exist_ok=True)
     lock = os.open(BUILD, os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    write_if_changed(BUILD / "settings", f"{sys.version}\n{CC} {CFLAGS} {LDFLAGS}\n")
     build_types()
     if what == "types":
         return

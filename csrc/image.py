@@ -3,41 +3,62 @@
 from __future__ import annotations
 
 import array
+import fcntl
 import os
 import struct
 import subprocess
 from pathlib import Path
+from typing import Any
 
-PT_LOAD, PF_W = 1, 2
-PAGE = 4096
-# The seed is no PIE: the kernel loads it below this address. libc, the heap and the stack are above.
-LOWEST_FOREIGN = 0x10000000
+# The fields of struct Elf64_Phdr and Elf64_Shdr, and some of their values (elf.h).
+SEGMENT, SECTION = "<IIQQQQQQ", "<IIQQQQIIQQ"
+PT_LOAD, SHT_PROGBITS, SHT_NOBITS, SHF_ALLOC = 1, 1, 8, 2
 
 
-def make(seed: Path, target: Path) -> None:
-    """Writes the executable `target` made from `seed`."""
+def make(seed: Path, modules: Path, target: Path) -> None:
+    """Writes the executable `target` made from `seed`. modules: what csrc/modules.py has made."""
     elf = bytearray(seed.read_bytes())
-    header, offset, address, _, memory_size = data_segment(elf)
-    start = data_start(seed)
-    image, maps = run(seed)
-    if len(image) > address + memory_size - start:
-        raise SystemExit("build: the seed's data segment is not one piece")
-    clear_copies(seed, image, start)
+    start = symbol(seed, "image_start")
+    image, maps = run(seed, modules)
     refuse_foreign(seed, image, start, maps)
-
-    # The whole segment is written to the end of the file. What precedes __data_start (.got, .dynamic) is kept from the seed.
-    segment = elf[offset:offset + start - address] + image
-    fresh_offset = (len(elf) + PAGE - 1 & -PAGE) + address % PAGE
-    elf += bytes(fresh_offset - len(elf)) + segment
-    struct.pack_into("<Q", elf, header + 8, fresh_offset)
-    struct.pack_into("<Q", elf, header + 32, len(segment))    # p_filesz; p_memsz is unchanged, the kernel zeroes the rest
     fresh = target.with_name(target.name + ".new")
-    fresh.write_bytes(elf)
+    fresh.write_bytes(insert(elf, image, start))
     fresh.chmod(0o755)
     fresh.rename(target)
 
 
-def run(seed: Path) -> tuple[bytearray, str]:
+def insert(elf: bytearray, image: bytearray, start: int) -> bytes:
+    """The executable with the image as the content of the segment that begins at `start`."""
+    end = start + len(image)
+    for header in headers(elf, 32, 54):
+        kind, _, offset, address, _, size, _, _ = struct.unpack_from(SEGMENT, elf, header)
+        if kind == PT_LOAD and address <= start < address + max(size, 1):
+            before, after = offset + start - address, offset + size
+            struct.pack_into("<Q", elf, header + 32, end - address)  # p_filesz; the kernel zeroes the rest of p_memsz
+    moved = -(after - before - len(image)) + 63 & -64  # what follows in the file are sections that are not loaded
+    for header in headers(elf, 40, 58):
+        name, kind, flags, address, offset, size, *rest = struct.unpack_from(SECTION, elf, header)
+        if offset >= after and not flags & SHF_ALLOC:
+            offset += moved
+        if kind == SHT_NOBITS and flags & SHF_ALLOC and address >= start:
+            offset = before + address - start
+            if address + size < end:  # .image, until here without content in the file
+                kind, size = SHT_PROGBITS, end - address
+            else:  # .memory: what is left
+                address, offset, size = end, before + len(image), address + size - end
+        struct.pack_into(SECTION, elf, header, name, kind, flags, address, offset, size, *rest)
+    struct.pack_into("<Q", elf, 40, struct.unpack_from("<Q", elf, 40)[0] + moved)
+    return bytes(elf[:before] + image).ljust(after + moved, b"\0") + elf[after:]
+
+
+def headers(elf: bytearray, place: int, counts: int) -> range:
+    """Where the headers of the segments or of the sections are, by the places of e_phoff and e_phentsize, or e_shoff and e_shentsize."""
+    first, = struct.unpack_from("<Q", elf, place)
+    size, count = struct.unpack_from("<HH", elf, counts)
+    return range(first, first + size * count, size)
+
+
+def run(seed: Path, modules: Path) -> tuple[bytearray, str]:
     """What the seed writes, and its memory map."""
     # ASLR is switched off to make the image reproducible. Where that is not allowed, the image differs but is correct.
     fixed = ["setarch", "-R"]
@@ -46,7 +67,12 @@ def run(seed: Path) -> tuple[bytearray, str]:
     # mmap_threshold=0: libc's own blocks get high addresses, which refuse_foreign() cannot confuse with ordinary numbers.
     # TZ: the image must not depend on the time zone of the build machine.
     environment = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=0", "TZ": "UTC0"}
-    process = subprocess.Popen([*fixed, seed], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0)
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    # From a file without a path: Python asks for that while it starts, and its length would leave traces in the image.
+    memory = os.memfd_create("seed")
+    os.write(memory, seed.read_bytes())
+    file = fcntl.fcntl(memory, fcntl.F_DUPFD, 100)
+    process = subprocess.Popen([*fixed, f"/proc/self/fd/{file}", modules.name], cwd=modules.parent, env=environment, pass_fds=[file], **pipes)
     assert process.stdin and process.stdout
     image = bytearray()
     while part := os.read(process.stdout.fileno(), 1 << 20):
@@ -58,38 +84,18 @@ def run(seed: Path) -> tuple[bytearray, str]:
     return image, maps
 
 
-def data_start(seed: Path) -> int:
-    """The address at which the variables of the program begin."""
-    lines = subprocess.run(["nm", seed], check=True, capture_output=True, text=True).stdout.splitlines()
-    return next(int(line.split()[0], 16) for line in lines if line.endswith(" __data_start"))
-
-
-def data_segment(elf: bytes | bytearray) -> tuple[int, int, int, int, int]:
-    """The program header of the writable segment: (offset of the header in the file, p_offset, p_vaddr, p_filesz, p_memsz)."""
-    place, = struct.unpack_from("<Q", elf, 32)
-    size, count = struct.unpack_from("<HH", elf, 54)
-    for header in range(place, place + size * count, size):
-        kind, flags, offset, address, _, file_size, memory_size, _ = struct.unpack_from("<IIQQQQQQ", elf, header)
-        if kind == PT_LOAD and flags & PF_W:
-            return header, offset, address, file_size, memory_size
-    raise SystemExit("build: the seed has no data segment")
-
-
-def clear_copies(seed: Path, image: bytearray, start: int) -> None:
-    """Zeroes the copies of libc's variables (stderr, environ …; R_X86_64_COPY): the dynamic linker fills them at each start."""
-    for line in subprocess.run(["readelf", "-rW", seed], check=True, capture_output=True, text=True).stdout.splitlines():
-        words = line.split()
-        if len(words) > 2 and words[2] == "R_X86_64_COPY":
-            place = int(words[0], 16) - start
-            image[place:place + 8] = bytes(8)
+def symbol(elf: Path, name: str) -> int:
+    """The address of a symbol."""
+    lines = subprocess.run(["nm", elf], check=True, capture_output=True, text=True).stdout.splitlines()
+    return next(int(line.split()[0], 16) for line in lines if line.endswith(f" {name}"))
 
 
 def refuse_foreign(seed: Path, image: bytearray, start: int, maps: str) -> None:
     """Stops the build if a word of the image could be an address outside it (libc, heap, stack), wrong in the next process."""
-    ranges = []
+    end, ranges = symbol(seed, "image_memory_end"), []
     for line in maps.splitlines():
         low, high = (int(bound, 16) for bound in line.split()[0].split("-"))
-        if low >= LOWEST_FOREIGN:
+        if low >= end:
             ranges.append((low, high, line.split()[-1]))
     lowest = min(low for low, _, _ in ranges)
     bad = []

@@ -1,6 +1,7 @@
 """Makes what is published: the tarball of the binary, and the wheel and source archive that pip asks for (PEP 517).
 
-    python csrc/package.py        dist/pyrun-VERSION-linux-ARCH.tar.gz and its checksum
+    python csrc/package.py        dist/pyrun-VERSION-linux-ARCH.tar.gz, its SBOM and their checksums
+    python csrc/package.py sbom   the SBOM alone, build/pyrun.cdx.json
 
 The wheel's script is the standalone binary itself, so an installed pyrun starts as quickly as a copied one. Beside it are
 the sources with their extension modules, for `python -m pyrun`. Archives of the same tree are the same to the byte.
@@ -19,6 +20,8 @@ import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
+
+import sbom
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv/bin/python"
@@ -62,13 +65,20 @@ def write_tar(target: Path, files: dict[str, Path]) -> None:
 
 
 def tarball(directory: Path = ROOT / "dist") -> Path:
-    """The tarball of the binary and, beside it, a file for `sha256sum -c`."""
+    """The tarball of the binary and what belongs to it and, beside it, the SBOM and a file for `sha256sum -c`."""
     directory.mkdir(exist_ok=True)
-    name = f"pyrun-{version()}-linux-{platform.machine()}"
+    name, build = f"pyrun-{version()}-linux-{platform.machine()}", ROOT / "build"
+    components = sbom.write(version())
+    files = {path.name: path for path in (build / "pyrun", components, *(ROOT / name for name in ("README.md", "CHANGELOG.md", "LICENSE")))}
+    files["COPYRIGHT"] = ROOT / "csrc/debian/copyright"
+    for made in ("man", "completions", "engines"):
+        files |= {str(path.relative_to(build)): path for path in (build / made).rglob("*") if path.is_file()}
     target = directory / f"{name}.tar.gz"
-    write_tar(target, {f"{name}/{path.name}": path for path in (ROOT / "build/pyrun", ROOT / "README.md", ROOT / "LICENSE")})
-    digest = hashlib.sha256(target.read_bytes()).hexdigest()
-    target.with_name(f"{target.name}.sha256").write_text(f"{digest}  {target.name}\n")
+    write_tar(target, {f"{name}/{inside}": path for inside, path in files.items()})
+    beside = directory / f"{name}.cdx.json"
+    beside.write_bytes(components.read_bytes())
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in (target, beside)]
+    target.with_name(f"{target.name}.sha256").write_text("".join(sums))
     return target
 
 
@@ -151,4 +161,4 @@ def build_sdist(sdist_directory: str, config_settings: object = None) -> str:
 
 
 if __name__ == "__main__":
-    print(tarball())
+    print(sbom.write(version()) if sys.argv[1:] == ["sbom"] else tarball())

@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> int:
         # What the caller's limits (ulimit -f, -t) forbid is an error where it happens, and undone, not our death half-way.
         _signal.signal(_signal.SIGXFSZ, _signal.SIG_IGN)
         _signal.signal(_signal.SIGXCPU, _signal.SIG_IGN)
-        settings, name, values = scan.parse(words) or parse_cold(words)
+        settings, name, values = scan.parse(words) or parse(words)
         log.start(settings.log, settings.log_format, settings.debug)
         settings.check()
         if name not in STATELESS:
@@ -68,11 +68,14 @@ def main(words: Sequence[str]) -> int:
         return internal(command, fault)
 
 
-def parse_cold(words: Sequence[str]) -> tuple[Settings, str, dict]:
-    """The same as scan.parse(), by click."""
-    from pyrun.base import cold
+def parse(words: Sequence[str]) -> tuple[Settings, str, dict]:
+    """The same as scan.parse(), by click. Raises SystemExit after help and completion."""
+    # A shell asks without words: a hot command never looks for this.
+    if not words and b"_PYRUN_COMPLETE" in posix.environ:
+        from pyrun.commands import complete
 
-    cold.start()
+        complete.answer()
+        raise SystemExit(0)
     from pyrun.cli import declaration
 
     return declaration.parse(words)
@@ -123,9 +126,6 @@ def place(fault: BaseException) -> str:
 def log_traceback() -> None:
     if not log.debugging():
         return
-    from pyrun.base import cold
-
-    cold.start()
     import traceback
 
     for line in traceback.format_exc().splitlines():

@@ -1,4 +1,4 @@
-"""What a command prints on stdout, also while only Python's core is there."""
+"""What a command prints on stdout."""
 
 from __future__ import annotations
 

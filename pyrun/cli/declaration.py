@@ -14,11 +14,13 @@ from pyrun import __version__
 from pyrun.base import log, output
 from pyrun.base.errors import Error
 from pyrun.cli import scan
+from pyrun.cli.help import EXAMPLES, option_rows, rows, sections
 from pyrun.cli.options import (
     ABOUT,
     BUNDLE,
     BUNDLE_ARGUMENT,
     BUNDLE_TEXT,
+    COMPLETION,
     CONSOLE_SOCKET,
     CRIU_OPTIONS,
     DETACH,
@@ -35,6 +37,7 @@ from pyrun.cli.options import (
     THIS_BUNDLE,
     VERSION,
     WORK_PATH,
+    argument,
     flag,
     number,
     numbers,
@@ -47,6 +50,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any, NoReturn
+
+    from click.shell_completion import CompletionItem
 
 UNKNOWN_TOPIC = 3
 
@@ -66,22 +71,33 @@ class Command(click.Command):
     name: str
 
     def __init__(self, name: str, usage: str, summary: str, *params: click.Parameter, text: str = "", stop: bool = False, cold: bool = False) -> None:
-        super().__init__(name, params=[*params, HELP], callback=lambda **values: values, add_help_option=False)
+        super().__init__(name, params=[*params, HELP], callback=lambda **values: values, short_help=summary, add_help_option=False)
         self.usage, self.summary, self.text, self.stop, self.cold = usage, summary, text, stop, cold
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # Not click's own: that knows GNU's style alone.
+        # Not click's own: that knows GNU's style alone. For completion it has to learn what an option begins with.
+        if ctx.resilient_parsing:
+            super().parse_args(ctx, [])
         values = {}
         try:
             rest = scan.scan(options_of(self), args, self.stop, values, ctx.find_root().params)
-            if values.pop("help", False):
+            if values.pop("help", False) and not ctx.resilient_parsing:
                 show_help(self)
             values |= scan.arguments(self.name, arguments_of(self), rest)
         except scan.Refused as fault:
-            raise Misused(self, ctx, fault) from None
+            if not ctx.resilient_parsing:
+                raise Misused(self, ctx, fault) from None
         for param in self.params:
             param.handle_parse_result(ctx, values, [])
         return []
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """What can be completed: global options may follow the command."""
+        return [*super().get_params(ctx), *GLOBALS]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # After the container's id all words are another program's.
+        return [] if self.stop and ctx.params.get("id") else super().shell_complete(ctx, incomplete)
 
     def manual(self) -> str:
         return sections({
@@ -90,6 +106,7 @@ class Command(click.Command):
             "DESCRIPTION": self.text.splitlines(),
             "OPTIONS": option_rows(self.params),
             "GLOBAL OPTIONS": option_rows(GLOBALS),
+            "EXAMPLES": rows(EXAMPLES[self.name]),
         })
 
 
@@ -97,12 +114,17 @@ class Root(click.Group):
     """`pyrun` itself."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell asks what could follow
+            super().parse_args(ctx, [])
+            ctx.params.clear()  # defaults, which would count as given
         values = ctx.params
         try:
             ctx.args = scan.scan(options_of(self), args, True, values, values)
         except scan.Refused as fault:
-            raise Misused(self, ctx, fault) from None
-        if values.pop("help", False):
+            if not ctx.resilient_parsing:
+                raise Misused(self, ctx, fault) from None
+            ctx.args = []
+        if values.pop("help", False) and not ctx.resilient_parsing:
             show_help(self)
         for param in self.params:
             param.handle_parse_result(ctx, values, [])
@@ -129,6 +151,7 @@ class Root(click.Group):
             "DESCRIPTION": ABOUT.splitlines(),
             "COMMANDS": rows([(command.name, command.summary) for command in [*COMMANDS, HELP_COMMAND]]),
             "GLOBAL OPTIONS": option_rows(self.params),
+            "COMPLETION": COMPLETION.splitlines(),
         })
 
 
@@ -154,8 +177,13 @@ def parse(words: Sequence[str]) -> scan.CommandLine:
 
 def start_log(given: dict[str, Any]) -> None:
     """What is wrong with the words shall reach the log that they name."""
-    settings = Settings(**{name: value for name, value in given.items() if name != "version"})
+    settings = settings_of(given)
     log.start(settings.log, settings.log_format, settings.debug)
+
+
+def settings_of(given: dict[str, Any]) -> Settings:
+    """The global options, of a context's parameters."""
+    return Settings(**{name: value for name, value in given.items() if name != "version"})
 
 
 def topic(name: str) -> Command:
@@ -181,21 +209,6 @@ def show_help(command: Command | Root) -> NoReturn:
     raise SystemExit(0)
 
 
-def sections(parts: dict[str, list[str]]) -> str:
-    """Help text: each title that has lines, and the lines."""
-    return "\n\n".join("\n".join([f"{title}:", *(f"   {line}".rstrip() for line in lines)]) for title, lines in parts.items() if lines)
-
-
-def rows(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(left) for left, _ in pairs)
-    return [f"{left:{width}}  {right}" for left, right in pairs]
-
-
-def option_rows(params: Iterable[click.Parameter]) -> list[str]:
-    options = [param for param in params if isinstance(param, click.Option) and not param.hidden]
-    return rows([(", ".join(option.opts) + (f" {option.metavar}" if option.metavar else ""), option.help or "") for option in options])
-
-
 # --- the commands --------------------------------------------------------------------------------------------------
 
 COMMANDS = [
@@ -209,7 +222,7 @@ COMMANDS = [
     Command(
         "kill", "CONTAINER-ID [SIGNAL]", "send a signal to a container's first process",
         flag("--all", "-a", help="send it to all processes of the container"),
-        ID, click.Argument(["signal"], default="SIGTERM"),
+        ID, argument("signal", default="SIGTERM"),
         text="SIGNAL is a name (KILL, SIGKILL, RTMIN+3) or a number; TERM where it is left out.",
     ),
     Command(
@@ -258,14 +271,14 @@ COMMANDS = [
         PRESERVE_FDS,
         texts("--cgroup", metavar="[CONTROLLER,...:]PATH", help="run it in a cgroup below the container's"),
         flag("--ignore-paused", help="exec in a paused container too; the process waits until it is resumed"),
-        ID, click.Argument(["args"], nargs=-1, required=False),
+        ID, argument("args", nargs=-1, required=False),
         text="All that follows CONTAINER-ID is the command, options of its own included.",
         stop=True,
     ),
     Command(
         "ps", "CONTAINER-ID [PS-OPTION]...", "show the processes of a container",
         text("--format", "-f", metavar="FORMAT", default="table", help="table, or json for the pids alone (default: table)"),
-        ID, click.Argument(["args"], nargs=-1, required=False),
+        ID, argument("args", nargs=-1, required=False),
         text="All that follows CONTAINER-ID is passed to ps(1) in place of -ef.",
         stop=True,
     ),
@@ -296,11 +309,11 @@ COMMANDS = [
         text="What is not named stays as it is. With --resources the other options for limits are ignored.",
     ),
     Command(
-        "events", "CONTAINER-ID", "show what a container uses, and when its memory runs out, as lines of JSON",
+        "events", "CONTAINER-ID", "show what a container uses, as lines of JSON",
         text("--interval", metavar="TIME", default="5s", help="how often, as 100ms, 5s or 1m30s (default: 5s)"),
         flag("--stats", help="show what it uses now, and end"),
         ID,
-        text="It ends with the container.",
+        text="A line for each --interval, and one when its memory runs out. It ends with the container.",
     ),
     Command(
         "checkpoint", "CONTAINER-ID", "save a running container in files, and end it",
@@ -343,7 +356,7 @@ COMMANDS = [
     ),
 ]
 
-HELP_COMMAND = Command("help", "[COMMAND]", "show help, or that of a command", click.Argument(["topic"], required=False, default=None), cold=True)
+HELP_COMMAND = Command("help", "[COMMAND]", "show help, or that of a command", argument("topic", required=False, default=None), cold=True)
 
 PYRUN = Root(
     "pyrun",

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import click
 
-from pyrun.cli.settings import default_root
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from click.shell_completion import CompletionItem
+
+
+def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What a shell completes a value with: pyrun/commands/complete.py knows it, and hands itself on in the context."""
+    return ctx.obj(ctx, param, incomplete)
 
 
 def flag(*names: str, help: str, default: bool | None = False) -> click.Option:
@@ -13,12 +22,12 @@ def flag(*names: str, help: str, default: bool | None = False) -> click.Option:
 
 
 def text(*names: str, metavar: str, help: str, default: str | None = None) -> click.Option:
-    return click.Option(names, metavar=metavar, help=help, default=default)
+    return click.Option(names, metavar=metavar, help=help, default=default, shell_complete=complete)
 
 
 def texts(*names: str, metavar: str, help: str) -> click.Option:
     """A tuple of str, one for each time that the option is given."""
-    return click.Option(names, metavar=metavar, help=f"{help}; may be repeated", multiple=True, default=())
+    return click.Option(names, metavar=metavar, help=f"{help}; may be repeated", multiple=True, default=(), shell_complete=complete)
 
 
 def number(*names: str, metavar: str, help: str, default: int | None = 0) -> click.Option:
@@ -30,6 +39,11 @@ def numbers(*names: str, metavar: str, help: str) -> click.Option:
     return click.Option(
         names, metavar=metavar, help=f"{help}; may be repeated", type=click.IntRange(min=0), multiple=True, default=()
     )
+
+
+def argument(name: str, **settings: Any) -> click.Argument:
+    """A word that is no option; settings: click's."""
+    return click.Argument([name], shell_complete=complete, **settings)
 
 
 HELP = click.Option(["--help", "-h"], is_flag=True, default=False, expose_value=False, help="show this help")
@@ -45,10 +59,10 @@ NO_NEW_KEYRING = flag("--no-new-keyring", help="keep the caller's session keyrin
 PRESERVE_FDS = number("--preserve-fds", metavar="N", help="pass N open files to the program, from fd 3 on (after those of $LISTEN_FDS)")
 NO_SUBREAPER = flag("--no-subreaper", help="do not adopt orphaned processes of the container")
 DETACH = flag("--detach", "-d", help="return as soon as the process runs")
-ID = click.Argument(["id"])
+ID = argument("id")
 # Two ways to say one thing.
 THIS_BUNDLE = text("--bundle", "-b", metavar="DIR", default=".", help="the bundle's directory (default: the working directory)")
-BUNDLE_ARGUMENT = click.Argument(["bundle"], default=".")
+BUNDLE_ARGUMENT = argument("bundle", default=".")
 
 # What checkpoint and restore have in common.
 IMAGE_PATH = text("--image-path", metavar="DIR", help="the directory of the saved state (default: checkpoint)")
@@ -78,11 +92,19 @@ CONTAINER-ID is a name of your choice, one that no other container under the sam
 Where --bundle is not given and the argument is a path, or the name of a directory with a config.json, that directory is
 the bundle, and its base name the container's id."""
 
+COMPLETION = """\
+bash, zsh and fish complete commands, options, the ids of containers, and signals. Where `make install` or a package has installed
+pyrun they do so already; bash then needs the package bash-completion. Else a line in a file of the shell turns it on:
+
+   eval "$(_PYRUN_COMPLETE=bash_source pyrun)"      in ~/.bashrc
+   eval "$(_PYRUN_COMPLETE=zsh_source pyrun)"       in ~/.zshrc, after compinit
+   _PYRUN_COMPLETE=fish_source pyrun | source       in ~/.config/fish/config.fish"""
+
 GLOBALS = [
     flag("--debug", help="log debug messages too"),
     text("--log", metavar="FILE", help="append messages to FILE (default: stderr)"),
     text("--log-format", metavar="FORMAT", help="how the log is written: text or json (default: text)"),
-    text("--root", metavar="DIR", help=f"the directory of the containers' state, best on a tmpfs (default: {default_root()})"),
+    text("--root", metavar="DIR", help="the directory of the containers' state, best on a tmpfs (default: /run/pyrun or $XDG_RUNTIME_DIR/pyrun)"),
     text("--timeline", metavar="FILE", help="write when each step of create and run began and ended, as Chrome trace events"),
     flag("--systemd-cgroup", help="let systemd make the cgroups; linux.cgroupsPath is then SLICE:PREFIX:NAME"),
     text("--rootless", metavar="WHEN", help="continue where the cgroups may not be written: true, false or auto (default: auto)"),

@@ -6,9 +6,8 @@ from pyrun import SPEC_VERSION
 from pyrun._native import lib
 from pyrun.base import jsonio, output
 from pyrun.cgroup import MANAGERS, resources
-from pyrun.cgroup.systemd import unit
 from pyrun.config import rules
-from pyrun.criu import arguments
+from pyrun.config.annotations import NAMES
 from pyrun.plan import mounts, namespaces, process, seccomp
 
 TYPE_CHECKING = False
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from pyrun.cli.settings import Settings
 
 OCI_VERSION_MIN = "1.0.0"
-UNSAFE_ANNOTATIONS = (unit.ANNOTATION, arguments.CONFIG_ANNOTATION, process.KEEP_GROUPS)
-"""Annotations of a config that change what the runtime does; one that ends in a dot stands for all that begin so."""
 
 
 def features(settings: Settings) -> None:
@@ -49,7 +46,7 @@ def structure(commands: Collection[str]) -> dict:
             "netDevices": {"enabled": True},
         },
         "annotations": facts(commands),
-        "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
+        "potentiallyUnsafeConfigAnnotations": list(NAMES),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.base import cold, log, output
+from pyrun.base import log, output
 from pyrun.config import load
 
 TYPE_CHECKING = False
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 def validate(settings: Settings, *, bundle: str) -> int:
     """Prints every fault as `path: message`, or that there is none; the exit status is 1 if there is one. Doubts are warnings."""
-    cold.start()
     from pyrun.config.validate import doubts, faults
     from pyrun.container.trial import refusals
 

@@ -6,6 +6,7 @@ import posix
 
 from pyrun.base.errors import Error, words
 from pyrun.base.files import make_tree
+from pyrun.config.annotations import CRIU_CONFIG
 from pyrun.criu.service import last_errors
 from pyrun.plan.namespaces import CLONE_NEWNET
 
@@ -17,8 +18,8 @@ IMAGE_PATH = "checkpoint"
 """Where the images are if --image-path does not say so, below the working directory."""
 CGROUP_MODES = {None: 6, "soft": 3, "full": 4, "strict": 5, "ignore": 0}
 """--manage-cgroups-mode; None is criu's own default."""
-CONFIG_ANNOTATION, CONFIG_FILE = "org.criu.config", "/etc/criu/runc.conf"
-"""A file of options for criu that come last: the one that an annotation of the container names, or the one that engines know."""
+CONFIG_FILE = "/etc/criu/runc.conf"
+"""A file of options for criu that come last, where no annotation of the container names another: engines know it."""
 LOG_LEVEL = 4
 SAME_FILE = "a file given as stdin, stdout or stderr must be the one that the container had: append to it"
 HINTS = (
@@ -113,7 +114,7 @@ def common(config: dict, given: dict[str, Any]) -> dict:
     options["empty_ns"] = CLONE_NEWNET
     options["manage_cgroups_mode"] = CGROUP_MODES[mode]
     options["notify_scripts"] = options["orphan_pts_master"] = 1
-    options["config_file"] = config["annotations"].get(CONFIG_ANNOTATION, CONFIG_FILE) or None
+    options["config_file"] = config["annotations"].get(CRIU_CONFIG, CONFIG_FILE) or None
     return options
 
 

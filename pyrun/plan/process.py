@@ -9,6 +9,7 @@ from pyrun.base import log
 from pyrun.base.errors import ConfigError
 from pyrun.base.facts import Facts
 from pyrun.config import rules
+from pyrun.config.annotations import KEEP_GROUPS
 from pyrun.plan import namespaces
 from pyrun.plan.records import Plan
 from pyrun.plan.seccomp import Filter
@@ -16,9 +17,6 @@ from pyrun.plan.seccomp import Filter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-# crun's annotation, which `podman run --group-add keep-groups` sets: files of the caller's own groups stay within reach.
-KEEP_GROUPS = "run.oci.keep_original_groups"
 
 CAPABILITIES = {
     "CAP_" + name: number

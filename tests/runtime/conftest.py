@@ -1,14 +1,25 @@
-"""Fixtures of the cgroup tests, and of those that an ordinary user runs."""
+"""Fixtures of the cgroup tests, of those that an ordinary user runs, and of the packages."""
 
 import os
 import pathlib
+import subprocess
 import traceback
 
 import ordinary
 import pytest
 from cgroup_worlds import LAYOUTS, ROOT, Missing, World, sweep
+from harness import PROJECT
 
 from pyrun.base.facts import facts
+
+
+@pytest.fixture(scope="session")
+def deb():
+    """The path of Debian's package, as `make deb` makes it."""
+    made = subprocess.run(["make", "deb"], cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+    (path,) = PROJECT.glob("dist/*.deb")
+    return path
 
 
 @pytest.fixture(scope="session")

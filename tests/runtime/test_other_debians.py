@@ -1,4 +1,4 @@
-"""build/pyrun runs on Debian 12 and 13 as debootstrap makes them: without Python, without anything of ours."""
+"""build/pyrun runs on Debian 11, 12 and 13 as debootstrap makes them: without Python, without anything of ours."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from harness import PROJECT, default_config, make_rootfs
 
-SUITES = {"12": "bookworm", "13": "trixie"}
+SUITES = {"11": "bullseye", "12": "bookworm", "13": "trixie"}
 MIRROR = "http://deb.debian.org/debian"
 # In a mount namespace of its own: /proc, /dev and /sys with the cgroups are those of the machine. pivot_root wants a mount.
 ENTER = """
@@ -26,7 +26,7 @@ def debian(request, tmp_path_factory):
     """A function that runs a command in a minimal Debian which has the binary in /usr/bin, and a bundle in /bundle."""
     root = tmp_path_factory.mktemp("debian") / request.param
     made = subprocess.run(
-        ["debootstrap", "--variant=minbase", SUITES[request.param], root, MIRROR], capture_output=True, text=True, timeout=600, check=False
+        ["debootstrap", "--variant=minbase", SUITES[request.param], root, MIRROR], capture_output=True, text=True, timeout=3000, check=False
     )
     assert made.returncode == 0, made.stdout + made.stderr
     shutil.copy(PROJECT / "build/pyrun", root / "usr/bin/pyrun")
@@ -34,7 +34,7 @@ def debian(request, tmp_path_factory):
 
     def call(*command, code=0):
         enter = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", ENTER, root, *command]
-        done = subprocess.run(enter, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(enter, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
@@ -61,6 +61,21 @@ def test_hot_and_cold_commands(debian):
     (debian.root / "bundle/config.json").unlink()
     debian("pyrun", "spec", "--bundle", "/bundle")
     assert json.loads((debian.root / "bundle/config.json").read_text())["ociVersion"]
+
+
+def test_the_package_with_manual_pages_and_completion(debian, deb):
+    shutil.copy(deb, debian.root / "pyrun.deb")
+    debian("apt-get", "-q", "-y", "install", "--no-install-recommends", "/pyrun.deb", "man-db", "bash-completion")
+    assert "Open Container Initiative runtime" in debian("man", "--pager=cat", "pyrun")
+    assert "run another process in a running container" in debian("man", "--pager=cat", "pyrun-exec")
+    tab = """
+        source /usr/share/bash-completion/bash_completion
+        _completion_loader pyrun || true
+        COMP_WORDS=(pyrun feat) COMP_CWORD=1
+        _pyrun_completion pyrun
+        echo "${COMPREPLY[@]}"
+    """
+    assert debian("bash", "-c", tab) == "features\n"
 
 
 def test_a_container(debian, token):

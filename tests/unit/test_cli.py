@@ -8,6 +8,7 @@ import pytest
 from checkout import pyrun
 
 from pyrun.cli import declaration
+from pyrun.cli.help import EXAMPLES
 
 NAMES = list(declaration.PYRUN.commands)
 
@@ -39,6 +40,15 @@ def test_every_option_is_in_the_help():
         text = pyrun(command.name, "-h")[1]
         for option in declaration.options_of(command).keys() - {"criu"}:  # kept for older callers, and hidden
             assert re.search(rf"^   .*-{option}[ ,]", text, re.MULTILINE), (command.name, option)
+
+
+def test_every_command_has_examples_that_it_takes(monkeypatch):
+    monkeypatch.setattr(declaration, "show_help", lambda *_: None)  # of `help`
+    for command in [*declaration.COMMANDS, declaration.HELP_COMMAND]:
+        assert "\nEXAMPLES:\n   pyrun " in pyrun(command.name, "-h")[1]
+        for line, _ in EXAMPLES[command.name]:
+            program, *words = line.split()
+            assert (program, declaration.parse(words)[1]) == ("pyrun", command.name)
 
 
 @pytest.mark.parametrize("option", ["-v", "--version", "-version"])

@@ -22,6 +22,11 @@ def test_the_newest_version_of_the_changelog_is_the_programs():
     assert versions[:2] == ["Unreleased", pyrun.__version__]
 
 
+def test_the_version_of_debians_package_is_the_programs():
+    first = (PROJECT / "csrc/debian/changelog").read_text().partition("\n")[0]
+    assert first.startswith(f"pyrun ({pyrun.__version__}-")
+
+
 def test_security_lists_every_attack_that_is_carried_out():
     listed = re.findall(r"^\| (CVE-\d+-\d+) ", (PROJECT / "SECURITY.md").read_text(), re.MULTILINE)
     carried_out = [path.stem[5:].replace("_", "-").upper() for path in (PROJECT / "tests/security").glob("test_cve_*.py")]

@@ -6,12 +6,12 @@ import re
 import pytest
 from harness import PROJECT
 
-# Built into libpython; the standalone binary runs the hot modules while only the core of Python is initialised.
+# Built into libpython.
 BUILT_IN = {"posix", "errno", "time", "sys", "marshal", "_struct", "fcntl", "select", "_signal"}
 # Dropped by the build, with the annotations that it is for.
 DROPPED = {"__future__"}
 # Modules of ours that need more of Python. Hot modules import them inside the functions that need them, if at all.
-COLD = {"base.archive", "cli.declaration", "cli.options", "config.schemas", "config.validate"}
+COLD = {"cli.completion", "cli.declaration", "cli.help", "cli.options", "commands.complete", "config.schemas", "config.validate"}
 # The packages, from the ground up: a module imports from its own package and from those before it.
 RANKS = ["base", "config", "cli", "plan", "init", "host", "cgroup", "criu", "container", "commands", "__main__"]
 # Made by the build: in C, of cli/declaration.py, of csrc/plan.h, of the schemas.

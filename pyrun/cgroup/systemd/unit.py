@@ -9,6 +9,7 @@ from __future__ import annotations
 from pyrun.base.errors import ConfigError
 from pyrun.cgroup.devices import ACCESS, ANY
 from pyrun.cgroup.systemd import gvariant
+from pyrun.config.annotations import SYSTEMD_PROPERTY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     Property = tuple[str, Variant]
     Converter = Callable[[str, dict[str, str], Read, int], list[Property]]
 
-ANNOTATION = "org.systemd.property."
 INFINITY = (1 << 64) - 1
 LETTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 VALID = LETTERS | set("0123456789:-_.\\@")
@@ -84,9 +84,9 @@ def annotated(annotations: dict[str, str]) -> list[Property]:
     """[(property, variant)] of the annotations `org.systemd.property.NAME`. Raises ConfigError."""
     found = []
     for key, text in annotations.items():
-        if not key.startswith(ANNOTATION):
+        if not key.startswith(SYSTEMD_PROPERTY):
             continue
-        name = key[len(ANNOTATION) :]
+        name = key[len(SYSTEMD_PROPERTY) :]
         if len(name) < 3 or not set(name) <= LETTERS:
             raise ConfigError(f"annotations.{key}", "no name of a property of systemd")
         try:

@@ -1,0 +1,79 @@
+"""What the seed runs (csrc/image.h): it imports all that the executable carries, in the order in which it shall lie in memory.
+
+What modules do while they are imported must not depend on the machine.
+"""
+
+from __future__ import annotations
+
+import gc
+import posix
+import sys
+
+import carried
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def import_all(names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            __import__(name)
+        except ImportError:
+            if name.startswith("pyrun"):
+                raise
+
+
+del sys.meta_path[3:]
+import_all(carried.hot)
+import_all(carried.modules)
+
+# --- what commands do, done before ------------------------------------------------------------------------------------
+# Python adapts code that has run some times and remembers names that it has looked up. Done here, it is in the image, and no
+# command copies pages of the image for it. The facts are given, so nothing of this machine is remembered.
+
+from pyrun.__main__ import main  # noqa: E402
+from pyrun.base import facts, jsonio  # noqa: E402
+from pyrun.commands import spec  # noqa: E402
+from pyrun.config import load, normal, validate  # noqa: E402
+from pyrun.plan.context import Context  # noqa: E402
+from pyrun.plan.create import container_plan  # noqa: E402
+from pyrun.plan.request import Request  # noqa: E402
+
+MACHINE = {
+    "uid": 0, "gid": 0, "in_user_namespace": False, "denies_setgroups": False, "owns_mounts": True, "selinux": False, "apparmor": False,
+    "capabilities": (-1, -1), "is_file": lambda path, nofollow: False,
+}  # fmt: skip
+example = spec.example(True) | {"root": {"path": "/"}}
+example["process"]["user"]["additionalGids"] = [1]
+variables = [(vars(module), dict(vars(module))) for name, module in sys.modules.items() if name.partition(".")[0] == "pyrun"]
+stderr, null = posix.dup(2), posix.open("/dev/null", posix.O_RDWR)
+posix.dup2(null, 2)
+for _ in range(20):
+    config = jsonio.loads(jsonio.dumps(example).encode())
+    load.check(config, bundle="/")
+    request = Request("box", "/", pid_file="/pid", console_socket="/console")
+    container_plan(Context(normal.config_of(config), request, facts=facts.Facts(**MACHINE)), None, waits=True).pack()
+    main(["--root", "/nonexistent", "--log-format", "text", "state", "box"])
+posix.dup2(stderr, 2)
+posix.close(stderr)
+posix.close(null)
+vars(facts.facts).clear()  # main() has asked for some
+for now, before in variables:
+    now.update((name, value) for name, value in before.items() if now[name] is not value)
+for schema in ("config", "process"):  # kept by these modules, with what jsonschema makes of them
+    list(validate.validator(schema).iter_errors(example))
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+sys.argv[:] = ["pyrun"]
+sys.path_importer_cache.clear()
+posix.environ.clear()
+carried.modules.clear()
+carried.files.clear()
+del sys.read_carried  # type: ignore[attr-defined]
+# A command ends before garbage piles up, and reading a config would set off many collections: they are made rare.
+gc.collect()
+gc.freeze()
+gc.set_threshold(50000, 10, 10)
