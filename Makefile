@@ -76,7 +76,7 @@ CONTAINERD2  := build/e2e/containerd2
 # The machine of tests/vm. Its root file system is the host's, so what runs in it is installed here.
 VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-x86 systemd uidmap
 
-.PHONY: run test test-vm lint format coverage-check bench conformance install install-files uninstall needs test-needs e2e e2e-needs vm-needs
+.PHONY: run test test-vm lint format coverage-check bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
 
 ## install the Debian packages that the build takes, where they are missing
 needs:
@@ -174,9 +174,9 @@ FISHDIR = $(SHARE)/fish/vendor_completions.d
 
 ## the executable, manual pages and completions to $(DESTDIR)$(PREFIX)/bin and share; PREFIX is /usr/local where it is not given
 install: build man
-	@$(MAKE) --no-print-directory install-files
+	@$(MAKE) --no-print-directory _install
 
-install-files:
+_install:
 	install -D -m 755 build/pyrun $(DESTDIR)$(PREFIX)/bin/pyrun
 	install -d $(SHARE)/man/man8
 	install -m 644 build/man/*.8 $(SHARE)/man/man8
