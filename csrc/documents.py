@@ -21,8 +21,8 @@ BUILD = ROOT / "build"
 sys.path.insert(0, str(ROOT))
 
 from pyrun import __version__  # noqa: E402
-from pyrun.cli import completion, declaration, options  # noqa: E402
-from pyrun.cli.help import EXAMPLES  # noqa: E402
+from pyrun.cli import completion, declaration, options, scan  # noqa: E402
+from pyrun.cli.help import EXAMPLES, shown  # noqa: E402
 from pyrun.config.annotations import NAMES  # noqa: E402
 
 ANNOTATIONS = "pyrun-annotations"
@@ -46,7 +46,7 @@ ENVIRONMENT = {
     "PATH": "Where criu(8), newuidmap(1) and newgidmap(1) are looked for, each when it is needed.",
     "LISTEN_FDS": "The sockets of sd_listen_fds(3) are handed on to the program.",
     "NOTIFY_SOCKET": "The program gets a socket of its own for sd_notify(3); what it says there is passed on.",
-    "_PYRUN_COMPLETE": "Used by completion.",
+    scan.COMPLETE: "Used by completion.",
 }
 FILES = {
     "/run/pyrun": "The state of root's containers, a directory for each.",
@@ -91,13 +91,12 @@ def definitions(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def option_list(params: Iterable[click.Parameter]) -> list[str]:
-    shown = [param for param in params if isinstance(param, click.Option) and not param.hidden]
     return definitions(
         (
             ", ".join(f"\\fB{escape(name)}\\fR" for name in option.opts) + (f" \\fI{escape(option.metavar)}\\fR" if option.metavar else ""),
             escape(option.help or "", option.metavar or ""),
         )
-        for option in shown
+        for option in shown(params)
     )
 
 

@@ -20,17 +20,18 @@ static int seeding;
 
 /* By image.ld. The memory is the last of the data sections, so the image ends where the used part of it does. */
 extern char image_start[], image_memory[], image_memory_end[];
-static size_t memory_used;
+/* How much of it there is: for the seed all, for the process that begins with the image what the seed has used. */
+static size_t memory_size, memory_used;
 
 static void *cut(size_t size) {
-    if (size > (size_t)(image_memory_end - image_memory) - memory_used)
+    if (size > memory_size - memory_used)
         return NULL;
     memory_used += size;
     return image_memory + memory_used - size;
 }
 
 static int in_image(const void *address) {
-    return (const char *)address >= image_memory && (const char *)address < image_memory_end;
+    return (const char *)address >= image_memory && (const char *)address < image_memory + memory_size;
 }
 
 /* Sizes are rounded up to 4 to 8 times a power of two, so that a freed block fits later requests of about its size. */
@@ -108,7 +109,7 @@ void *__wrap_realloc(void *address, size_t size) {
     return fresh;
 }
 
-/* Python's arenas: the memory of the image first, also in the process that began with it; then mmap. */
+/* Python's arenas: the memory of the image, then mmap. */
 
 static void *arena_take(void *context, size_t size) {
     memory_used = (memory_used + PAGE - 1) & -PAGE;
@@ -298,6 +299,7 @@ static void set_allocators(int clean) {
 
 void image_prepare(void) {
     seeding = 1;
+    memory_size = image_memory_end - image_memory;
     main_thread = __real_pthread_self();
     PyObjectArenaAllocator allocator = {NULL, arena_take, arena_free};
     PyObject_SetArenaAllocator(&allocator);
@@ -309,6 +311,7 @@ void image_write(void) {
     set_allocators(0);
     PyType_ClearCache();
     fill_pools();
+    memory_used = memory_size = (memory_used + PAGE - 1) & -PAGE;
     thread = PyThreadState_Get();
     /* Frames that have ended have left addresses of the C stack. */
     memset(thread->datastack_top, 0, (thread->datastack_limit - thread->datastack_top) * sizeof *thread->datastack_top);

@@ -34,7 +34,7 @@ def insert(elf: bytearray, image: bytearray, start: int) -> bytes:
         kind, _, offset, address, _, size, _, _ = struct.unpack_from(SEGMENT, elf, header)
         if kind == PT_LOAD and address <= start < address + max(size, 1):
             before, after = offset + start - address, offset + size
-            struct.pack_into("<Q", elf, header + 32, end - address)  # p_filesz; the kernel zeroes the rest of p_memsz
+            struct.pack_into("<QQ", elf, header + 32, end - address, end - address)  # p_filesz, p_memsz
     moved = -(after - before - len(image)) + 63 & -64  # what follows in the file are sections that are not loaded
     for header in headers(elf, 40, 58):
         name, kind, flags, address, offset, size, *rest = struct.unpack_from(SECTION, elf, header)
@@ -44,8 +44,8 @@ def insert(elf: bytearray, image: bytearray, start: int) -> bytes:
             offset = before + address - start
             if address + size < end:  # .image, until here without content in the file
                 kind, size = SHT_PROGBITS, end - address
-            else:  # .memory: what is left
-                address, offset, size = end, before + len(image), address + size - end
+            else:  # .memory: nothing is left of it
+                address, offset, size = end, before + len(image), 0
         struct.pack_into(SECTION, elf, header, name, kind, flags, address, offset, size, *rest)
     struct.pack_into("<Q", elf, 40, struct.unpack_from("<Q", elf, 40)[0] + moved)
     return bytes(elf[:before] + image).ljust(after + moved, b"\0") + elf[after:]

@@ -55,21 +55,19 @@ def musl(_: str) -> str | None:
 # Name -> (license, what has the version, a text that the executable has if this is in it, what of this list it needs). A C library
 # without a text of its own is known by that of its only user.
 COMPONENTS = {
-    "cpython": ("PSF-2.0", lambda _: python(), python(), ("expat", "zlib")),
+    "cpython": ("PSF-2.0", lambda _: python(), python(), ("zlib",)),
     "cffi": ("MIT", package, "_cffi_backend", ("libffi",)),
     "click": ("BSD-3-Clause", package, "click/core.py", ()),
     "jsonschema": ("MIT", package, "jsonschema/validators.py", ("attrs", "pyrsistent")),
     "attrs": ("MIT", package, "attr/_make.py", ()),
     "pyrsistent": ("MIT", package, "pyrsistent/_pmap.py", ()),
-    "python-ptrace": ("GPL-2.0-only", package, "ptrace/debugger/debugger.py", ()),
     "libseccomp": ("LGPL-2.1-only", library, "native_seccomp_version", ()),
     "libffi": ("MIT", library, "_cffi_backend", ()),
-    "expat": ("MIT", library, "expat_", ()),
-    "zlib": ("Zlib", library, " inflate ", ()),
+    "zlib": ("Zlib", library, "crc32", ()),
     "glibc": ("LGPL-2.1-or-later", glibc, "Fatal glibc error", ()),
     "musl": ("MIT", musl, "", ()),
 }
-PYPI = {"cffi", "click", "jsonschema", "attrs", "pyrsistent", "python-ptrace"}
+PYPI = {"cffi", "click", "jsonschema", "attrs", "pyrsistent"}
 
 
 def component(name: str) -> dict:

@@ -71,7 +71,7 @@ def main(words: Sequence[str]) -> int:
 def parse(words: Sequence[str]) -> tuple[Settings, str, dict]:
     """The same as scan.parse(), by click. Raises SystemExit after help and completion."""
     # A shell asks without words: a hot command never looks for this.
-    if not words and b"_PYRUN_COMPLETE" in posix.environ:
+    if not words and scan.COMPLETE.encode() in posix.environ:
         from pyrun.commands import complete
 
         complete.answer()

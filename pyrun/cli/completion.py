@@ -8,13 +8,15 @@ from __future__ import annotations
 import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
+from pyrun.cli.scan import COMPLETE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from click.shell_completion import CompletionItem
 
-PROGRAM, VARIABLE = "pyrun", "_PYRUN_COMPLETE"
+PROGRAM = "pyrun"
 
 
 class Bash(BashComplete):
@@ -56,7 +58,7 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish
 
 def shell(name: str, root: click.Command, values: Callable | None = None) -> ShellComplete:
     """A shell's side. values: what options.complete() calls."""
-    return SHELLS[name](root, {"obj": values}, PROGRAM, VARIABLE)
+    return SHELLS[name](root, {"obj": values}, PROGRAM, COMPLETE)
 
 
 def script(name: str, root: click.Command) -> str:

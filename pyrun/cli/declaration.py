@@ -66,13 +66,13 @@ class Misused(Exception):
 
 
 class Command(click.Command):
-    """A command. stop: whether the first argument ends the options. cold: it needs the whole of Python."""
+    """A command. stop: whether the first argument ends the options."""
 
     name: str
 
-    def __init__(self, name: str, usage: str, summary: str, *params: click.Parameter, text: str = "", stop: bool = False, cold: bool = False) -> None:
+    def __init__(self, name: str, usage: str, summary: str, *params: click.Parameter, text: str = "", stop: bool = False) -> None:
         super().__init__(name, params=[*params, HELP], callback=lambda **values: values, short_help=summary, add_help_option=False)
-        self.usage, self.summary, self.text, self.stop, self.cold = usage, summary, text, stop, cold
+        self.usage, self.summary, self.text, self.stop = usage, summary, text, stop
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # Not click's own: that knows GNU's style alone. For completion it has to learn what an option begins with.
@@ -340,12 +340,11 @@ COMMANDS = [
              "it had; where they were files they must be the same ones, opened to append. What criu has to say is in restore.log\n"
              "in --work-path. The exit code is that of `run`.",
     ),
-    Command("features", "", "show what this runtime can do, as JSON", text="The form is that of the specification's features.md.", cold=True),
+    Command("features", "", "show what this runtime can do, as JSON", text="The form is that of the specification's features.md."),
     Command(
         "validate", "[BUNDLE]", "list every fault of a bundle's config.json",
         THIS_BUNDLE, BUNDLE_ARGUMENT,
         text="The exit code is 1 if there is one.",
-        cold=True,
     ),
     Command(
         "plan", "[BUNDLE]", "show step by step how a bundle's container would be made",
@@ -356,7 +355,7 @@ COMMANDS = [
     ),
 ]
 
-HELP_COMMAND = Command("help", "[COMMAND]", "show help, or that of a command", argument("topic", required=False, default=None), cold=True)
+HELP_COMMAND = Command("help", "[COMMAND]", "show help, or that of a command", argument("topic", required=False, default=None))
 
 PYRUN = Root(
     "pyrun",
@@ -396,7 +395,7 @@ def arguments_of(command: click.Command) -> tuple[tuple[str, str], ...]:
 
 
 def table() -> tuple[dict[str, scan.Option], dict[str, dict]]:
-    """GLOBALS and COMMANDS for scan.read(): the hot commands, and no help."""
+    """GLOBALS and COMMANDS for scan.read(): the commands, and no help."""
     def without_help(options: dict[str, scan.Option]) -> dict[str, scan.Option]:
         return {name: row for name, row in options.items() if row[0] != "help"}
 
@@ -410,7 +409,7 @@ def table() -> tuple[dict[str, scan.Option], dict[str, dict]]:
             "arguments": arguments_of(command),
             "stop": command.stop,
         }
-        for command in COMMANDS if not command.cold
+        for command in COMMANDS
     }
 
 

@@ -84,6 +84,10 @@ def rows(pairs: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{left:{width}}  {right}" for left, right in pairs]
 
 
+def shown(params: Iterable[click.Parameter]) -> list[click.Option]:
+    """The options that people are told of."""
+    return [param for param in params if isinstance(param, click.Option) and not param.hidden]
+
+
 def option_rows(params: Iterable[click.Parameter]) -> list[str]:
-    options = [param for param in params if isinstance(param, click.Option) and not param.hidden]
-    return rows([(", ".join(option.opts) + (f" {option.metavar}" if option.metavar else ""), option.help or "") for option in options])
+    return rows([(", ".join(option.opts) + (f" {option.metavar}" if option.metavar else ""), option.help or "") for option in shown(params)])

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Option = tuple[str, str, bool]
     CommandLine = tuple[Settings, str, dict[str, Any]]
 
+COMPLETE = "_PYRUN_COMPLETE"
+"""The environment variable by which a shell asks for completion."""
 BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True)
 BOOLEANS |= dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False)
 
@@ -41,7 +43,7 @@ class Unknown(Refused):
 def parse(argv: Sequence[str]) -> CommandLine | None:
     """The command line of a hot command. argv: the words after the program's name.
 
-    None for whatever click shall decide: help, an error, a cold command, a table that was not made.
+    None for whatever click shall decide: help, an error, a table that was not made.
     """
     try:
         from pyrun.cli import _argv_table as table

@@ -10,6 +10,7 @@ from pyrun.base import log, output
 from pyrun.base.errors import Error
 from pyrun.cli import completion
 from pyrun.cli.declaration import PYRUN, settings_of
+from pyrun.cli.scan import COMPLETE
 from pyrun.cli.settings import ROOTLESS
 from pyrun.commands import kill
 from pyrun.container import record, state
@@ -20,7 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import click
 
-VARIABLE = completion.VARIABLE.encode()
 WORDS = {
     "cap": process.CAPABILITIES,
     "cpu_idle": ("0", "1"),
@@ -47,17 +47,17 @@ STATUSES = {
 
 def answer() -> None:
     """Prints what the shell wants that has asked by _PYRUN_COMPLETE. Raises Error."""
-    wanted = posix.environ[VARIABLE].decode(errors="replace")
+    wanted = posix.environ[COMPLETE.encode()].decode(errors="replace")
     name, _, what = wanted.partition("_")
     if name not in completion.SHELLS or what not in ("source", "complete"):
-        raise Error(f"{completion.VARIABLE}={wanted}: use {', '.join(f'{shell}_source' for shell in completion.SHELLS)}")
+        raise Error(f"{COMPLETE}={wanted}: use {', '.join(f'{shell}_source' for shell in completion.SHELLS)}")
     if what == "source":
         output.write(completion.script(name, PYRUN))
         return
     try:
         found = completion.shell(name, PYRUN, values).complete()
     except (KeyError, ValueError):  # $COMP_WORDS, $COMP_CWORD
-        raise Error(f"{completion.VARIABLE}={wanted} is for the script that {name}_source prints") from None
+        raise Error(f"{COMPLETE}={wanted} is for the script that {name}_source prints") from None
     output.write(f"{found}\n")
 
 

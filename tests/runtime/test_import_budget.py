@@ -10,10 +10,11 @@ import sys
 import pytest
 from harness import PROJECT, Runner
 
+from csrc.modules import COLD
+
 BUILT_IN = {"posix", "errno", "time", "sys", "marshal", "_struct", "fcntl", "select", "_signal", "_cffi_backend"}
 # The build drops it, with the annotations that it is for.
 BUILT_IN |= {"__future__"}
-COLD = {"pyrun.cli.declaration", "pyrun.cli.options", "pyrun.config.validate", "pyrun.config.schemas"}
 SITE = next(path for path in sys.path if path.endswith("site-packages"))
 
 PROGRAM = """#!{python} -IS

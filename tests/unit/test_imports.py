@@ -6,12 +6,14 @@ import re
 import pytest
 from harness import PROJECT
 
+import csrc.modules
+
 # Built into libpython.
 BUILT_IN = {"posix", "errno", "time", "sys", "marshal", "_struct", "fcntl", "select", "_signal"}
 # Dropped by the build, with the annotations that it is for.
 DROPPED = {"__future__"}
 # Modules of ours that need more of Python. Hot modules import them inside the functions that need them, if at all.
-COLD = {"cli.completion", "cli.declaration", "cli.help", "cli.options", "commands.complete", "config.schemas", "config.validate"}
+COLD = {name.removeprefix("pyrun.") for name in csrc.modules.COLD}
 # The packages, from the ground up: a module imports from its own package and from those before it.
 RANKS = ["base", "config", "cli", "plan", "init", "host", "cgroup", "criu", "container", "commands", "__main__"]
 # Made by the build: in C, of cli/declaration.py, of csrc/plan.h, of the schemas.
