@@ -10,7 +10,7 @@ BUILD  := $(VENV)/bin/python csrc/build.py
 pip_install = $(VENV)/bin/python -m pip install --quiet --retries 1 --timeout 15 -r $(1) || \
     { echo 'make: the packages of $(1) are missing; without a network see "Without a network" in README.md' >&2; exit 1; }
 
-.PHONY: all help ext build man venv dist deb clean
+.PHONY: all help ext build man venv dist wheel deb clean
 
 all: build
 
@@ -40,7 +40,11 @@ man: venv
 
 ## dist/pyrun-VERSION-linux-ARCH.tar.gz, its list of components (SBOM), and their checksums
 dist: build man
-	$(VENV)/bin/python csrc/package.py
+	$(VENV)/bin/python csrc/package.py tarball
+
+## dist/pyrun-VERSION-py3-none-….whl, which pip installs with any Python: the executable and its manual pages
+wheel: build man
+	$(VENV)/bin/python csrc/package.py wheel
 
 ## dist/pyrun_VERSION_ARCH.deb, Debian's package
 deb: build man

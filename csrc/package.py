@@ -1,10 +1,11 @@
-"""Makes what is published: the tarball of the binary, and the wheel and source archive that pip asks for (PEP 517).
+"""Makes what is published: tarball and wheel of the executable, and the wheel and source archive that pip asks for (PEP 517).
 
-    python csrc/package.py        dist/pyrun-VERSION-linux-ARCH.tar.gz, its SBOM and their checksums
-    python csrc/package.py sbom   the SBOM alone, build/pyrun.cdx.json
+    python csrc/package.py tarball   dist/pyrun-VERSION-linux-ARCH.tar.gz, its SBOM and their checksums
+    python csrc/package.py wheel     dist/pyrun-VERSION-py3-none-….whl: the executable for any Python
+    python csrc/package.py sbom      the SBOM alone, build/pyrun.cdx.json
 
-The wheel's script is the standalone binary itself, so an installed pyrun starts as quickly as a copied one. Beside it are
-the sources with their extension modules, for `python -m pyrun`. Archives of the same tree are the same to the byte.
+A wheel's script is the executable itself, so an installed pyrun starts as quickly as a copied one. The wheel that pip asks for
+has beside it the sources with their extension modules, for `python -m pyrun`. Archives of the same tree are the same to the byte.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ SOURCES = [
     "pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
     "pyproject.toml",
 ]
+LICENSES = ["LICENSE", "csrc/debian/copyright"]  # of pyrun, and of what the executable has in it
 # All files get one date, so that archives are reproducible: the earliest that a zip file can store.
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 EPOCH = 315532800
@@ -37,6 +39,11 @@ EPOCH = 315532800
 def version() -> str:
     text = (ROOT / "pyrun/__init__.py").read_text()
     return next(line.split('"')[1] for line in text.splitlines() if line.startswith("__version__"))
+
+
+def bill() -> Path:
+    """The SBOM of build/pyrun."""
+    return sbom.write(version())
 
 
 def make(*targets: str) -> None:
@@ -68,7 +75,7 @@ def tarball(directory: Path = ROOT / "dist") -> Path:
     """The tarball of the binary and what belongs to it and, beside it, the SBOM and a file for `sha256sum -c`."""
     directory.mkdir(exist_ok=True)
     name, build = f"pyrun-{version()}-linux-{platform.machine()}", ROOT / "build"
-    components = sbom.write(version())
+    components = bill()
     files = {path.name: path for path in (build / "pyrun", components, *(ROOT / name for name in ("README.md", "CHANGELOG.md", "LICENSE")))}
     files["COPYRIGHT"] = ROOT / "csrc/debian/copyright"
     for made in ("man", "completions", "engines"):
@@ -103,12 +110,14 @@ def tag() -> str:
     return f"{python}-{python}-{system}"
 
 
-def metadata() -> str:
+def metadata(*, executable_alone: bool = False) -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {version()}", f"Summary: {project['description']}",
-             f"Requires-Python: {project['requires-python']}"]
-    for extra, wanted in project["optional-dependencies"].items():
-        lines += [f"Provides-Extra: {extra}", *(f'Requires-Dist: {one}; extra == "{extra}"' for one in wanted)]
+    lines = ["Metadata-Version: 2.4", f"Name: {project['name']}", f"Version: {version()}", f"Summary: {project['description']}",
+             f"License-Expression: {sbom.LICENSE}", *(f"License-File: {path}" for path in LICENSES)]
+    if not executable_alone:
+        lines += [f"Requires-Python: {project['requires-python']}"]
+        for extra, wanted in project["optional-dependencies"].items():
+            lines += [f"Provides-Extra: {extra}", *(f'Requires-Dist: {one}; extra == "{extra}"' for one in wanted)]
     lines += ["Description-Content-Type: text/markdown", "", (ROOT / "README.md").read_text()]
     return "\n".join(lines)
 
@@ -128,26 +137,46 @@ class Wheel:
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
         self.record.append(f"{name},sha256={digest},{len(data)}")
 
-    def close(self, info: str) -> None:
+    def close(self, information: str, *tags: str) -> None:
+        """information: the text of METADATA."""
+        info = f"pyrun-{version()}.dist-info"
+        self.add(f"pyrun-{version()}.data/scripts/pyrun", (ROOT / "build/pyrun").read_bytes(), 0o755)
+        for path in LICENSES:
+            self.add(f"{info}/licenses/{path}", (ROOT / path).read_bytes())
+        self.add(f"{info}/METADATA", information.encode())
+        kind = ["Wheel-Version: 1.0", "Generator: pyrun", "Root-Is-Purelib: false", *(f"Tag: {tag}" for tag in tags), ""]
+        self.add(f"{info}/WHEEL", "\n".join(kind).encode())
         self.archive.writestr(zipfile.ZipInfo(f"{info}/RECORD", LONG_AGO), "\n".join([*self.record, f"{info}/RECORD,,", ""]))
         self.archive.close()
 
 
 def build_wheel(wheel_directory: str, config_settings: object = None, metadata_directory: object = None) -> str:
     make("ext", "build")
-    name, info = f"pyrun-{version()}-{tag()}.whl", f"pyrun-{version()}.dist-info"
+    name = f"pyrun-{version()}-{tag()}.whl"
     wheel = Wheel(Path(wheel_directory) / name)
     for path in sorted((ROOT / "pyrun").rglob("*")):
         if path.suffix in (".py", ".so"):
             wheel.add(str(path.relative_to(ROOT)), path.read_bytes())
     for path in sorted((ROOT / "specs").glob("*.json")):
         wheel.add(f"pyrun/specs/{path.name}", path.read_bytes())
-    wheel.add(f"pyrun-{version()}.data/scripts/pyrun", (ROOT / "build/pyrun").read_bytes(), 0o755)
-    wheel.add(f"{info}/LICENSE", (ROOT / "LICENSE").read_bytes())
-    wheel.add(f"{info}/METADATA", metadata().encode())
-    wheel.add(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: pyrun\nRoot-Is-Purelib: false\nTag: {tag()}\n".encode())
-    wheel.close(info)
+    wheel.close(metadata(), tag())
     return name
+
+
+def executable_wheel() -> Path:
+    """The wheel of the executable and its manual pages, for any Python of a Linux of this architecture.
+
+    A static executable asks less than each of these platforms promises: neither glibc's nor musl's version concerns it.
+    """
+    systems = [f"{name}_{platform.machine()}" for name in ("manylinux_2_17", "manylinux2014", "musllinux_1_1")]
+    target = ROOT / f"dist/pyrun-{version()}-py3-none-{'.'.join(systems)}.whl"
+    target.parent.mkdir(exist_ok=True)
+    wheel = Wheel(target)
+    for page in sorted((ROOT / "build/man").iterdir()):
+        wheel.add(f"pyrun-{version()}.data/data/share/man/man8/{page.name}", page.read_bytes())
+    wheel.add(f"pyrun-{version()}.dist-info/sboms/pyrun.cdx.json", bill().read_bytes())
+    wheel.close(metadata(executable_alone=True), *(f"py3-none-{system}" for system in systems))
+    return target
 
 
 def build_sdist(sdist_directory: str, config_settings: object = None) -> str:
@@ -161,4 +190,4 @@ def build_sdist(sdist_directory: str, config_settings: object = None) -> str:
 
 
 if __name__ == "__main__":
-    print(sbom.write(version()) if sys.argv[1:] == ["sbom"] else tarball())
+    print({"tarball": tarball, "wheel": executable_wheel, "sbom": bill}[sys.argv[1]]())

@@ -1,5 +1,6 @@
 """`make dist` and `pip install`: what leaves the checkout is whole, and the same each time."""
 
+import email
 import hashlib
 import os
 import shutil
@@ -10,6 +11,8 @@ import zipfile
 
 import pytest
 from harness import PROJECT
+
+import pyrun
 
 SOURCES = [
     "pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
@@ -77,6 +80,32 @@ def test_pip_installs_the_executable_alone(tmp_path):
     after = call(tmp_path / "bin/pip", "list", "--format=freeze").splitlines()
     assert [line.partition("==")[0] for line in after if line not in before] == ["pyrun"]
     assert call(tmp_path / "bin/pyrun", "--version") == call(PROJECT / "build/pyrun", "--version")
+
+
+@pytest.fixture(scope="module")
+def wheel():
+    """The wheel of the executable, as `make wheel` makes it."""
+    call("make", "wheel", cwd=PROJECT)
+    (path,) = PROJECT.glob("dist/*.whl")
+    return path
+
+
+def test_the_wheel_gives_an_environment_pyrun_and_its_manual(wheel, tmp_path, bundle, run):
+    call(sys.executable, "-m", "venv", tmp_path / "venv")
+    call(tmp_path / "venv/bin/pip", "install", "--no-index", wheel, env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
+    run.program = "pyrun"
+    assert bundle(["echo", "hello"]).run(env=os.environ | {"PATH": f"{tmp_path}/venv/bin"}).out == "hello\n"
+    assert (tmp_path / "venv/share/man/man8/pyrun-run.8").is_file()
+
+
+def test_the_wheel_asks_for_nothing_but_a_linux_of_its_architecture(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        fields = email.message_from_bytes(archive.read(f"pyrun-{pyrun.__version__}.dist-info/METADATA"))
+        tags = email.message_from_bytes(archive.read(f"pyrun-{pyrun.__version__}.dist-info/WHEEL")).get_all("Tag")
+    assert [fields[name] for name in ("Requires-Dist", "Requires-Python", "License-Expression")] == [None, None, "Apache-2.0"]
+    machine = os.uname().machine
+    assert tags == [f"py3-none-{system}_{machine}" for system in ("manylinux_2_17", "manylinux2014", "musllinux_1_1")]
+    assert wheel.name == f"pyrun-{pyrun.__version__}-py3-none-{'.'.join(tag.split('-')[2] for tag in tags)}.whl"
 
 
 def test_the_version_names_the_commit_and_whether_it_was_changed(copy):
