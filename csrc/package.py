@@ -25,6 +25,7 @@ from pathlib import Path
 import sbom
 
 ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
 PYTHON = ROOT / ".venv/bin/python"
 SOURCES = [
     "pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
@@ -71,18 +72,18 @@ def write_tar(target: Path, files: dict[str, Path]) -> None:
                 archive.addfile(entry, source)
 
 
-def tarball(directory: Path = ROOT / "dist") -> Path:
+def tarball() -> Path:
     """The tarball of the binary and what belongs to it and, beside it, the SBOM and a file for `sha256sum -c`."""
-    directory.mkdir(exist_ok=True)
+    DIST.mkdir(exist_ok=True)
     name, build = f"pyrun-{version()}-linux-{platform.machine()}", ROOT / "build"
     components = bill()
     files = {path.name: path for path in (build / "pyrun", components, *(ROOT / name for name in ("README.md", "CHANGELOG.md", "LICENSE")))}
     files["COPYRIGHT"] = ROOT / "csrc/debian/copyright"
     for made in ("man", "completions", "engines"):
         files |= {str(path.relative_to(build)): path for path in (build / made).rglob("*") if path.is_file()}
-    target = directory / f"{name}.tar.gz"
+    target = DIST / f"{name}.tar.gz"
     write_tar(target, {f"{name}/{inside}": path for inside, path in files.items()})
-    beside = directory / f"{name}.cdx.json"
+    beside = DIST / f"{name}.cdx.json"
     beside.write_bytes(components.read_bytes())
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in (target, beside)]
     target.with_name(f"{target.name}.sha256").write_text("".join(sums))
@@ -169,8 +170,8 @@ def executable_wheel() -> Path:
     A static executable asks less than each of these platforms promises: neither glibc's nor musl's version concerns it.
     """
     systems = [f"{name}_{platform.machine()}" for name in ("manylinux_2_17", "manylinux2014", "musllinux_1_1")]
-    target = ROOT / f"dist/pyrun-{version()}-py3-none-{'.'.join(systems)}.whl"
-    target.parent.mkdir(exist_ok=True)
+    target = DIST / f"pyrun-{version()}-py3-none-{'.'.join(systems)}.whl"
+    DIST.mkdir(exist_ok=True)
     wheel = Wheel(target)
     for page in sorted((ROOT / "build/man").iterdir()):
         wheel.add(f"pyrun-{version()}.data/data/share/man/man8/{page.name}", page.read_bytes())
