@@ -17,6 +17,9 @@ EXCLUDED = """
     tarfile test tkinter tracemalloc turtledemo unittest urllib.error urllib.response venv webbrowser xml xmlrpc
     _aix_support _ios_support _osx_support _bootsubprocess
     jsonschema.tests jsonschema.benchmarks jsonschema.cli click.testing click._winconsole pvectorc attr._typing_compat
+    logging optparse pickle ptrace.debugger.application ptrace.debugger.child ptrace.disasm ptrace.binding.freebsd_struct
+    ptrace.binding.openbsd_struct ptrace.syscall.freebsd_syscall ptrace.syscall.freebsd_constants
+    ptrace.syscall.linux.i386 ptrace.syscall.linux.powerpc32 ptrace.syscall.linux.powerpc64 ptrace.syscall.linux.riscv32 ptrace.syscall.linux.riscv64
 """.split()
 # What carried modules import at their top, and never use here: no host is asked for a schema, no file made for a resource, no number
 # is a Decimal. And what Python 3.11 has as a shared object.
@@ -26,13 +29,13 @@ INSTEAD = {"random": "", "tempfile": "TemporaryDirectory = None", "urllib.reques
 WANTED = ["jsonschema", "traceback", "encodings", *(f"encodings.{name}" for name in (
     "aliases ascii latin_1 punycode raw_unicode_escape unicode_escape utf_8 utf_8_sig utf_16 utf_32".split()))]
 # The packages that may be taken from site-packages. Whatever else is installed there must not change what is built.
-SITE = {"attr", "attrs", "click", "jsonschema", "pyrsistent", "_pyrsistent_version"}
+SITE = {"attr", "attrs", "click", "jsonschema", "ptrace", "pyrsistent", "_pyrsistent_version"}
 DATA = "jsonschema/schemas/**/*"
 # Our own files, by the beginning of their names: annotations are taken out of these alone.
 OURS = ("pyrun/", "carried.py", "seed.py")
 # Modules of pyrun that a hot command does not import. They come last into the image.
 COLD = ["pyrun.cli.completion", "pyrun.cli.declaration", "pyrun.cli.help", "pyrun.cli.options", "pyrun.commands.complete", "pyrun.config.schemas",
-        "pyrun.config.validate"]
+        "pyrun.config.validate", "pyrun.trace", "pyrun.trace.binding", "pyrun.trace.structures"]
 
 
 def make(root: Path, target: Path) -> None:
@@ -69,6 +72,8 @@ def find(root: Path) -> list[tuple[str, Path, bool]]:
     site, stdlib = Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("stdlib"))
     finder = modulefinder.ModuleFinder([str(root), str(site), str(stdlib), str(stdlib / "lib-dynload")], excludes=[*EXCLUDED, *INSTEAD])
     own = [".".join(path.relative_to(root).with_suffix("").parts) for path in sorted((root / "pyrun").rglob("*.py"))]
+    if not (site / "ptrace").exists():  # which is under another license: README.md
+        own = [name for name in own if not name.startswith("pyrun.trace.")]
     for name in [*WANTED, *(name.removesuffix(".__init__") for name in own)]:
         finder.import_hook(name)
     result = []

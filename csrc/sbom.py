@@ -61,13 +61,14 @@ COMPONENTS = {
     "jsonschema": ("MIT", package, "jsonschema/validators.py", ("attrs", "pyrsistent")),
     "attrs": ("MIT", package, "attr/_make.py", ()),
     "pyrsistent": ("MIT", package, "pyrsistent/_pmap.py", ()),
+    "python-ptrace": ("GPL-2.0-only", package, "ptrace/debugger/process.py", ()),
     "libseccomp": ("LGPL-2.1-only", library, "native_seccomp_version", ()),
     "libffi": ("MIT", library, "_cffi_backend", ()),
     "zlib": ("Zlib", library, "crc32", ()),
     "glibc": ("LGPL-2.1-or-later", glibc, "Fatal glibc error", ()),
     "musl": ("MIT", musl, "", ()),
 }
-PYPI = {"cffi", "click", "jsonschema", "attrs", "pyrsistent"}
+PYPI = {"cffi", "click", "jsonschema", "attrs", "pyrsistent", "python-ptrace"}
 
 
 def component(name: str) -> dict:

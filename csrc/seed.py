@@ -27,7 +27,6 @@ def import_all(names: Iterable[str]) -> None:
 
 del sys.meta_path[3:]
 import_all(carried.hot)
-import_all(carried.modules)
 
 # --- what commands do, done before ------------------------------------------------------------------------------------
 # Python adapts code that has run some times and remembers names that it has looked up. Done here, it is in the image, and no
@@ -36,7 +35,7 @@ import_all(carried.modules)
 from pyrun.__main__ import main  # noqa: E402
 from pyrun.base import facts, jsonio  # noqa: E402
 from pyrun.commands import spec  # noqa: E402
-from pyrun.config import load, normal, validate  # noqa: E402
+from pyrun.config import load, normal  # noqa: E402
 from pyrun.plan.context import Context  # noqa: E402
 from pyrun.plan.create import container_plan  # noqa: E402
 from pyrun.plan.request import Request  # noqa: E402
@@ -62,6 +61,13 @@ posix.close(null)
 vars(facts.facts).clear()  # main() has asked for some
 for now, before in variables:
     now.update((name, value) for name, value in before.items() if now[name] is not value)
+
+# --- the cold modules, behind all that ---------------------------------------------------------------------------------
+
+import_all(carried.modules)
+
+from pyrun.config import validate  # noqa: E402
+
 for schema in ("config", "process"):  # kept by these modules, with what jsonschema makes of them
     list(validate.validator(schema).iter_errors(example))
 
