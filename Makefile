@@ -5,6 +5,8 @@
 PYTHON ?= /usr/bin/python3
 VENV   := .venv
 BUILD  := $(VENV)/bin/python csrc/build.py
+# The architecture to build for, where that is another one than this machine's.
+CROSS  := $(filter-out $(if $(ARCH),$(shell dpkg --print-architecture)),$(ARCH))
 
 # Where there is no network pip would try for minutes.
 pip_install = $(VENV)/bin/python -m pip install --quiet --retries 1 --timeout 15 -r $(1) || \
@@ -26,7 +28,7 @@ $(VENV)/.installed: csrc/requirements.txt | needs
 	$(call pip_install,csrc/requirements.txt)
 	touch $@
 
-## build/pyrun, the whole runtime in one executable (what `make` alone does)
+## build/pyrun, the whole runtime in one executable (what `make` alone does); ARCH=arm64, on another machine: build/arm64/pyrun
 build: venv
 	$(BUILD) binary
 
@@ -66,7 +68,9 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 
 # Debian packages; csrc/needs.sh installs those that are missing.
-PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static
+CROSS_amd64   := gcc-x86-64-linux-gnu qemu-user
+CROSS_arm64   := gcc-aarch64-linux-gnu qemu-user
+PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static $(CROSS_$(CROSS))
 DEB_PACKAGES  := debhelper lintian
 TEST_PACKAGES := bash-completion criu debootstrap fish git iproute2 iptables man-db mandoc procps uidmap util-linux strace runc zsh \
                  golang-github-opencontainers-specs-dev $(DEB_PACKAGES)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import image
 import modules
-from build import BUILD, CC, CFLAGS, CSRC, JSON, LDFLAGS, ROOT, SOURCES, build_init, c_array, init_source, native_source, run, stale, write_if_changed
+from build import BUILD, CFLAGS, CSRC, JSON, LDFLAGS, ROOT, SOURCES, build_init, c_array, init_source, native_source, run, stale, write_if_changed
+from target import TARGET
 
 # The versions of CPython whose image is known to be sound. Of others the executable starts the ordinary way.
 KNOWN = [(3, 11), (3, 12), (3, 13), (3, 14)]  # 3.14.0 lacks a call that image.c needs
@@ -44,7 +45,7 @@ def build_binary() -> None:
     if not stale(target, [*python, *sources, *own, *others]):
         return
     modules.make(ROOT, BUILD / "modules.bin")
-    library = Path(sysconfig.get_config_var("LIBPL")) / sysconfig.get_config_var("LIBRARY")
+    library = TARGET.path("LIBPL") / TARGET.config["LIBRARY"]
     why = obstacle(library)
     if why:
         print(f"build: {why}. So build/pyrun needs {STDLIB} and its libraries, starts the ordinary way, and is slower", file=sys.stderr)
@@ -68,34 +69,35 @@ def obstacle(library: Path) -> str:
 @functools.cache
 def built_in(library: Path) -> set[str]:
     """The names of the modules in C that are in libpython.a."""
-    names = run("nm", "--defined-only", library, capture_output=True, text=True, check=False).stdout
+    names = run(f"{TARGET.prefix}nm", "--defined-only", library, capture_output=True, text=True, check=False).stdout
     return set(re.findall(r" T PyInit_(\w+)$", names, re.MULTILINE))
 
 
 def ordinary(target: Path, sources: list[Path], library: Path) -> None:
     """The executable without an image."""
-    config = sysconfig.get_config_vars()
+    config = TARGET.config
     table = builtin_table(library.parent / "config.c", [])
     data = BUILD / "carried.s"
-    data.write_text('.section .rodata\n.global carried_modules\ncarried_modules:\n.incbin "build/modules.bin"\n'
+    data.write_text('.section .rodata\n.global carried_modules\ncarried_modules:\n'
+                    f'.incbin "{BUILD.relative_to(ROOT)}/modules.bin"\n'
                     '.section .note.GNU-stack,"",@progbits\n')
     objects = [compile_c(source, "-DORDINARY") for source in [*sources, CSRC / "main.c", table, freeze(), data]]
-    python: list[object] = [library] if library.exists() else [f"-L{config['LIBDIR']}", f"-lpython{config['LDVERSION']}"]
+    python: list[object] = [library] if library.exists() else [f"-L{TARGET.path('LIBDIR')}", f"-lpython{config['LDVERSION']}"]
     libraries = " ".join(config.get(name) or "" for name in ("MODLIBS", "LIBS", "SYSLIBS")).split()
     fresh = BUILD / "pyrun.new"
-    run(*CC, "-no-pie", "-Wl,--export-dynamic", *LINKER, "-o", fresh, *objects, *python, "-lseccomp", "-lffi", *libraries, "-lm")
+    run(*TARGET.cc, "-no-pie", "-Wl,--export-dynamic", *LINKER, "-o", fresh, *objects, *python, "-lseccomp", "-lffi", *libraries, "-lm")
     fresh.rename(target)
 
 
 def link_image(target: Path, objects: list[Path]) -> None:
     """Links the seed, by the linker's own script with csrc/image.ld in it."""
-    script = run(*CC, *IMAGE, "-Wl,--verbose", "-o", target, capture_output=True, text=True, check=False).stdout.split("=" * 50)[1]
+    script = run(*TARGET.cc, *IMAGE, "-Wl,--verbose", "-o", target, capture_output=True, text=True, check=False).stdout.split("=" * 50)[1]
     first, data, bss = re.split(r"/\* \.(?:data|bss) \*/", (CSRC / "image.ld").read_text())
     script = script.replace("SECTIONS\n{\n", f"SECTIONS\n{{\n{first}", 1)
     script = re.sub(r"^  \.data +:", lambda found: data + found[0], script, count=1, flags=re.MULTILINE)
     script = re.sub(r"^  \.bss +:.*?^  }", lambda found: bss, script, count=1, flags=re.MULTILINE | re.DOTALL)
     own = write_if_changed(BUILD / "image.ld", script)
-    command = [*CC, *IMAGE, f"-Wl,-T,{own}", "-o", target, *objects, "-lseccomp", "-lffi", "-lz", "-lm"]
+    command = [*TARGET.cc, *IMAGE, f"-Wl,-T,{own}", "-o", target, *objects, "-lseccomp", "-lffi", "-lz", "-lm"]
     done = run(*command, capture_output=True, text=True, check=False)
     if done.returncode:  # otherwise the linker only warns that names of users and hosts want libc's libraries: they are not asked for
         sys.exit(f"{done.stderr}build: the linker ended with {done.returncode}: {' '.join(map(str, command))}")
@@ -116,8 +118,8 @@ def compile_c(source: Path, *options: str) -> Path:
     """The object file of a C or assembler source."""
     target = BUILD / f"{source.stem}.o"
     if stale(target, [source, *CSRC.glob("*.h")]) or options:
-        run(*CC, *CFLAGS, "-fno-pie", "-fno-pic", "-ffunction-sections", "-fdata-sections", "-Wall" if source.parent == CSRC else "-w",
-            "-DFFI_BUILDING=1", "-DUSE__THREAD", "-DHAVE_SYNC_SYNCHRONIZE", "-I", sysconfig.get_path("include"), "-iquote", CSRC,
+        run(*TARGET.cc, *CFLAGS, "-fno-pie", "-fno-pic", "-ffunction-sections", "-fdata-sections", "-Wall" if source.parent == CSRC else "-w",
+            "-DFFI_BUILDING=1", "-DUSE__THREAD", "-DHAVE_SYNC_SYNCHRONIZE", "-I", TARGET.path("INCLUDEPY"), "-iquote", CSRC,
             *options, "-c", source, "-o", target, cwd=ROOT)
     return target
 

@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from target import TARGET
+
 # The fields of struct Elf64_Phdr and Elf64_Shdr, and some of their values (elf.h).
 SEGMENT, SECTION = "<IIQQQQQQ", "<IIQQQQIIQQ"
 PT_LOAD, SHT_PROGBITS, SHT_NOBITS, SHF_ALLOC = 1, 1, 8, 2
@@ -20,7 +22,10 @@ def make(seed: Path, modules: Path, target: Path) -> None:
     elf = bytearray(seed.read_bytes())
     start = symbol(seed, "image_start")
     image, maps = run(seed, modules)
-    refuse_foreign(seed, image, start, maps)
+    if suspects := foreign(seed, image, maps):
+        moved, _ = run(seed, modules, moved=True)
+        if bad := [f"{start + place:#x}: {name}" for place, name in suspects if image[place:place + 8] != moved[place:place + 8]]:
+            raise SystemExit(f"build: the image of {seed} points out of itself:\n" + "\n".join(bad[:40]))
     fresh = target.with_name(target.name + ".new")
     fresh.write_bytes(insert(elf, image, start))
     fresh.chmod(0o755)
@@ -58,13 +63,13 @@ def headers(elf: bytearray, place: int, counts: int) -> range:
     return range(first, first + size * count, size)
 
 
-def run(seed: Path, modules: Path) -> tuple[bytearray, str]:
-    """What the seed writes, and its memory map."""
+def run(seed: Path, modules: Path, *, moved: bool = False) -> tuple[bytearray, str]:
+    """What the seed writes, and its memory map. moved: its stack, and all that it maps, lie at other addresses than usual."""
     # ASLR is switched off to make the image reproducible. Where that is not allowed, the image differs but is correct.
     fixed = ["setarch", "-R"]
     if subprocess.run([*fixed, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
         fixed = []
-    # mmap_threshold=0: libc's own blocks get high addresses, which refuse_foreign() cannot confuse with ordinary numbers.
+    # mmap_threshold=0: libc's own blocks get high addresses, which foreign() cannot confuse with ordinary numbers.
     # TZ: the image must not depend on the time zone of the build machine.
     environment = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=0", "TZ": "UTC0"}
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
@@ -72,7 +77,12 @@ def run(seed: Path, modules: Path) -> tuple[bytearray, str]:
     memory = os.memfd_create("seed")
     os.write(memory, seed.read_bytes())
     file = fcntl.fcntl(memory, fcntl.F_DUPFD, 100)
-    process = subprocess.Popen([*fixed, f"/proc/self/fd/{file}", modules.name], cwd=modules.parent, env=environment, pass_fds=[file], **pipes)
+    os.close(memory)
+    command = [*fixed, *TARGET.emulator, f"/proc/self/fd/{file}", modules.name, "-" * (1 << 16) if moved else "-"]
+    if moved:  # the stack begins with these words; what is mapped lies below the largest stack that is allowed or, in qemu, above the stack
+        command = ["prlimit", "--stack=536870912:", *command]
+    process = subprocess.Popen(command, cwd=modules.parent, env=environment, pass_fds=[file], **pipes)
+    os.close(file)
     assert process.stdin and process.stdout
     image = bytearray()
     while part := os.read(process.stdout.fileno(), 1 << 20):
@@ -86,21 +96,20 @@ def run(seed: Path, modules: Path) -> tuple[bytearray, str]:
 
 def symbol(elf: Path, name: str) -> int:
     """The address of a symbol."""
-    lines = subprocess.run(["nm", elf], check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = subprocess.run([f"{TARGET.prefix}nm", elf], check=True, capture_output=True, text=True).stdout.splitlines()
     return next(int(line.split()[0], 16) for line in lines if line.endswith(f" {name}"))
 
 
-def refuse_foreign(seed: Path, image: bytearray, start: int, maps: str) -> None:
-    """Stops the build if a word of the image could be an address outside it (libc, heap, stack), wrong in the next process."""
+def foreign(seed: Path, image: bytearray, maps: str) -> list[tuple[int, str]]:
+    """Places in the image that could hold an address outside it (libc, heap, stack), wrong in the next process."""
     end, ranges = symbol(seed, "image_memory_end"), []
     for line in maps.splitlines():
         low, high = (int(bound, 16) for bound in line.split()[0].split("-"))
         if low >= end:
             ranges.append((low, high, line.split()[-1]))
     lowest = min(low for low, _, _ in ranges)
-    bad = []
+    found = []
     for index, word in enumerate(array.array("Q", bytes(image[:len(image) & -8]))):
         if word >= lowest:
-            bad += [f"{start + index * 8:#x}: {word:#x} in {name}" for low, high, name in ranges if low <= word < high]
-    if bad:
-        raise SystemExit(f"build: the image of {seed} points out of itself:\n" + "\n".join(bad[:40]))
+            found += [(index * 8, f"{word:#x} in {name}") for low, high, name in ranges if low <= word < high]
+    return found

@@ -125,7 +125,7 @@ static void make_image(int argc, char **argv) {
         _exit(1);
     image_prepare();
     signal(SIGINT, SIG_DFL); /* so that Python takes it, whatever the build ignores */
-    start_python(argc, argv);
+    start_python(1, argv);   /* of the others the image shall keep nothing */
     import("seed");
     find_command();
     carried = NULL;
