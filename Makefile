@@ -8,11 +8,14 @@ BUILD  := $(VENV)/bin/python csrc/build.py
 # The architecture to build for, where that is another one than this machine's.
 CROSS  := $(filter-out $(if $(ARCH),$(shell dpkg --print-architecture)),$(ARCH))
 
-# Where there is no network pip would try for minutes.
-pip_install = $(VENV)/bin/python -m pip install --quiet --retries 1 --timeout 15 -r $(1) || \
-    { echo 'make: the packages of $(1) are missing; without a network see "Without a network" in README.md' >&2; exit 1; }
+# A folder that `make sources` has filled: nothing is asked for over the network then.
+SOURCES ?=
+ifneq ($(SOURCES),)
+export SOURCES PIP_NO_INDEX := 1
+export PIP_FIND_LINKS := $(abspath $(SOURCES))
+endif
 
-.PHONY: all help ext build man venv dist wheel deb clean
+.PHONY: all help ext build man venv sources dist wheel deb clean
 
 all: build
 
@@ -22,11 +25,13 @@ help:
 	    /^[a-z0-9-]+:/ && text { printf "make %-12s %s\n", substr($$1, 1, index($$1, ":") - 1), text } { text = "" }' $(MAKEFILE_LIST)
 
 ## Python's packages that the build takes, in .venv, at the versions of csrc/requirements.txt
-venv: $(VENV)/.installed
-$(VENV)/.installed: csrc/requirements.txt | needs
-	$(PYTHON) -m venv $(VENV)
-	$(call pip_install,csrc/requirements.txt)
-	touch $@
+venv: needs
+	@csrc/venv.sh $(PYTHON) $(VENV) csrc/requirements.txt
+
+## what the build takes of Python's packages, to build/sources, for `make SOURCES=FOLDER` where there is no network
+sources: venv
+	$(VENV)/bin/python -m pip download --quiet --dest build/sources -r csrc/requirements.txt
+	$(VENV)/bin/python -m pip download --quiet --dest build/sources --no-deps --no-binary cffi -r csrc/requirements.txt
 
 ## build/pyrun, the whole runtime in one executable (what `make` alone does); ARCH=arm64, on another machine: build/arm64/pyrun
 build: venv
@@ -84,20 +89,16 @@ CONTAINERD2  := build/e2e/containerd2
 # The machine of tests/vm. Its root file system is the host's, so what runs in it is installed here.
 VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-x86 systemd uidmap
 
-.PHONY: run test test-vm lint format coverage-check bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
+.PHONY: run test test-vm debian lint format coverage-check bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
 
 ## install the Debian packages that the build takes, where they are missing
 needs:
 	@csrc/needs.sh $(PACKAGES)
 
 ## install what the tests take
-test-needs: needs
+test-needs: venv
 	@csrc/needs.sh $(TEST_PACKAGES)
-	@$(MAKE) --no-print-directory $(VENV)/.tested
-
-$(VENV)/.tested: tests/requirements.txt tests/requirements-lint.txt $(VENV)/.installed
-	$(call pip_install,tests/requirements.txt)
-	touch $@
+	@csrc/venv.sh $(PYTHON) $(VENV) tests/requirements-lint.txt tests/requirements.txt
 
 ## build, and run the bundle `hello`: a container that shows that it is one
 run: build
@@ -108,6 +109,12 @@ TESTS ?= tests
 ## all tests, as root; TESTS="tests/unit -k plan" runs some of them
 test: test-needs ext build
 	$(VENV)/bin/python -m pytest $(TESTS)
+
+SUITE ?= trixie
+CHECK ?= make run && make test TESTS="tests/unit tests/runtime -m 'not slow'"
+## what a user of another Debian does, in a fresh root of it: SUITE=sid CHECK="make run"
+debian: test-needs
+	tests/debian.sh $(SUITE) '$(CHECK)'
 
 WORLDS ?=
 ## the tests with each kind of cgroups, here and in a virtual machine, and as an ordinary user; WORLDS="v2 systemd" runs some
@@ -146,30 +153,23 @@ coverage-check: test-needs ext
 	PYTHONPATH=tests:. $(VENV)/bin/python tests/coverage_check.py $(FIELDS)
 
 ## the linters alone, which take no root, no Debian packages and no compiler
-lint: $(VENV)/.linters
+lint: _linters
 	$(BUILD) types
 	$(VENV)/bin/python tests/lint.py
 
 ## mend what the linters can mend by themselves
-format: $(VENV)/.linters
+format: _linters
 	$(VENV)/bin/python tests/lint.py --fix
 
 # The project's packages are there for mypy: it reads the types of click.
-$(VENV)/.linters: csrc/requirements.txt tests/requirements-lint.txt
-	$(PYTHON) -m venv $(VENV)
-	$(call pip_install,csrc/requirements.txt)
-	$(call pip_install,tests/requirements-lint.txt)
-	touch $@
+_linters:
+	@csrc/venv.sh $(PYTHON) $(VENV) csrc/requirements.txt tests/requirements-lint.txt
 
 ## measure times and memory beside runc and crun, as far as they are on PATH; RUNS=50 RUNTIMES="build/pyrun runc crun"
-bench: build $(VENV)/.bench
+bench: build
+	@csrc/venv.sh $(PYTHON) $(VENV) tests/bench/requirements.txt
 	$(VENV)/bin/python tests/bench/bench.py
 	$(VENV)/bin/python tests/bench/report.py
-
-# The plotting library is for the chart alone.
-$(VENV)/.bench: tests/bench/requirements.txt $(VENV)/.installed
-	$(call pip_install,tests/bench/requirements.txt)
-	touch $@
 
 ## the OCI's conformance suite (needs Go); RUNTIME=runc PROGRAMS="start kill"
 conformance: test-needs build

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
 import marshal
+import os
 import re
 import shutil
 import sys
@@ -81,7 +83,7 @@ def ordinary(target: Path, sources: list[Path], library: Path) -> None:
     data.write_text('.section .rodata\n.global carried_modules\ncarried_modules:\n'
                     f'.incbin "{BUILD.relative_to(ROOT)}/modules.bin"\n'
                     '.section .note.GNU-stack,"",@progbits\n')
-    objects = [compile_c(source, "-DORDINARY") for source in [*sources, CSRC / "main.c", table, freeze(), data]]
+    objects = [*(compile_c(source) for source in [*sources, table, freeze(), data]), compile_c(CSRC / "main.c", "-DORDINARY")]
     python: list[object] = [library] if library.exists() else [f"-L{TARGET.path('LIBDIR')}", f"-lpython{config['LDVERSION']}"]
     libraries = " ".join(config.get(name) or "" for name in ("MODLIBS", "LIBS", "SYSLIBS")).split()
     fresh = BUILD / "pyrun.new"
@@ -105,19 +107,22 @@ def link_image(target: Path, objects: list[Path]) -> None:
 
 def cffi_source() -> Path:
     """_cffi_backend.c of cffi's source distribution, the version that the environment has, by csrc/requirements.txt."""
-    requirement = f"cffi=={importlib.metadata.version('cffi')}"
-    name = requirement.replace("==", "-")
+    requirements, name = CSRC / "requirements.txt", f"cffi-{importlib.metadata.version('cffi')}"
     if not (BUILD / name).exists():
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "--retries", "1", "--timeout", "15"]
-        run(*download, "--no-deps", "--no-binary", "cffi", "-d", BUILD, requirement)
-        shutil.unpack_archive(BUILD / f"{name}.tar.gz", BUILD)
+        archive = Path(os.environ.get("SOURCES") or ROOT / "build/sources") / f"{name}.tar.gz"
+        if not archive.exists():
+            download = [sys.executable, "-m", "pip", "download", "--quiet", "--retries", "1", "--timeout", "15", "--dest", archive.parent]
+            run(*download, "--no-deps", "--no-binary", "cffi", "-r", requirements)
+        if hashlib.sha256(archive.read_bytes()).hexdigest() not in requirements.read_text():
+            sys.exit(f"build: {archive} is not what {requirements} pins")
+        shutil.unpack_archive(archive, BUILD)
     return BUILD / name / "src/c/_cffi_backend.c"
 
 
 def compile_c(source: Path, *options: str) -> Path:
     """The object file of a C or assembler source."""
-    target = BUILD / f"{source.stem}.o"
-    if stale(target, [source, *CSRC.glob("*.h")]) or options:
+    target = BUILD / f"{source.stem}{''.join(options)}.o"
+    if stale(target, [source, *CSRC.glob("*.h")]):
         run(*TARGET.cc, *CFLAGS, "-fno-pie", "-fno-pic", "-ffunction-sections", "-fdata-sections", "-Wall" if source.parent == CSRC else "-w",
             "-DFFI_BUILDING=1", "-DUSE__THREAD", "-DHAVE_SYNC_SYNCHRONIZE", "-I", TARGET.path("INCLUDEPY"), "-iquote", CSRC,
             *options, "-c", source, "-o", target, cwd=ROOT)

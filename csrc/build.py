@@ -5,7 +5,10 @@
     python csrc/build.py types    what mypy reads of csrc/*.h; it takes no compiler
 """
 
-from __future__ import annotations
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 (said before the first import that an older one would trip over)
+    sys.exit(f"build: this is Python {sys.version.split()[0]} ({sys.executable}); pyrun takes 3.11 or newer")
 
 import fcntl
 import os
@@ -13,7 +16,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any

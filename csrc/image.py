@@ -15,6 +15,8 @@ from target import TARGET
 # The fields of struct Elf64_Phdr and Elf64_Shdr, and some of their values (elf.h).
 SEGMENT, SECTION = "<IIQQQQQQ", "<IIQQQQIIQQ"
 PT_LOAD, SHT_PROGBITS, SHT_NOBITS, SHF_ALLOC = 1, 1, 8, 2
+# Of the seed's file, as its memory map has it.
+NAME = "pyrun-seed"
 
 
 def make(seed: Path, modules: Path, target: Path) -> None:
@@ -74,11 +76,11 @@ def run(seed: Path, modules: Path, *, moved: bool = False) -> tuple[bytearray, s
     environment = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=0", "TZ": "UTC0"}
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
     # From a file without a path: Python asks for that while it starts, and its length would leave traces in the image.
-    memory = os.memfd_create("seed")
+    memory = os.memfd_create(NAME)
     os.write(memory, seed.read_bytes())
     file = fcntl.fcntl(memory, fcntl.F_DUPFD, 100)
     os.close(memory)
-    command = [*fixed, *TARGET.emulator, f"/proc/self/fd/{file}", modules.name, "-" * (1 << 16) if moved else "-"]
+    command = [*fixed, *TARGET.emulator, f"/proc/self/fd/{file}", "--write-image", modules.name, "-" * (1 << 16) if moved else "-"]
     if moved:  # the stack begins with these words; what is mapped lies below the largest stack that is allowed or, in qemu, above the stack
         command = ["prlimit", "--stack=536870912:", *command]
     process = subprocess.Popen(command, cwd=modules.parent, env=environment, pass_fds=[file], **pipes)
@@ -104,9 +106,11 @@ def foreign(seed: Path, image: bytearray, maps: str) -> list[tuple[int, str]]:
     """Places in the image that could hold an address outside it (libc, heap, stack), wrong in the next process."""
     end, ranges = symbol(seed, "image_memory_end"), []
     for line in maps.splitlines():
-        low, high = (int(bound, 16) for bound in line.split()[0].split("-"))
-        if low >= end:
-            ranges.append((low, high, line.split()[-1]))
+        bounds, _, _, _, _, *name = line.split(maxsplit=5)
+        low, high = (int(bound, 16) for bound in bounds.split("-"))
+        # Its own are the file's, and what has no name because the file has no content for it: what is zero in the seed.
+        if not (name[0].startswith(f"/memfd:{NAME}") if name else low < end):
+            ranges.append((low, high, "".join(name) or "memory without a name"))
     lowest = min(low for low, _, _ in ranges)
     found = []
     for index, word in enumerate(array.array("Q", bytes(image[:len(image) & -8]))):

@@ -10,6 +10,7 @@ import posix
 import sys
 
 import carried
+import pyrun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def import_all(names: Iterable[str]) -> None:
                 raise
 
 
+pyrun.START = "image"
 del sys.meta_path[3:]
 import_all(carried.hot)
 

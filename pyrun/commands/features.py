@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun import SPEC_VERSION
+from pyrun import SPEC_VERSION, START
 from pyrun._native import lib
 from pyrun.base import jsonio, output
 from pyrun.cgroup import MANAGERS, resources
@@ -67,5 +67,6 @@ def facts(commands: Collection[str]) -> dict[str, str]:
     version = lib.native_seccomp_version()
     return {
         "io.github.seccomp.libseccomp.version": f"{version >> 16}.{version >> 8 & 0xFF}.{version & 0xFF}",
+        "org.pyrun.start": START,
         "org.opencontainers.runc.checkpoint.enabled": "true" if "checkpoint" in commands else "false",
     }

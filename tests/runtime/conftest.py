@@ -12,6 +12,31 @@ from harness import PROJECT
 
 from pyrun.base.facts import facts
 
+SOURCES = [
+    "pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
+    "pyproject.toml",
+]  # fmt: skip
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A function: a copy of the sources in a directory of this name, with the Python environment that there is already."""
+
+    def make(name):
+        target = tmp_path / name
+        target.mkdir()
+        for source in SOURCES:
+            subprocess.run(["cp", "-a", PROJECT / source, target], check=True)
+        for made in ("pyrun/_build_info.py", "pyrun/cli/_argv_table.py", "pyrun/plan/_ops.py", "pyrun/config/_checks.py", *target.glob("pyrun/*.so")):
+            (target / made).unlink(missing_ok=True)
+        (target / ".venv").symlink_to(PROJECT / ".venv")
+        (target / "build").mkdir()
+        for downloaded in PROJECT.glob("build/cffi-*"):
+            subprocess.run(["cp", "-a", downloaded, target / "build"], check=True)
+        return target
+
+    return make
+
 
 @pytest.fixture(scope="session")
 def deb():

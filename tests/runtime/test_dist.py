@@ -14,36 +14,11 @@ from harness import PROJECT
 
 import pyrun
 
-SOURCES = [
-    "pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
-    "pyproject.toml",
-]  # fmt: skip
-
 
 def call(*command, **options):
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-@pytest.fixture
-def copy(tmp_path):
-    """A function: a copy of the sources in a directory of this name, with the Python environment that there is already."""
-
-    def make(name):
-        target = tmp_path / name
-        target.mkdir()
-        for source in SOURCES:
-            call("cp", "-a", PROJECT / source, target)
-        for made in ("pyrun/_build_info.py", "pyrun/cli/_argv_table.py", "pyrun/plan/_ops.py", "pyrun/config/_checks.py", *target.glob("pyrun/*.so")):
-            (target / made).unlink(missing_ok=True)
-        (target / ".venv").symlink_to(PROJECT / ".venv")
-        (target / "build").mkdir()
-        for downloaded in PROJECT.glob("build/cffi-*"):
-            call("cp", "-a", downloaded, target / "build")
-        return target
-
-    return make
 
 
 def test_two_builds_are_the_same(copy):

@@ -55,7 +55,7 @@ def test_every_command_has_examples_that_it_takes(monkeypatch):
 def test_version(option):
     code, out, err = pyrun(option)
     assert (code, err) == (0, "")
-    assert re.fullmatch(r"pyrun version \d+\.\d+\.\d+\S*\ncommit: \S+\nspec: \d+\.\d+\.\d+\n(libseccomp: .*\n)?", out)
+    assert re.fullmatch(r"pyrun version \d+\.\d+\.\d+\S*\ncommit: \S+\nspec: \d+\.\d+\.\d+\nstart: ordinary\n", out)
 
 
 @pytest.mark.parametrize("words", [("foo",), ("foo", "-h"), ("help", "foo")])

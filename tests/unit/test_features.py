@@ -32,6 +32,7 @@ def test_it_names_what_the_runtime_knows(features):
     assert set(features["linux"]["seccomp"]["supportedFlags"]) <= set(features["linux"]["seccomp"]["knownFlags"])
     assert features["linux"]["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}
     assert features["linux"]["netDevices"] == features["linux"]["mountExtensions"]["idmap"] == {"enabled": True}
+    assert features["annotations"]["org.pyrun.start"] == "ordinary"
     assert features["potentiallyUnsafeConfigAnnotations"] == ["org.systemd.property.", "org.criu.config", "run.oci.keep_original_groups"]
 
 
