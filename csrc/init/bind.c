@@ -64,10 +64,10 @@ static int idmap(const struct plan_op *op, int tree) {
 /* EPERM of mount_setattr has two causes: a flag to clear is locked by a user namespace, or a seccomp filter refuses the call. It is
  * the first if the same call without flags succeeds. */
 static int is_locked(const struct plan_op *op, int tree) {
-    struct k_mount_attr nothing = {.set = 0}, named = {.set = op->bind.attr_set, .clear = op->bind.attr_named};
+    struct k_mount_attr named = {.set = op->bind.attr_set, .clear = op->bind.attr_named};
 
     return op->bind.attr_named != 0 && sys_mount_setattr(tree, AT_EMPTY_PATH, &named) < 0 && errno == EPERM &&
-           sys_mount_setattr(tree, AT_EMPTY_PATH, &nothing) == 0;
+           tree_changes_detached(tree);
 }
 
 /* A tree that comes as an fd was cloned by the runtime, outside the user namespace, so the kernel has not locked its flags:
@@ -76,7 +76,7 @@ static int bind_new(const struct plan_op *op, int tree) {
     const int given = op->bind.tree.slot >= 0 || (op->flags & BIND_SOURCE_ASKED) != 0;
     const int times = (op->bind.attr_named & K_ATTR_ATIME) != 0;
     uint64_t clear = op->bind.attr_clear;
-    int late = 0;
+    int late = !tree_changes_detached(tree); /* mount(2) can change them, but only when they are attached */
     int target = bind_target(op, tree);
 
     if (target < 0)
@@ -89,16 +89,19 @@ static int bind_new(const struct plan_op *op, int tree) {
         clear &= ~(tree_restrictions(tree) | (times ? 0 : K_ATTR_ATIME | K_ATTR_NODIRATIME));
     if (tree_setattr(tree, op->bind.attr_set_below, op->bind.attr_clear_below, 1) < 0)
         return fail(STEP_MOUNT_SETATTR);
-    if (tree_setattr(tree, op->bind.attr_set, clear, 0) < 0) {
+    if (!late && tree_setattr(tree, op->bind.attr_set, clear, 0) < 0) {
         if (!unavailable(errno))
             return fail(STEP_MOUNT_SETATTR);
-        late = 1; /* mount(2) can set them, but only on an attached mount */
+        late = 1;
     }
     if (!late && tree_propagation(tree, op->bind.propagation) < 0)
         return fail(STEP_MOUNT_SETATTR);
     if (tree_attach(tree, target) < 0)
         return fail(STEP_MOVE_MOUNT);
-    if (late && tree_remount(tree, op->bind.attr_set, clear) < 0)
+    /* The runtime could not make it a slave: what is mounted on it here must not come to the host. */
+    if (late && given && old_mount(NULL, tree, NULL, K_MS_SLAVE | K_MS_REC, NULL) < 0)
+        return fail(STEP_MOUNT);
+    if (late && (op->bind.attr_set | clear) != 0 && tree_remount(tree, op->bind.attr_set, clear) < 0)
         return fail(STEP_MOUNT_SETATTR);
     if (is_root(target) && root_cover(tree) < 0)
         return -1;

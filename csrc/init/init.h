@@ -116,6 +116,7 @@ int unavailable(int error);
 int tree_clone(int dir, const char *path, int recursive);
 int tree_clone_symlink(const char *path, int recursive);
 int tree_attach(int tree, int target);
+int tree_changes_detached(int tree);
 int tree_setattr(int tree, uint64_t set, uint64_t clear, int recursive);
 int tree_remount(int tree, uint64_t set, uint64_t clear);
 uint64_t tree_restrictions(int tree);

@@ -133,10 +133,10 @@ static int mount_new(const struct plan_op *op, int fs, int target, const char *m
         return -1;
     if (copies && copy_up(op, target, mount) < 0)
         return -1;
-    if (attr != op->mount.attr_set && tree_setattr(mount, K_ATTR_RDONLY, 0, 0) < 0)
-        return fail(STEP_MOUNT_SETATTR);
     if (tree_attach(mount, target) < 0)
         return fail(STEP_MOVE_MOUNT);
+    if (attr != op->mount.attr_set && tree_set_attached(mount, K_ATTR_RDONLY, 0) < 0)
+        return fail(STEP_MOUNT_SETATTR);
     return mount;
 }
 

@@ -106,6 +106,17 @@ int tree_attach(int tree, int target) {
     return (int)syscall(NR_MOVE_MOUNT, tree, "", target, "", K_MOVE_MOUNT_F_EMPTY_PATH | K_MOVE_MOUNT_T_EMPTY_PATH);
 }
 
+/* Can mounts be changed before they are attached? Linux before 5.12 has no mount_setattr, and a seccomp filter may refuse it. Any
+ * detached mount will do to ask the kernel, once. */
+int tree_changes_detached(int tree) {
+    static int no_setattr = -1;
+    struct k_mount_attr nothing = {.set = 0};
+
+    if (no_setattr < 0)
+        no_setattr = sys_mount_setattr(tree, AT_EMPTY_PATH, &nothing) < 0 && unavailable(errno);
+    return !no_setattr;
+}
+
 /* Flags that a user namespace inherited are locked: clearing one fails the whole call with EPERM. The call is then repeated without
  * those, so the mount is more restricted than asked for, never less. */
 int tree_setattr(int tree, uint64_t set, uint64_t clear, int recursive) {

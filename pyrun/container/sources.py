@@ -4,6 +4,7 @@ the user namespaces of idmapped mounts.
 
 from __future__ import annotations
 
+import errno
 import posix
 
 from pyrun._native import lib
@@ -52,7 +53,8 @@ class Sources:
         if fd < 0:
             raise _error(mount, "open_tree", -fd)
         try:
-            if (code := lib.native_propagation(fd, source_propagation(self.linux))) < 0:
+            code = lib.native_propagation(fd, source_propagation(self.linux))
+            if code < 0 and -code not in (errno.ENOSYS, errno.EPERM):  # without mount_setattr init makes it a slave
                 raise _error(mount, "mount_setattr", -code)
             if mount.idmap:
                 self._map(mount, fd)
@@ -69,7 +71,8 @@ class Sources:
             posix.close(userns)
         if code < 0:
             text = mount_fault(mount.subject, mount.where, "idmap", -code)
-            raise Error(f"{text} ({not_idmapped(lib.native_file_system(tree), -code)})")
+            reason = not_idmapped(lib.native_file_system(tree), -code)
+            raise Error(f"{text} ({reason})" if reason else text)
 
     def _user_namespace(self, mount: Mount) -> int:
         """An fd of a user namespace with the maps of an idmapped mount: its own, or the container's."""

@@ -50,6 +50,12 @@ _DENIED_HINTS = {
 _MOUNT_MEMBERS = {
     "open_tree": ".source", "fsopen": ".type", "open_target": ".destination", "ordinary_dir": ".destination", "inside_proc": ".destination",
 }  # fmt: skip
+_NEWER = "idmapped mounts, and options for all mounts below one, take Linux 5.12"
+_MOUNT_CURES = {
+    ("open_tree", errno.ENOENT): "create it on the host, or correct the path",
+    ("fsmount", errno.EINVAL): "nosymfollow takes Linux 5.14",
+    ("mount_setattr", errno.ENOSYS): _NEWER, ("idmap", errno.ENOSYS): _NEWER,
+}  # fmt: skip
 # statfs(2): file systems without idmapped mounts that are met, and those with versions that have none.
 _FILE_SYSTEMS = {
     0x9FA0: "proc", 0x62656572: "sysfs", 0x1CD1: "devpts", 0x6969: "nfs", 0x65735546: "fuse", 0xFE534D42: "smb2", 0x01021997: "9p",
@@ -60,6 +66,8 @@ _FILE_SYSTEMS = {
 
 def not_idmapped(magic: int, error: int) -> str:
     """Why a mount of a file system (its number in statfs(2)) could not be idmapped (errno)."""
+    if error == errno.ENOSYS:
+        return ""  # mount_fault() has said it
     if error == errno.EPERM:
         return "id-mapped mounts are not supported for rootless containers: it takes CAP_SYS_ADMIN where the file system was mounted first"
     name = _FILE_SYSTEMS.get(magic, f"file system {magic:#x}")
@@ -69,7 +77,8 @@ def not_idmapped(magic: int, error: int) -> str:
 def mount_fault(subject: str, where: str, step: str, error: int) -> str:
     """The text for a mount that failed with an errno; callers match `error mounting`."""
     text = f"error during container init: error mounting {subject}: {where}{_MOUNT_MEMBERS.get(step, '')}: {step}: {words(error)}"
-    return f"{text} (create it on the host, or correct the path)" if (step, error) == ("open_tree", errno.ENOENT) else text
+    cure = _MOUNT_CURES.get((step, error))
+    return f"{text} ({cure})" if cure else text
 
 
 # Switches of the kernel, of Debian's and of Ubuntu's: path below /proc/sys, the value that forbids user namespaces.

@@ -180,6 +180,7 @@ def test_cpu_limits_in_any_order(inside):
     inside(body)
 
 
+@pytest.mark.kernels
 def test_a_limit_holds(inside):
     def body(world):
         group = world.make({"pids": {"limit": 2}}, ["pids"])

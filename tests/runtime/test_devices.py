@@ -16,6 +16,7 @@ def grant(bundle, *capabilities):
     return bundle
 
 
+@pytest.mark.kernels
 @pytest.mark.worlds
 @pytest.mark.parametrize("own_dev", [True, False])
 def test_every_container_has_the_default_devices(bundle, own_dev):
@@ -194,6 +195,7 @@ def test_the_default_devices_are_allowed_and_any_may_be_made(bundle):
     assert "/tmp/mem: Operation not permitted" in result.err
 
 
+@pytest.mark.kernels
 @pytest.mark.worlds
 def test_devices_in_a_user_namespace_are_the_hosts_own(bundle):
     """mknod is refused there, so that the host's nodes are bound."""

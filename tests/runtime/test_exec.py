@@ -21,6 +21,7 @@ def caps(text):
     return {line.split(":")[0]: int(line.split()[1], 16) for line in text.splitlines() if line.startswith("Cap")}
 
 
+@pytest.mark.kernels
 def test_exit_code(running):
     for code in (0, 1, 42, 126, 127, 254, 255):
         assert running.exec("sh", "-c", f"exit {code}", code=code).err == ""
@@ -51,6 +52,7 @@ def test_it_is_in_the_container(running):
     ]
 
 
+@pytest.mark.kernels
 @pytest.mark.worlds
 def test_it_is_in_the_cgroup(running, token):
     running.runner("exec", "--detach", running.id, "sleep", "50")
@@ -120,6 +122,7 @@ def test_no_way_out_by_a_symlink_to_an_fd(running):
 # --- who it is
 
 
+@pytest.mark.kernels
 def test_user(running):
     assert running.exec("id", "-u", flags=("-u", "1000")).out == "1000\n"
     assert running.exec("sh", "-c", "id -u; id -g", flags=("--user", "1000:2000")).out == "1000\n2000\n"
@@ -285,6 +288,7 @@ def test_paused(running):
 # --- many
 
 
+@pytest.mark.kernels
 @pytest.mark.worlds
 def test_twenty_at_once(running):
     with ThreadPoolExecutor(20) as pool:

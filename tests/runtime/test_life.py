@@ -15,6 +15,7 @@ from limits import PURE_V2, freeze, freezer
 RUNC = shutil.which("runc") or "/usr/sbin/runc"
 
 
+@pytest.mark.kernels
 @pytest.mark.worlds
 def test_the_whole_life(bundle, run):
     c = bundle("echo started; sleep 100").create()
@@ -88,6 +89,7 @@ def test_delete_force_of_an_unknown_container(run):
     assert run("delete", "--force", "nobody-knows-this").err == ""
 
 
+@pytest.mark.kernels
 @pytest.mark.worlds
 @pytest.mark.parametrize("started", [False, True])
 def test_delete_force_of_a_live_container(bundle, started, token):
@@ -99,6 +101,7 @@ def test_delete_force_of_a_live_container(bundle, started, token):
     assert cgroups_named(token) == []
 
 
+@pytest.mark.kernels
 @pytest.mark.worlds
 def test_a_frozen_container(bundle):
     c = bundle("sleep 100").detached()
@@ -332,6 +335,7 @@ def test_a_container_of_an_earlier_boot_has_stopped(bundle, run):
 # --- many at once
 
 
+@pytest.mark.kernels
 @pytest.mark.worlds
 def test_twenty_containers_at_once(bundle, run):
     b = bundle("exec sleep 100").write()

@@ -100,6 +100,7 @@ def test_a_stopped_container(bundle):
     c.delete()
 
 
+@pytest.mark.kernels
 @pytest.mark.worlds
 def test_kill_all_reaches_every_process(bundle, run):
     c = bundle("trap 'echo init' USR1; echo ready; while :; do sleep 0.02; done").detached()

@@ -158,6 +158,7 @@ def test_root_path(bundle):
         assert b.set("root.path", path).run().out == "here\n"
 
 
+@pytest.mark.kernels
 def test_mounts_are_made_in_order(bundle, tmp_path):
     (tmp_path / "below").mkdir()
     (tmp_path / "below/file").write_text("below")
@@ -191,6 +192,7 @@ def test_one_point_several_times(bundle, tmp_path):
     assert b.run().out == "three\n"
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("mapped", [False, True])
 def test_three_hundred_mounts(bundle, tmp_path, mapped):
     """In a user namespace each of the sources is a file that the runtime opens."""
@@ -227,6 +229,7 @@ def test_parallel_runs_on_one_root_file_system(bundle, run):
 # --- tmpcopyup
 
 
+@pytest.mark.kernels
 def test_tmpcopyup(bundle):
     b = bundle("cat /data/file /data/dir/inner; readlink /data/link; stat -c '%a %u:%g' /data /data/file /data/dir; echo new >/data/x")
     b.mount("/data", type="tmpfs", source="tmpfs", options=["tmpcopyup"])
@@ -243,6 +246,7 @@ def test_tmpcopyup(bundle):
     assert not (data / "x").exists()
 
 
+@pytest.mark.kernels
 def test_tmpcopyup_read_only_and_of_nothing(bundle):
     b = bundle("cat /data/file; touch /data/x; ls -A /none")
     b.mount("/data", type="tmpfs", source="tmpfs", options=["tmpcopyup", "ro"])
@@ -298,6 +302,7 @@ def test_cgroup_mount_is_writable_where_it_may_be(bundle, token):
 # --- the root
 
 
+@pytest.mark.kernels
 def test_read_only_root(bundle):
     b = bundle("touch /x; touch /dev/x && echo dev; touch /tmp/m/x && echo m").set("root.readonly", True)
     b.mount("/tmp/m", type="tmpfs", source="tmpfs")
@@ -330,6 +335,7 @@ def test_read_only_dev_has_its_nodes(bundle):
     assert "Read-only file system" in result.err
 
 
+@pytest.mark.kernels
 def test_the_root_may_be_a_mount_with_mounts_below(bundle, tmp_path):
     b = bundle("cat /inner/file")
     with mounted(b.rootfs / "inner") as inner:

@@ -57,6 +57,7 @@ def holder():
         process.stdout.close()
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mount"])
 def test_new_and_the_hosts(bundle, kind):
     b = without(bundle(f"readlink /proc/self/ns/{KINDS[kind]}"), kind)
@@ -211,6 +212,7 @@ def test_bad_sysctls(bundle, name, value, words):
     assert "linux.sysctl" in line and name in line and words in line
 
 
+@pytest.mark.kernels
 def test_time_offsets(bundle):
     b = bundle("cat /proc/self/timens_offsets; cut -d . -f 1 /proc/uptime; sleep 100")
     b.config["linux"]["namespaces"].append({"type": "time"})
@@ -225,6 +227,7 @@ def test_time_offsets(bundle):
 # --- user namespaces
 
 
+@pytest.mark.kernels
 def test_id_maps_and_owners(bundle):
     b = user_namespace(bundle("cat /proc/self/uid_map /proc/self/gid_map; id -u; stat -c '%u:%g' /mine /others; touch /tmp/new"))
     b.config["linux"]["uidMappings"].append({"containerID": 70000, "hostID": 300000, "size": 1})
@@ -259,6 +262,7 @@ def test_a_terminal_whose_group_is_not_mapped(bundle):
     assert terminal.wait() == 0
 
 
+@pytest.mark.kernels
 def test_sources_that_the_mapped_root_cannot_reach(bundle, tmp_path):
     secret = tmp_path / "secret/deep"
     secret.mkdir(parents=True)
@@ -303,6 +307,7 @@ def test_a_network_namespace_of_another_owner(bundle, holder):
     assert b.run().out.split() == [os.readlink(f"/proc/{user}/ns/user"), os.readlink(f"/proc/{net}/ns/net")]
 
 
+@pytest.mark.kernels
 def test_exec_in_a_user_namespace(bundle):
     container = user_namespace(bundle("sleep 100")).detached()
     out = container.exec("sh", "-c", f"id -u; {links(*KINDS.values())}").out.split()

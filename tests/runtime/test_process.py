@@ -32,6 +32,7 @@ def names(mask):
     return {name for name, number in CAPABILITIES.items() if int(mask, 16) >> number & 1}
 
 
+@pytest.mark.kernels
 def test_user_and_groups(bundle):
     b = bundle().set("process.user", {"uid": 1234, "gid": 5678, "additionalGids": [10, 5678, 4294967294, 20]})
     seen, _ = status(b)
@@ -47,6 +48,7 @@ def test_umask(bundle, umask, wanted):
     assert status(b, umask=0o027)[0]["Umask"] == wanted
 
 
+@pytest.mark.kernels
 def test_the_five_sets(bundle):
     given = {
         "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW", "CAP_SYS_PTRACE"],

@@ -1,10 +1,14 @@
 """Mounts that are made later: whether they come into the container, and that none of its own goes to the host."""
 
+import errno
 import os
 import subprocess
 
 import pytest
-from looks import mount, mount_table, mounted, seen
+from looks import mount, mount_table, mounted, seen, user_namespace
+from seccomp_tools import refuse
+
+MOUNT_SETATTR = 442
 
 WORDS = {
     "private": set(), "rprivate": set(), "slave": {"master"}, "rslave": {"master"}, "shared": {"shared"}, "rshared": {"shared"},
@@ -37,6 +41,7 @@ def running(bundle, source, word, root=None):
     return b.detached()
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(
     "word, root, comes, goes",
     [
@@ -72,6 +77,27 @@ def test_later_mounts(bundle, source, word, root, comes, goes):
     # Nor may what ends with the container end on the host.
     container.delete("--force")
     assert str(source / "host") in mount_points()
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM])
+@pytest.mark.parametrize("options", [["rbind"], ["rbind", "ro"], ["rbind", "private"]], ids=" ".join)
+def test_no_mount_of_a_user_namespace_goes_to_the_host_without_mount_setattr(bundle, source, options, error):
+    """Linux 5.10 has none: init sets the options and the propagation of what the runtime has cloned."""
+    (source / "below").mkdir()
+    with mounted(source / "below") as below:
+        mount("--make-shared", below)
+        (below / "container").mkdir()
+        b = bundle("touch /m/x; for at in /m /m/below; do mount -t tmpfs tmpfs $at/container; touch $at/container/own; done; ls /m/below/container")
+        b.mount("/m", source=str(source), options=options)
+        for names in b.config["process"]["capabilities"].values():
+            names.append("CAP_SYS_ADMIN")
+        user_namespace(b)
+        source.chmod(0o777)
+        result = b.run(preexec_fn=refuse([MOUNT_SETATTR], error))
+        assert result.out == "own\n"
+        assert ("/m/x: Read-only" in result.err) == ("ro" in options)
+        assert not os.path.exists(source / "container/own") and not os.path.exists(below / "container/own")
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -21,6 +21,7 @@ def guarded(bundle):
     return make
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("read_only_root", [False, True])
 @pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
 def test_masked(guarded, read_only_root, flags):
@@ -76,6 +77,7 @@ def test_masked_and_read_only_at_once(guarded):
     assert b.run().out == "end\n"
 
 
+@pytest.mark.kernels
 def test_the_defaults_hold(bundle):
     script = """
     cat /proc/keys /proc/timer_list; ls /proc/acpi /sys/firmware

@@ -1,5 +1,6 @@
 """run: the container as a foreground program: exit codes, signals, stdio, and what of its caller does not reach it."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -274,9 +275,12 @@ def test_a_signal_during_a_hook_undoes_everything(bundle, run, token, kind, name
 
 
 def in_hook(pid):
-    """Whether a child of a process is the hook."""
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return any(b"sleep" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes() for child in children)
+    """Whether a child of a process is the hook. Others, such as init's first stage, come and go meanwhile."""
+    for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if b"sleep" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
+                return True
+    return False
 
 
 def test_ignored_signals_stay_ignored_until_the_program_runs(bundle):

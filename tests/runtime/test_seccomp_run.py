@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from looks import fields, one_line
+from looks import fields, one_line, user_namespace
 from seccomp_tools import Agent, refuse, refuse_filter_flags
 
 SYSCALLS = {"openat": 257, "read": 0, "fcntl": 72, "mkdir": 83, "getcwd": 79, "execve": 59, "close": 3}
@@ -29,6 +29,7 @@ def test_a_profile_that_says_nothing_is_no_filter(bundle, nothing):
     assert fields(result.out)["Seccomp"] == "0"
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("no_new_privileges", [True, False])
 @pytest.mark.parametrize("uid", [0, 1000])
 def test_a_filter_is_on(bundle, no_new_privileges, uid):
@@ -49,6 +50,7 @@ def test_an_exec_gets_the_filter_too(bundle):
     assert "Numerical argument out of domain" in result.err
 
 
+@pytest.mark.kernels
 def test_a_profile_like_dockers(bundle):
     """All that is not named is EPERM, but what is newer than the profile is ENOSYS; unknown names are skipped."""
     denied = ("mkdir", "mkdirat", "unshare", "mount")
@@ -175,6 +177,7 @@ def test_notify(bundle, tmp_path, calls, no_new_privileges):
         assert agent.calls and set(agent.calls) <= {SYSCALLS[name] for name in calls}
 
 
+@pytest.mark.kernels
 def test_notify_in_create_and_exec(bundle, tmp_path):
     b = bundle("sleep 100")
     b.set("linux.seccomp", profile("ALLOW", rule("NOTIFY", "mkdir", "openat"), listenerPath=str(tmp_path / "agent")))
@@ -238,8 +241,30 @@ def test_create_and_exec_without_the_new_mount_api(bundle):
     assert container.exec("echo", "hi", preexec_fn=refuse(NEW_MOUNT_API.values(), errno.ENOSYS)).out == "hi\n"
 
 
+@pytest.mark.kernels
 def test_what_mount_2_cannot_do_is_refused(bundle, tmp_path):
     """Better no container than a writable mount."""
     b = bundle().mount("/m", source=str(tmp_path), options=["rbind", "rro"])
     line = one_line(b.call("run", code=1, preexec_fn=refuse(NEW_MOUNT_API.values(), errno.ENOSYS)))
     assert "mounts[7]" in line and "function not implemented" in line
+    assert "take Linux 5.12" in line
+
+
+def test_what_is_copied_up_is_read_only_without_mount_setattr(bundle):
+    b = bundle("cat /data/file; touch /data/x").mount("/data", type="tmpfs", source="tmpfs", options=["tmpcopyup", "ro"])
+    (b.rootfs / "data").mkdir()
+    (b.rootfs / "data/file").write_text("file\n")
+    result = b.run(code=1, preexec_fn=refuse([NEW_MOUNT_API["mount_setattr"]], errno.ENOSYS))
+    assert result.out == "file\n"
+    assert "/data/x: Read-only" in result.err
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("mapped", [False, True])
+def test_an_idmapped_mount_without_mount_setattr_says_what_it_takes(bundle, tmp_path, mapped):
+    b = bundle().mount("/m", source=str(tmp_path), options=["bind", "idmap"])
+    b.config["mounts"][-1] |= {name: [{"containerID": 0, "hostID": 5000, "size": 10000}] for name in ("uidMappings", "gidMappings")}
+    if mapped:
+        user_namespace(b)
+    line = one_line(b.call("run", code=1, preexec_fn=refuse([NEW_MOUNT_API["mount_setattr"]], errno.ENOSYS)))
+    assert line.endswith(": function not implemented (idmapped mounts, and options for all mounts below one, take Linux 5.12)")

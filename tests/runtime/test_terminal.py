@@ -26,6 +26,7 @@ def in_terminal(b, *flags, size=(33, 99)):
     return t
 
 
+@pytest.mark.kernels
 def test_a_shell(bundle):
     t = bundle(["sh"], terminal=True).terminal()
     t.expect("#")
@@ -315,6 +316,7 @@ def running(bundle):
     return bundle("sleep 100").detached()
 
 
+@pytest.mark.kernels
 def test_exec_of_a_shell(running):
     t = running.exec_terminal("sh")
     t.expect("#")

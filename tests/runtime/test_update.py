@@ -62,6 +62,7 @@ def test_what_is_not_named_stays(run, box):
     assert quota(box.pid) == (500000, 1000000)
 
 
+@pytest.mark.kernels
 def test_quota_and_period(run, box):
     for options, wanted in [
         (["--cpu-period", "900000"], (500000, 900000)),

@@ -22,6 +22,7 @@ def without(bundle, *kinds):
 # --- stdio
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("user", [0, 1000])
 def test_pipes_are_the_users(bundle, run, user):
     """nginx logs to /dev/stderr: a pipe of the host's root, whom the namespace does not know, could not be opened again."""
@@ -46,6 +47,7 @@ def test_files_of_the_caller_stay_his(bundle):
 # --- the root file system and mounts
 
 
+@pytest.mark.kernels
 def test_a_root_of_somebody_who_is_not_mapped(bundle):
     """Its files can be read, and nothing can be made in it: the message names the mount that has no place yet."""
     b = user_namespace(bundle("cat /etc/group | head -1"))
@@ -56,6 +58,7 @@ def test_a_root_of_somebody_who_is_not_mapped(bundle):
     assert "mounts[7].destination" in line and "/new/place" in line and "permission denied" in line
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("propagation", ["private", "shared", "unbindable"])
 def test_a_root_that_is_a_mount_of_its_own(bundle, propagation):
     """As an engine's overlay is. In a new user namespace the host's mounts are locked."""
@@ -71,6 +74,7 @@ def test_a_root_that_is_a_mount_of_its_own(bundle, propagation):
         assert (directory / "tmp/x").exists()
 
 
+@pytest.mark.kernels
 def test_a_source_on_a_locked_mount_keeps_its_flags(bundle, tmp_path):
     """What the host's mount has, no user namespace may take off; what the options do not name is no error."""
     with mounted(tmp_path / "source", "-t", "tmpfs", "-o", "ro,nosuid,nodev,noexec,noatime", "tmpfs") as source:
@@ -86,12 +90,14 @@ def test_sysfs_of_the_hosts_network_namespace(bundle):
     assert table["/sys"].type == "sysfs" and all("ro" in entry.options for point, entry in table.items() if point.startswith("/sys"))
 
 
+@pytest.mark.kernels
 def test_proc_of_the_hosts_pid_namespace(bundle):
     b = without(user_namespace(bundle("test -d /proc/$PPID && readlink /proc/self/ns/pid; echo 1 >/proc/sysrq-trigger")), "pid")
     result = b.run(code=1)
     assert result.out == os.readlink("/proc/self/ns/pid") + "\n" and "sysrq-trigger" in result.err
 
 
+@pytest.mark.kernels
 @pytest.mark.skipif(not os.path.ismount("/dev/mqueue"), reason="this host has no /dev/mqueue")
 def test_mqueue_of_the_hosts_ipc_namespace(bundle):
     b = without(user_namespace(bundle("cat /proc/self/mountinfo")), "ipc")
@@ -154,6 +160,7 @@ def test_no_root_in_the_namespace(bundle):
 # --- what belongs to the mapped root
 
 
+@pytest.mark.kernels
 def test_devices_are_the_hosts(bundle):
     """mknod(2) is refused in a user namespace; the nodes are those of the host, with their owners."""
     b = user_namespace(bundle("stat -c '%t:%T %u' /dev/null /dev/full; cat /proc/self/mountinfo"))
@@ -162,6 +169,7 @@ def test_devices_are_the_hosts(bundle):
     assert mount_table("\n".join(lines[2:]))["/dev/null"].root == "/null"
 
 
+@pytest.mark.kernels
 @pytest.mark.worlds
 @pytest.mark.skipif(not PURE_V2, reason="cgroup v2 alone is given to a container")
 def test_the_cgroup_with_a_namespace_of_its_own(bundle, token):
@@ -183,6 +191,7 @@ def test_the_cgroup_with_a_namespace_of_its_own(bundle, token):
     assert not top.exists()
 
 
+@pytest.mark.kernels
 def test_the_caller_is_in_one_that_maps_all_ids(bundle, run, token):
     """Its uid_map is that of the first user namespace, its rights are not: it may set no device rules, and need not."""
     holder = subprocess.Popen(["unshare", "--user", "--mount", "sleep", "1000"])

@@ -18,6 +18,7 @@ read -r words </proc/cmdline
 for word in $words; do
     case $word in
     vm.project=*) project=${word#*=} ;;
+    vm.kernel=*) kernel=${word#*=} ;;
     vm.run=*) run=${word#*=} ;;
     esac
 done
@@ -32,7 +33,7 @@ for place in tmp var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "/root/$place"; d
 mkdir -p "/root$project"
 mount -t virtiofs project "/root$project" || fail "the checkout"
 mkdir -p /root/lib/modules
-mount --bind "/root$project/build/vm/kernel/lib/modules" /root/lib/modules || fail "the kernel's modules"
+mount --bind "/root$kernel/lib/modules" /root/lib/modules || fail "the kernel's modules"
 
 # With these systemd takes the machine for a container, and lets AppArmor be.
 rm -f /root/.dockerenv /root/run/.containerenv

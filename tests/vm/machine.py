@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """A throw-away Debian machine: systemd is its pid 1, it has cgroup v2 alone, AppArmor and every capability. Needs root.
 
-    machine.py [--user] [--seconds N] [--console FILE] COMMAND
+    machine.py [--user] [--debian RELEASE] [--seconds N] [--console FILE] COMMAND
 
 runs COMMAND (for bash) in it, in the checkout, and ends with its exit code; 125: the machine did not come up, 124: it took
 longer than N seconds (default: 900). Output and errors come as one stream on stdout. --user: as an ordinary user with a
-session of systemd's, a delegated cgroup and subordinate ids, instead of root. --console: where the kernel's and systemd's
-messages go.
+session of systemd's, a delegated cgroup and subordinate ids, instead of root. --debian: the release whose kernel it is, such as
+bullseye for Linux 5.10 (default: the host's own release). --console: where the kernel's and systemd's messages go.
 
 The root file system is the host's own (virtiofs, read-only) with what is written to it in memory; the checkout is shared
-at its own path and can be written to. The kernel is Debian's, downloaded by its package's name into build/vm and not
-installed; the initramfs beside it is made anew when its recipe changes. The processor is qemu's TCG: KVM is not there in most places
+at its own path and can be written to. The kernel is Debian's, downloaded into build/vm/RELEASE and not installed; the
+initramfs beside it is made anew when its recipe changes. The processor is qemu's TCG: KVM is not there in most places
 where tests run, and a test must not depend on it. `make vm-needs` installs what is used here.
 """
 
@@ -20,6 +20,7 @@ import gzip
 import hashlib
 import os
 import pathlib
+import platform
 import shlex
 import shutil
 import signal
@@ -32,6 +33,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 BASE = PROJECT / "build/vm"
 KERNEL = "linux-image-cloud-amd64"
+MIRROR = "http://deb.debian.org/debian"
 MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtiofs", "overlay")
 """What reaches the root file system, the host and a disk; the machine loads what else it uses by itself."""
 RECIPE = ("machine.py", "init.sh", "command.sh", "units/vm.target", "units/vm-command.service")
@@ -46,48 +48,55 @@ APPEND = (
 # --- the kernel and the initramfs -----------------------------------------------------------------------------------------
 
 
-def prepare():
-    """Makes BASE/kernel (the package's files) and BASE/initrd.gz, unless they are there and of this recipe."""
-    BASE.mkdir(parents=True, exist_ok=True)
+def prepare(debian):
+    """The directory of the kernel of a release of Debian: kernel (the package's files) and initrd.gz, of this recipe."""
+    base = BASE / debian
+    base.mkdir(parents=True, exist_ok=True)
     recipe = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in RECIPE)).hexdigest()
-    stamp = BASE / "recipe"
-    with open(BASE / "lock", "w") as lock:
+    stamp = base / "recipe"
+    with open(base / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == recipe:
-            return
-        stamp.unlink(missing_ok=True)
-        if not (BASE / "kernel").exists():
-            download()
-        initramfs()
-        stamp.write_text(recipe)
+        if not stamp.exists() or stamp.read_text() != recipe:
+            stamp.unlink(missing_ok=True)
+            if not (base / "kernel").exists():
+                download(base, debian)
+            initramfs(base)
+            stamp.write_text(recipe)
+    return base
 
 
 def output(*command, **options):
     return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
 
 
-def download():
-    """BASE/kernel: the newest kernel's package, unpacked. apt's user cannot write there, hence the option."""
-    depends = output("apt-cache", "depends", KERNEL)
-    if "Depends: " not in depends:
-        output("apt-get", "-q", "update")
-        depends = output("apt-cache", "depends", KERNEL)
-    package = depends.partition("Depends: ")[2].split()[0]
-    with tempfile.TemporaryDirectory(dir=BASE) as directory:
-        output("apt-get", "-q", "download", "-o", "APT::Sandbox::User=root", package, cwd=directory)
+def host_release():
+    return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+
+
+def download(base, debian):
+    """base/kernel: the release's kernel's package, unpacked. It is looked up by an apt that knows this release alone."""
+    with tempfile.TemporaryDirectory(dir=base) as directory:
+        sources = pathlib.Path(directory, "sources.list")
+        sources.write_text(f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {MIRROR} {debian} main\n")
+        places = {"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "-", "Dir::State": directory, "Dir::Cache": directory}
+        # apt's own user cannot write there.
+        options = [word for name, value in {**places, "APT::Sandbox::User": "root"}.items() for word in ("-o", f"{name}={value}")]
+        output("apt-get", *options, "-q", "update")
+        package = output("apt-cache", *options, "depends", KERNEL).partition("Depends: ")[2].split()[0]
+        output("apt-get", *options, "-q", "download", package, cwd=directory)
         [deb] = pathlib.Path(directory).glob("*.deb")
         output("dpkg-deb", "-x", deb, f"{directory}/kernel")
         output("depmod", "-b", f"{directory}/kernel", release(directory))
-        os.rename(f"{directory}/kernel", BASE / "kernel")
+        os.rename(f"{directory}/kernel", base / "kernel")
 
 
 def release(base):
     return next(pathlib.Path(base, "kernel/lib/modules").iterdir()).name
 
 
-def initramfs():
-    """BASE/initrd.gz: busybox, the modules in the order in which they are loaded, init.sh, and systemd's units."""
-    with tempfile.TemporaryDirectory(dir=BASE) as directory:
+def initramfs(base):
+    """base/initrd.gz: busybox, the modules in the order in which they are loaded, init.sh, and systemd's units."""
+    with tempfile.TemporaryDirectory(dir=base) as directory:
         top = pathlib.Path(directory)
         for name in ("bin", "modules", "proc", "sys", "dev", "run", "host", "memory", "root"):
             (top / name).mkdir()
@@ -97,14 +106,14 @@ def initramfs():
         shutil.copytree(HERE / "units", top / "units")
         (top / "init").chmod(0o755)
         steps = "".join(
-            output("modprobe", "-d", BASE / "kernel", "-S", release(BASE), "--show-depends", name) for name in MODULES
+            output("modprobe", "-d", base / "kernel", "-S", release(base), "--show-depends", name) for name in MODULES
         )
         files = dict.fromkeys(line.split()[1] for line in steps.splitlines() if line.startswith("insmod "))
         for number, file in enumerate(files):
             shutil.copy(file, top / f"modules/{number:02}.ko")
         names = b"\n".join(bytes(path.relative_to(top)) for path in sorted(top.rglob("*")))
         packed = subprocess.run(["busybox", "cpio", "-o", "-H", "newc"], input=names, cwd=top, check=True, capture_output=True)
-        (BASE / "initrd.gz").write_bytes(gzip.compress(packed.stdout, 1))
+        (base / "initrd.gz").write_bytes(gzip.compress(packed.stdout, 1))
 
 
 # --- running --------------------------------------------------------------------------------------------------------------
@@ -135,7 +144,7 @@ def share(directory, name, source, read_only):
     return process
 
 
-def qemu(directory, console, out, seconds):
+def qemu(base, directory, console, out, seconds):
     # A processor without AVX: C libraries use it where it is, and TCG is several times slower at it than at SSE.
     memory, processors = 3072, min(os.cpu_count(), 4)
     command = ["timeout", "--signal=KILL", str(seconds), "qemu-system-x86_64"]
@@ -151,14 +160,14 @@ def qemu(directory, console, out, seconds):
     command += ["-device", "virtserialport,chardev=out,name=out"]
     # A disk, empty for ever, whose transfers can be limited
     command += ["-blockdev", "driver=null-co,node-name=disk,size=16777216,read-zeroes=on", "-device", "virtio-blk-pci,drive=disk"]
-    command += ["-kernel", BASE / f"kernel/boot/vmlinuz-{release(BASE)}", "-initrd", BASE / "initrd.gz"]
-    command += ["-append", f"{APPEND} vm.project={PROJECT} vm.run={directory}"]
+    command += ["-kernel", base / f"kernel/boot/vmlinuz-{release(base)}", "-initrd", base / "initrd.gz"]
+    command += ["-append", f"{APPEND} vm.project={PROJECT} vm.kernel={base}/kernel vm.run={directory}"]
     return command
 
 
-def run(command, user, seconds, console):
+def run(base, command, user, seconds, console):
     """Boots the machine, copies its output to stdout, and returns the exit code."""
-    with tempfile.TemporaryDirectory(dir=BASE, prefix="run-") as name:
+    with tempfile.TemporaryDirectory(dir=base, prefix="run-") as name:
         directory = pathlib.Path(name)
         (directory / "command").write_text(command + "\n")
         (directory / "settings").write_text(f"PROJECT={shlex.quote(str(PROJECT))}\nRUN={shlex.quote(name)}\nAS={user}\n")
@@ -170,7 +179,7 @@ def run(command, user, seconds, console):
         started = []
         try:
             started = [share(directory, "host", "/", True), share(directory, "project", PROJECT, False)]
-            machine = subprocess.Popen(qemu(directory, console, writer, seconds), stdin=subprocess.DEVNULL, pass_fds=[writer])
+            machine = subprocess.Popen(qemu(base, directory, console, writer, seconds), stdin=subprocess.DEVNULL, pass_fds=[writer])
             started.append(machine)
             os.close(writer)
             while data := os.read(reader, 65536):
@@ -191,12 +200,12 @@ def run(command, user, seconds, console):
 def main():
     parser = argparse.ArgumentParser(description="runs a command in a throw-away Debian machine")
     parser.add_argument("--user", action="store_const", const="user", default="root")
+    parser.add_argument("--debian", default=host_release())
     parser.add_argument("--seconds", type=int, default=900)
     parser.add_argument("--console", type=pathlib.Path)
     parser.add_argument("command")
     options = parser.parse_args()
-    prepare()
-    return run(options.command, options.user, options.seconds, options.console)
+    return run(prepare(options.debian), options.command, options.user, options.seconds, options.console)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ A test that is marked `worlds` concerns cgroups and is run in each world: with t
 that shows the v1 hierarchies alone, and in a machine of its own (machine.py) that has cgroup v2 alone, by the files and by
 systemd. By the files the machine also runs those that are marked `machine`: they concern what its kernel and its root have and
 a host may lack. It also runs what an ordinary user does, test_rootless*.py, and test_checkpoint*.py, for which criu must know
-the kernel. A table tells how each file fared; the exit code is 1 if a test failed, or if a world that is to be had did not
-come up.
+the kernel; and, with older kernels, the tests that are marked `kernels`. A table tells how each file fared; the exit code is 1
+if a test failed, or if a world that is to be had did not come up.
 """
 
 import concurrent.futures
@@ -89,6 +89,8 @@ WORLDS = {
     "v2": World("machine: cgroup v2 alone, by the files", in_machine(), no_machine, marked("worlds", "machine")),
     "systemd": World("machine: the same by systemd", in_machine(), no_machine, marked("worlds", "systemd"), "PYRUN_OPTIONS=--systemd-cgroup "),
     "rootless": World("machine: an ordinary user", in_machine("--user"), no_machine, modules("test_rootless*.py")),
+    "linux-5.10": World("machine: Debian 11's kernel", in_machine("--debian", "bullseye"), no_machine, marked("kernels")),
+    "linux-6.1": World("machine: Debian 12's kernel", in_machine("--debian", "bookworm"), no_machine, marked("kernels")),
     "criu": World("machine: checkpoint and restore", in_machine(), no_machine, modules("test_checkpoint*.py")),
 }
 
