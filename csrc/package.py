@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 PYTHON = ROOT / ".venv/bin/python"
 SOURCES = [
-    "pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
-    "pyproject.toml",
+    ".ci", ".github", "pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
+    "LICENSE", "pyproject.toml",
 ]
 LICENSES = ["LICENSE", "csrc/debian/copyright"]  # of pyrun, and of what the executable has in it
 # All files get one date, so that archives are reproducible: the earliest that a zip file can store.

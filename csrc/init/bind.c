@@ -66,8 +66,7 @@ static int idmap(const struct plan_op *op, int tree) {
 static int is_locked(const struct plan_op *op, int tree) {
     struct k_mount_attr named = {.set = op->bind.attr_set, .clear = op->bind.attr_named};
 
-    return op->bind.attr_named != 0 && sys_mount_setattr(tree, AT_EMPTY_PATH, &named) < 0 && errno == EPERM &&
-           tree_changes_detached(tree);
+    return op->bind.attr_named != 0 && sys_mount_setattr(tree, AT_EMPTY_PATH, &named) < 0 && errno == EPERM && tree_changes_detached(tree);
 }
 
 /* A tree that comes as an fd was cloned by the runtime, outside the user namespace, so the kernel has not locked its flags:

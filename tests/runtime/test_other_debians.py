@@ -63,19 +63,37 @@ def test_hot_and_cold_commands(debian):
     assert json.loads((debian.root / "bundle/config.json").read_text())["ociVersion"]
 
 
-def test_the_package_with_manual_pages_and_completion(debian, deb):
+@pytest.fixture(scope="module")
+def installed(debian, deb):
+    """The same with the package of `make deb` installed, and the shells that it completes for."""
+    (debian.root / "usr/bin/pyrun").unlink()
     shutil.copy(deb, debian.root / "pyrun.deb")
-    debian("apt-get", "-q", "-y", "install", "--no-install-recommends", "/pyrun.deb", "man-db", "bash-completion")
-    assert "Open Container Initiative runtime" in debian("man", "--pager=cat", "pyrun")
-    assert "run another process in a running container" in debian("man", "--pager=cat", "pyrun-exec")
-    tab = """
+    debian("apt-get", "-q", "-y", "install", "--no-install-recommends", "/pyrun.deb", "man-db", "bash-completion", "fish", "zsh")
+    return debian
+
+
+def test_manual_pages_of_the_package(installed):
+    assert "Open Container Initiative runtime" in installed("man", "--pager=cat", "pyrun")
+    assert "run another process in a running container" in installed("man", "--pager=cat", "pyrun-exec")
+
+
+# What a shell has loaded by itself answers for `pyrun feat` and the key Tab; zsh, which takes a terminal for it, says which function would.
+TAB = {
+    "bash": """
         source /usr/share/bash-completion/bash_completion
         _completion_loader pyrun || true
         COMP_WORDS=(pyrun feat) COMP_CWORD=1
         _pyrun_completion pyrun
         echo "${COMPREPLY[@]}"
-    """
-    assert debian("bash", "-c", tab) == "features\n"
+    """,
+    "fish": "complete --do-complete 'pyrun feat' | cut -f 1",
+    "zsh": "autoload -Uz compinit; compinit -D; echo $_comps[pyrun]",
+}
+
+
+@pytest.mark.parametrize("shell", TAB)
+def test_completion_of_the_package(installed, shell):
+    assert installed(shell, "-c", TAB[shell]) == {"zsh": "_pyrun\n"}.get(shell, "features\n")
 
 
 def test_a_container(debian, token):
