@@ -7,6 +7,7 @@ VENV   := .venv
 BUILD  := $(VENV)/bin/python csrc/build.py
 # The architecture to build for, where that is another one than this machine's.
 CROSS  := $(filter-out $(if $(ARCH),$(shell dpkg --print-architecture)),$(ARCH))
+MADE   := build/$(if $(CROSS),$(CROSS)/)pyrun
 
 # A folder that `make sources` has filled: nothing is asked for over the network then.
 SOURCES ?=
@@ -45,6 +46,7 @@ ext: venv
 man: venv
 	$(VENV)/bin/python csrc/documents.py
 
+# This and the packages are made for another machine by ARCH too.
 ## dist/pyrun-VERSION-linux-ARCH.tar.gz, its list of components (SBOM), and their checksums
 dist: build man
 	$(VENV)/bin/python csrc/package.py tarball
@@ -59,8 +61,8 @@ deb: build man
 	$(VENV)/bin/python csrc/package.py sbom
 	rm -rf build/deb
 	mkdir -p build/deb dist
-	cp -r csrc/debian README.md SECURITY.md CHANGELOG.md build/pyrun.cdx.json build/engines build/deb
-	cd build/deb && debian/rules binary
+	cp -r csrc/debian README.md SECURITY.md CHANGELOG.md $(MADE).cdx.json build/engines build/deb
+	cd build/deb && dpkg-architecture $(addprefix -a,$(CROSS)) -f -c 'debian/rules binary'
 
 ## remove what was built; .venv stays
 clean:
@@ -185,7 +187,7 @@ install: build man
 	@$(MAKE) --no-print-directory _install
 
 _install:
-	install -D -m 755 build/pyrun $(DESTDIR)$(PREFIX)/bin/pyrun
+	install -D -m 755 $(MADE) $(DESTDIR)$(PREFIX)/bin/pyrun
 	install -d $(SHARE)/man/man8
 	install -m 644 build/man/*.8 $(SHARE)/man/man8
 	install -D -m 644 build/completions/pyrun $(BASHDIR)/pyrun

@@ -14,7 +14,6 @@ import base64
 import gzip
 import hashlib
 import os
-import platform
 import subprocess
 import sys
 import tarfile
@@ -23,9 +22,10 @@ import zipfile
 from pathlib import Path
 
 import sbom
+from target import ROOT, TARGET
 
-ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
+DOCUMENTS = ROOT / "build"  # the same for every architecture
 PYTHON = ROOT / ".venv/bin/python"
 SOURCES = [
     ".ci", ".github", "pyrun", "csrc", "specs", "tests", "bundles", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
@@ -43,7 +43,7 @@ def version() -> str:
 
 
 def bill() -> Path:
-    """The SBOM of build/pyrun."""
+    """The SBOM of the executable."""
     return sbom.write(version())
 
 
@@ -75,12 +75,12 @@ def write_tar(target: Path, files: dict[str, Path]) -> None:
 def tarball() -> Path:
     """The tarball of the binary and what belongs to it and, beside it, the SBOM and a file for `sha256sum -c`."""
     DIST.mkdir(exist_ok=True)
-    name, build = f"pyrun-{version()}-linux-{platform.machine()}", ROOT / "build"
+    name = f"pyrun-{version()}-linux-{TARGET.machine}"
     components = bill()
-    files = {path.name: path for path in (build / "pyrun", components, *(ROOT / name for name in ("README.md", "CHANGELOG.md", "LICENSE")))}
+    files = {path.name: path for path in (sbom.EXECUTABLE, components, *(ROOT / name for name in ("README.md", "CHANGELOG.md", "LICENSE")))}
     files["COPYRIGHT"] = ROOT / "csrc/debian/copyright"
     for made in ("man", "completions", "engines"):
-        files |= {str(path.relative_to(build)): path for path in (build / made).rglob("*") if path.is_file()}
+        files |= {str(path.relative_to(DOCUMENTS)): path for path in (DOCUMENTS / made).rglob("*") if path.is_file()}
     target = DIST / f"{name}.tar.gz"
     write_tar(target, {f"{name}/{inside}": path for inside, path in files.items()})
     beside = DIST / f"{name}.cdx.json"
@@ -141,7 +141,7 @@ class Wheel:
     def close(self, information: str, *tags: str) -> None:
         """information: the text of METADATA."""
         info = f"pyrun-{version()}.dist-info"
-        self.add(f"pyrun-{version()}.data/scripts/pyrun", (ROOT / "build/pyrun").read_bytes(), 0o755)
+        self.add(f"pyrun-{version()}.data/scripts/pyrun", sbom.EXECUTABLE.read_bytes(), 0o755)
         for path in LICENSES:
             self.add(f"{info}/licenses/{path}", (ROOT / path).read_bytes())
         self.add(f"{info}/METADATA", information.encode())
@@ -169,11 +169,11 @@ def executable_wheel() -> Path:
 
     A static executable asks less than each of these platforms promises: neither glibc's nor musl's version concerns it.
     """
-    systems = [f"{name}_{platform.machine()}" for name in ("manylinux_2_17", "manylinux2014", "musllinux_1_1")]
+    systems = [f"{name}_{TARGET.machine}" for name in ("manylinux_2_17", "manylinux2014", "musllinux_1_1")]
     target = DIST / f"pyrun-{version()}-py3-none-{'.'.join(systems)}.whl"
     DIST.mkdir(exist_ok=True)
     wheel = Wheel(target)
-    for page in sorted((ROOT / "build/man").iterdir()):
+    for page in sorted((DOCUMENTS / "man").iterdir()):
         wheel.add(f"pyrun-{version()}.data/data/share/man/man8/{page.name}", page.read_bytes())
     wheel.add(f"pyrun-{version()}.dist-info/sboms/pyrun.cdx.json", bill().read_bytes())
     wheel.close(metadata(executable_alone=True), *(f"py3-none-{system}" for system in systems))

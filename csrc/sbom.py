@@ -12,12 +12,12 @@ import os
 import platform
 import re
 import subprocess
-import sysconfig
 import uuid
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-EXECUTABLE = ROOT / "build/pyrun"
+from target import TARGET
+
+EXECUTABLE = TARGET.build / "pyrun"
 LICENSE = "Apache-2.0"
 
 
@@ -32,8 +32,8 @@ def package(name: str) -> str | None:
 
 def library(name: str) -> str | None:
     """The version of a C library that pkg-config(1) knows; None where it has no file there."""
-    for directory in (f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}", "/usr/lib64", "/usr/lib", "/usr/share"):
-        path = Path(directory) / f"pkgconfig/{name}.pc"
+    for directory in (f"usr/lib/{TARGET.config.get('MULTIARCH')}", "usr/lib64", "usr/lib", "usr/share"):
+        path = Path(f"{TARGET.sysroot}/{directory}/pkgconfig/{name}.pc")
         if path.exists() and (found := re.search(r"^Version: *(\S+)", path.read_text(), re.MULTILINE)):
             return found[1]
     return None
@@ -106,6 +106,6 @@ def bom(version: str) -> dict:
 
 
 def write(version: str) -> Path:
-    target = ROOT / "build/pyrun.cdx.json"
+    target = TARGET.build / "pyrun.cdx.json"
     target.write_text(json.dumps(bom(version), indent=2) + "\n")
     return target

@@ -43,7 +43,8 @@ def deb():
     """The path of Debian's package, as `make deb` makes it."""
     made = subprocess.run(["make", "deb"], cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
-    (path,) = PROJECT.glob("dist/*.deb")
+    arch = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
+    (path,) = PROJECT.glob(f"dist/*_{arch}.deb")
     return path
 
 

@@ -61,7 +61,7 @@ def test_pip_installs_the_executable_alone(tmp_path):
 def wheel():
     """The wheel of the executable, as `make wheel` makes it."""
     call("make", "wheel", cwd=PROJECT)
-    (path,) = PROJECT.glob("dist/*.whl")
+    (path,) = PROJECT.glob(f"dist/*_{os.uname().machine}.whl")
     return path
 
 

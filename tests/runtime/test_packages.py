@@ -186,7 +186,7 @@ def test_the_license_of_each_component_is_in_the_package(components):
 
 def test_the_tarball_has_what_belongs_to_the_executable(tmp_path):
     call("make", "dist", cwd=PROJECT)
-    (tarball,) = PROJECT.glob("dist/pyrun-*.tar.gz")
+    (tarball,) = PROJECT.glob(f"dist/pyrun-*-{os.uname().machine}.tar.gz")
     call("sha256sum", "--check", f"{tarball.name}.sha256", cwd=tarball.parent)
     with tarfile.open(tarball) as archive:
         archive.extractall(tmp_path)

@@ -53,6 +53,7 @@ def test_options_before_and_after_the_id(run, box, options, v1, v2, value):
     assert limit(box.pid, v1, v2) == str(value)
 
 
+@pytest.mark.kernels
 def test_what_is_not_named_stays(run, box):
     cgroup_file(box.pid, "cpu.max.burst" if PURE_V2 else "cpu.cfs_burst_us").write_text("400000")
     run("update", "--memory", "40M", box.id)
@@ -62,7 +63,6 @@ def test_what_is_not_named_stays(run, box):
     assert quota(box.pid) == (500000, 1000000)
 
 
-@pytest.mark.kernels
 def test_quota_and_period(run, box):
     for options, wanted in [
         (["--cpu-period", "900000"], (500000, 900000)),
