@@ -53,7 +53,6 @@ def test_options_before_and_after_the_id(run, box, options, v1, v2, value):
     assert limit(box.pid, v1, v2) == str(value)
 
 
-@pytest.mark.kernels
 def test_what_is_not_named_stays(run, box):
     cgroup_file(box.pid, "cpu.max.burst" if PURE_V2 else "cpu.cfs_burst_us").write_text("400000")
     run("update", "--memory", "40M", box.id)
@@ -77,6 +76,7 @@ def test_quota_and_period(run, box):
         assert quota(box.pid) == wanted, options
 
 
+@pytest.mark.kernels
 def test_memory_and_swap_in_the_order_that_works(run, box):
     run("update", "--memory", "30M", "--memory-swap", "50M", box.id)
     if memory_and_swap(box.pid) is None:
