@@ -35,7 +35,7 @@ CFLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-stric
 CFLAGS += shlex.split(os.environ.get("CFLAGS", ""))
 LDFLAGS = shlex.split(os.environ.get("LDFLAGS", ""))
 # What Python calls: NAME.h goes to cffi, after plan.h, and NAME.c implements it.
-INTERFACES = ["start", "native", "seccomp", "bpf"]
+INTERFACES = ["start", "native", "seccomp", "bpf", "trace"]
 HEADERS = [CSRC / f"{name}.h" for name in ("plan", *INTERFACES)]
 SOURCES = [CSRC / f"{name}.c" for name in INTERFACES]
 # The module pyrun._json.

@@ -34,8 +34,9 @@ DATA = "jsonschema/schemas/**/*"
 # Our own files, by the beginning of their names: annotations are taken out of these alone.
 OURS = ("pyrun/", "carried.py", "seed.py")
 # Modules of pyrun that a hot command does not import. They come last into the image.
-COLD = ["pyrun.cli.completion", "pyrun.cli.declaration", "pyrun.cli.help", "pyrun.cli.options", "pyrun.commands.complete", "pyrun.config.schemas",
-        "pyrun.config.validate", "pyrun.trace", "pyrun.trace.binding", "pyrun.trace.structures"]
+COLD = ["pyrun.cli.completion", "pyrun.cli.declaration", "pyrun.cli.help", "pyrun.cli.options", "pyrun.commands.complete", "pyrun.commands.trace",
+        "pyrun.config.schemas", "pyrun.config.validate", "pyrun.trace", "pyrun.trace.attach", "pyrun.trace.binding", "pyrun.trace.bundle",
+        "pyrun.trace.calls", "pyrun.trace.profile", "pyrun.trace.report", "pyrun.trace.structures", "pyrun.trace.tracer"]
 
 
 def make(root: Path, target: Path) -> None:

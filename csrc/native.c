@@ -314,12 +314,6 @@ int native_capabilities(unsigned long long out[4]) {
     return 0;
 }
 
-long native_ptrace(long request, int pid, uintptr_t address, uintptr_t data) {
-    long value = syscall(SYS_ptrace, request, pid, address, data);
-
-    return value < 0 ? -errno : value;
-}
-
 int native_prctl(int option, unsigned long arg) {
     return result(prctl(option, arg, 0, 0, 0));
 }

@@ -55,6 +55,3 @@ int native_tty_set_size(int fd, int rows, int columns);
 /* A signalfd for every signal that can be caught (and blocks them), CLOEXEC and NONBLOCK. native_read_signal: number, or -EAGAIN. */
 int native_signalfd(void);
 int native_read_signal(int fd);
-
-/* ptrace(2) as the kernel has it: what PTRACE_PEEK… reads goes to *data. */
-long native_ptrace(long request, int pid, uintptr_t address, uintptr_t data);

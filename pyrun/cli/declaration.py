@@ -35,6 +35,7 @@ from pyrun.cli.options import (
     PIDFD_SOCKET,
     PRESERVE_FDS,
     THIS_BUNDLE,
+    TRACE_TEXT,
     VERSION,
     WORK_PATH,
     argument,
@@ -352,6 +353,17 @@ COMMANDS = [
         text("--format", "-f", metavar="FORMAT", default="text", help="text or json (default: text)"),
         BUNDLE_ARGUMENT,
         text="Nothing is made. Each step names the part of config.json that it comes from. Of the environment the names are shown.",
+    ),
+    Command(
+        "trace", "BUNDLE | CONTAINER-ID", "report what a container's processes ask of the kernel",
+        text("--id", metavar="CONTAINER-ID", help="run the bundle as a container of this id (default: trace-PID)"),
+        text("--seccomp", metavar="FILE", help="write the smallest seccomp profile that allows what was called"),
+        flag("--merge", help="add the calls to the profile that is in FILE already"),
+        text("--check", metavar="FILE", help="tell which calls the profile in FILE would have refused"),
+        text("--format", "-f", metavar="FORMAT", default="table", help="table or json (default: table)"),
+        text("--output", "-o", metavar="FILE", help="write the report to FILE"),
+        argument("target"),
+        text=TRACE_TEXT,
     ),
 ]
 

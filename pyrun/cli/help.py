@@ -69,6 +69,13 @@ EXAMPLES = {
         ("pyrun plan mybundle", "the steps, in their order"),
         ("pyrun plan --format json mybundle", "the same, for a program"),
     ],
+    "trace": [
+        ("pyrun trace mybundle", "runs it; then tables of calls, files, capabilities, refusals"),
+        ("pyrun trace --seccomp profile.json mybundle", "and writes a profile for linux.seccomp that allows just this"),
+        ("pyrun trace --seccomp profile.json --merge mybundle", "adds what another run calls"),
+        ("pyrun trace --check profile.json mybundle", "what would that profile have refused?"),
+        ("pyrun trace -f json -o report.json web", "the container web, until ^C; it runs on"),
+    ],
     "help": [("pyrun help run", "the same as `pyrun run --help`")],
 }  # fmt: skip
 """A command's name -> its examples: what to type, and what it does."""

@@ -92,6 +92,23 @@ CONTAINER-ID is a name of your choice, one that no other container under the sam
 Where --bundle is not given and the argument is a path, or the name of a directory with a config.json, that directory is
 the bundle, and its base name the container's id."""
 
+TRACE_TEXT = """\
+Of a bundle, a container is made and run to its end; its exit code is this command's. It dies with this command. A container
+that runs already is followed until it ends or until ^C, and runs on; a path, like ./web, is a bundle always. The report has
+system calls, the files that they name, refusals (EPERM and EACCES) and signals. It goes to stderr for a bundle, to stdout for
+a container that ran already.
+
+A capability counts as asked for where a call was made that ordinarily needs it (mount: CAP_SYS_ADMIN), or where one that may
+need it was refused; as refused where that call got EPERM or EACCES. The kernel does not tell which capability it looked for, so
+what a file's owner, a security module or the state of things refused counts too.
+
+A profile allows the calls that were seen, those of pyrun itself before the program too, and what any signal may bring about
+(restart_syscall, rt_sigreturn). What another run calls is refused: trace several with --merge. The bundle's own profile holds
+meanwhile: of a call that it refuses with an errno the report says so, and such a call counts as seen. A call for which it kills
+ends the program. FILE of --check and --merge is a profile as linux.seccomp has it, or a config.json.
+
+A bundle's calls stop once each, and twice where the result matters; those of a container that ran already stop twice."""
+
 COMPLETION = """\
 bash, zsh and fish complete commands, options, the ids of containers, and signals. Where `make install` or a package has installed
 pyrun they do so already; bash then needs the package bash-completion. Else a line in a file of the shell turns it on:

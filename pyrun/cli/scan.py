@@ -143,8 +143,8 @@ def bundle_and_id(bundle: str | None, word: str) -> tuple[str, str]:
     """
     if bundle:
         return _real_directory(bundle), word
-    if "/" not in word and not _holds_config(word):
-        if word and not _holds_config("."):
+    if "/" not in word and not holds_config(word):
+        if word and not holds_config("."):
             raise Error(f"{word}/{CONFIG}: {words(errno.ENOENT)}, nor is there one in the working directory: `pyrun spec` makes one")
         return _real_directory("."), word
     path = _real_directory(word)
@@ -152,7 +152,7 @@ def bundle_and_id(bundle: str | None, word: str) -> tuple[str, str]:
     return path, path.rpartition("/")[2] if name in ("", ".", "..") else name
 
 
-def _holds_config(directory: str) -> bool:
+def holds_config(directory: str) -> bool:
     """Whether there is a config.json; one that may not be looked at is one."""
     try:
         posix.stat(f"{directory}/{CONFIG}")

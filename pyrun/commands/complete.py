@@ -35,7 +35,7 @@ PATHS = {"DIR": "dir", "FILE": "file", "PATH": "file"}
 """What an option takes, as its help names it -> what the shell itself completes."""
 INSIDE = {"cwd", "cgroup"}
 """Options whose path is none of the host's."""
-BUNDLES = {"create", "run", "restore"}
+BUNDLES = {"create", "run", "restore", "trace"}
 """Commands whose container is new: the argument can be its bundle."""
 ALIVE = {"created", "running", "paused"}
 STATUSES = {
@@ -68,6 +68,9 @@ def values(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
         return signals(incomplete)
     if name == "id" and command not in BUNDLES:
         return [CompletionItem(id, help=status) for id, status in containers(ctx, STATUSES.get(command)) if id.startswith(incomplete)]
+    if name == "target":
+        running = [CompletionItem(id, help=status) for id, status in containers(ctx, {"running"}) if id.startswith(incomplete)]
+        return [*running, CompletionItem(incomplete, type="dir")]
     if name in ("id", "bundle"):
         return [CompletionItem(incomplete, type="dir")]
     words = (str(param.default), "json") if name == "format" else WORDS.get(name)

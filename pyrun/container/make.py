@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from pyrun.host.foreground import Foreground
 
 
-def create(settings: Settings, request: Request, waits: bool, foreground: Foreground | None = None) -> Creation:
+def create(
+    settings: Settings, request: Request, waits: bool, foreground: Foreground | None = None, creation: type[Creation] | None = None
+) -> Creation:
     """Makes a container. waits: it stops for `start`; otherwise the program runs when this returns. foreground: who stays with it.
+    creation: the class of the steps, where it is another one.
 
     Whatever fails or is interrupted, nothing of it stays. Raises Error.
     """
@@ -43,17 +46,17 @@ def create(settings: Settings, request: Request, waits: bool, foreground: Foregr
     config = normal.config_of(given)
     if not waits and not config["process"]:
         raise ConfigError("process", "missing: there is no program to run (`create` makes a container without one)")
-    creation = Creation(settings, request, given, config, waits)
+    making = (creation or Creation)(settings, request, given, config, waits)
     if foreground:
         # All signals are the program's, once it is there. Until then those that end us are let in where we wait.
         foreground.take_signals()
     hold()
-    with creation.undo:
+    with making.undo:
         try:
-            creation.make()
+            making.make()
         except BaseException as error:
-            raise oom.blamed(error, creation.group, config) from None
-    return creation
+            raise oom.blamed(error, making.group, config) from None
+    return making
 
 
 class Creation(Making):
@@ -67,7 +70,7 @@ class Creation(Making):
         timeline.phase("compile plan")
         super().__init__(settings, request, given, config, console)
         self.waits = waits
-        filter = seccomp.compile_of(config, settings.root)
+        filter = self.filter()
         env, mounts = fds.listen_env(listen), []
         self.notifies = bool(notify.host_socket() and config["process"])
         if self.notifies:
@@ -80,6 +83,9 @@ class Creation(Making):
         self.sources = Sources(self.linux, plan.needs)
         self.init = Init(plan)
         self.files: dict[str, int] = {}  # for init, by the names of their slots in the plan
+
+    def filter(self) -> seccomp.Filter | None:
+        return seccomp.compile_of(self.config, self.settings.root)
 
     def make(self) -> None:
         self.record()

@@ -100,16 +100,19 @@ class Foreground:
 
     def _on_signals(self, relay: _Relay | None) -> None:
         while self.status is None and (number := lib.native_read_signal(self.signals)) > 0:
-            # First, as a signal with a lower number comes before SIGCHLD, however long the program has been dead by then.
-            self._reap()
-            if number == signals.SIGWINCH and relay:
-                relay.console.copy_size()
-            elif number in _OURS:
-                pass
-            elif self.status is None:
-                posix.kill(self.pid, number)
-            elif relay:
-                signals.raise_signal(number)  # for drain(): it was sent to a command that only waits for its reader
+            self._on_signal(number, relay)
+
+    def _on_signal(self, number: int, relay: _Relay | None) -> None:
+        # First, as a signal with a lower number comes before SIGCHLD, however long the program has been dead by then.
+        self._reap()
+        if number == signals.SIGWINCH and relay:
+            relay.console.copy_size()
+        elif number in _OURS:
+            pass
+        elif self.status is None:
+            posix.kill(self.pid, number)
+        elif relay:
+            signals.raise_signal(number)  # for drain(): it was sent to a command that only waits for its reader
 
     def _reap(self) -> None:
         """All children that ended: the program, and orphans of the container when we are their subreaper."""

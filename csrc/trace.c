@@ -1,0 +1,81 @@
+/* trace.h: the stops of traced threads. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "native.h"
+#include "trace.h"
+
+enum { GET_SYSCALL_INFO = 0x420e, CALL_STOP = SIGTRAP | 0x80, FILTER_EVENT = 7 };
+enum { BEGINS = 1, ENDS = 2, FILTERED = 3 };
+
+/* The kernel's struct ptrace_syscall_info. */
+struct call_info {
+    uint8_t op;
+    uint8_t pad[3];
+    uint32_t arch;
+    uint64_t instruction_pointer, stack_pointer;
+    uint64_t words[7]; /* number and arguments, or the result */
+    uint32_t data;
+};
+
+long native_ptrace(long request, int pid, uintptr_t address, uintptr_t data) {
+    long value = syscall(SYS_ptrace, request, pid, address, data);
+
+    return value < 0 ? -errno : value;
+}
+
+/* Whether the thread, stopped at a system call, is on its way again. */
+static int passed(const struct trace *trace, struct trace_stop *stop) {
+    uint8_t *counted = &trace->counted[stop->pid & 0xffff];
+    struct call_info info;
+
+    if (native_ptrace(GET_SYSCALL_INFO, stop->pid, sizeof info, (uintptr_t)&info) < 0)
+        return 1; /* killed meanwhile, of which waitpid will tell */
+    stop->call = info.op;
+    stop->arch = info.arch;
+    stop->number = info.words[0];
+    stop->result = (int64_t)info.words[0];
+    memcpy(stop->arguments, info.words + 1, sizeof stop->arguments);
+    stop->data = info.op == FILTERED ? info.data : 0;
+    if (info.op != ENDS) {
+        const int known = info.arch == trace->arch && stop->number < trace->end;
+        if (known)
+            trace->counts[stop->number]++;
+        *counted = known && stop->data == 0 && !trace->told[stop->number];
+    }
+    if (!*counted)
+        return 0;
+    native_ptrace(trace->go_on, stop->pid, 0, 0);
+    return 1;
+}
+
+int native_trace(const struct trace *trace, int wait, struct trace_stop *stop) {
+    struct pollfd signals = {trace->signals, POLLIN, 0};
+
+    for (;;) {
+        stop->call = 0;
+        stop->pid = waitpid(-1, &stop->status, __WALL | WNOHANG);
+        if (stop->pid < 0)
+            return -errno;
+        if (stop->pid == 0) {
+            if (!wait)
+                return 0;
+            poll(&signals, 1, -1);
+            stop->status = native_read_signal(trace->signals);
+            if (stop->status > 0 && stop->status != SIGCHLD)
+                return 0;
+        } else if (!WIFSTOPPED(stop->status) || (stop->status >> 8 != CALL_STOP && stop->status >> 8 != (SIGTRAP | FILTER_EVENT << 8)) ||
+                   !passed(trace, stop)) {
+            return 1;
+        }
+    }
+}

@@ -1,0 +1,28 @@
+/* ptrace(2), for `pyrun trace`. Returns a value >= 0, or -errno. */
+
+/* As the kernel has it: what PTRACE_PEEK… reads goes to *data. */
+long native_ptrace(long request, int pid, uintptr_t address, uintptr_t data);
+
+/* What is traced. Most stops are for calls that need only be counted: native_trace() does that, and lets the thread go on. */
+struct trace {
+    int signals;   /* a signalfd (native_signalfd()) */
+    int go_on;     /* PTRACE_CONT, where a filter stops the calls; PTRACE_SYSCALL, where each call stops twice */
+    uint32_t arch; /* AUDIT_ARCH_* of the calls that are counted here, and the first number that is not */
+    uint32_t end;
+    uint64_t *counts;    /* for each number */
+    const uint8_t *told; /* for each number: whether Python shall see the call too */
+    uint8_t *counted;    /* 65,536 bytes, for pids modulo that: whether the call that the thread is in is done with here */
+};
+
+/* What happened to a thread: `status` is waitpid's. At a system call `call` is 1 (it begins), 2 (it ends) or 3 (it begins, and a filter
+ * has said so, with `data`). */
+struct trace_stop {
+    int pid, status, call;
+    uint32_t arch, data;
+    uint64_t number, arguments[6];
+    int64_t result;
+};
+
+/* The next stop or end that Python shall see: 1. 0: there is none, without `wait`; with it, a signal has come, whose number is in
+ * status. -ECHILD: nothing is traced. */
+int native_trace(const struct trace *trace, int wait, struct trace_stop *stop);
