@@ -203,7 +203,7 @@ def main(what: str) -> None:
         # In a new process with a fixed hash seed: marshal's output depends on reference counts and the order of sets, and the
         # same sources must give the same bytes.
         os.set_inheritable(lock, True)
-        os.execve(sys.executable, [sys.executable, str(CSRC / "binary.py")], os.environ | {"PYTHONHASHSEED": "0"})
+        os.execve(sys.executable, [sys.executable, str(CSRC / "binary.py")], os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606  # no shell is wanted
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 read = sys.read_carried  # type: ignore[attr-defined]  # csrc/main.c
 begin = 8 + int.from_bytes(read(0, 8), "little")
-hot, modules, files = marshal.loads(read(8, begin - 8))
+hot, modules, files = marshal.loads(read(8, begin - 8))  # noqa: S302  # part of the executable
 
 
 class Carried:
@@ -38,7 +38,7 @@ class Carried:
     @staticmethod
     def exec_module(module: Any) -> None:
         module.__file__, _, start, size = modules[module.__name__]
-        exec(marshal.loads(read(begin + start, size)), module.__dict__)
+        exec(marshal.loads(read(begin + start, size)), module.__dict__)  # noqa: S102, S302  # likewise
 
     # --- files of packages ---
 
