@@ -8,13 +8,15 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "native.h"
 #include "trace.h"
 
-enum { GET_SYSCALL_INFO = 0x420e, CALL_STOP = SIGTRAP | 0x80, FILTER_EVENT = 7 };
+enum { CONT = 7, GET_SYSCALL_INFO = 0x420e, CALL_STOP = SIGTRAP | 0x80, FILTER_EVENT = 7 };
+enum { FORK_EVENT = 1, VFORK_EVENT, CLONE_EVENT, STOP_EVENT = 128, PAGE = 4096 };
 enum { BEGINS = 1, ENDS = 2, FILTERED = 3 };
 
 /* The kernel's struct ptrace_syscall_info. */
@@ -33,7 +35,37 @@ long native_ptrace(long request, int pid, uintptr_t address, uintptr_t data) {
     return value < 0 ? -errno : value;
 }
 
-/* Whether the thread, stopped at a system call, is on its way again. */
+int native_trace_string(int pid, uintptr_t address, char *text, size_t room) {
+    for (size_t size = 0; size < room;) {
+        size_t part = PAGE - (address + size) % PAGE; /* what cannot be read begins with a page */
+        if (part > room - size)
+            part = room - size;
+        const struct iovec here = {text + size, part}, there = {(void *)(address + size), part};
+        ssize_t got = process_vm_readv(pid, &here, 1, &there, 1, 0);
+        if (got <= 0)
+            return size > 0 ? (int)size : -errno;
+        const char *end = memchr(text + size, '\0', (size_t)got);
+        if (end != NULL)
+            return (int)(end - text);
+        size += (size_t)got;
+    }
+    return (int)room;
+}
+
+/* Whether a thread, stopped by an event that needs no look where a filter stops the calls, is on its way again. */
+static int born(struct trace *trace, const struct trace_stop *stop) {
+    const int event = stop->status >> 16;
+    const int beginning = event == STOP_EVENT && WSTOPSIG(stop->status) == SIGTRAP;
+
+    if (trace->go_on != CONT || !(beginning || event == FORK_EVENT || event == VFORK_EVENT || event == CLONE_EVENT))
+        return 0;
+    if (!beginning)
+        trace->born[event == CLONE_EVENT]++;
+    native_ptrace(CONT, stop->pid, 0, 0);
+    return 1;
+}
+
+/* The same for one that is stopped at a system call. */
 static int passed(const struct trace *trace, struct trace_stop *stop) {
     uint8_t *counted = &trace->counted[stop->pid & 0xffff];
     struct call_info info;
@@ -58,7 +90,7 @@ static int passed(const struct trace *trace, struct trace_stop *stop) {
     return 1;
 }
 
-int native_trace(const struct trace *trace, int wait, struct trace_stop *stop) {
+int native_trace(struct trace *trace, int wait, struct trace_stop *stop) {
     struct pollfd signals = {trace->signals, POLLIN, 0};
 
     for (;;) {
@@ -66,16 +98,19 @@ int native_trace(const struct trace *trace, int wait, struct trace_stop *stop) {
         stop->pid = waitpid(-1, &stop->status, __WALL | WNOHANG);
         if (stop->pid < 0)
             return -errno;
-        if (stop->pid == 0) {
-            if (!wait)
-                return 0;
-            poll(&signals, 1, -1);
-            stop->status = native_read_signal(trace->signals);
-            if (stop->status > 0 && stop->status != SIGCHLD)
-                return 0;
-        } else if (!WIFSTOPPED(stop->status) || (stop->status >> 8 != CALL_STOP && stop->status >> 8 != (SIGTRAP | FILTER_EVENT << 8)) ||
-                   !passed(trace, stop)) {
-            return 1;
+        if (stop->pid > 0) {
+            const int reason = stop->status >> 8;
+            if (!WIFSTOPPED(stop->status))
+                return 1;
+            if (reason == CALL_STOP || reason == (SIGTRAP | FILTER_EVENT << 8) ? !passed(trace, stop) : !born(trace, stop))
+                return 1;
+            continue;
         }
+        if (!wait)
+            return 0;
+        poll(&signals, 1, -1);
+        stop->status = native_read_signal(trace->signals);
+        if (stop->status > 0 && stop->status != SIGCHLD)
+            return 0;
     }
 }

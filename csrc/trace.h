@@ -3,12 +3,16 @@
 /* As the kernel has it: what PTRACE_PEEK… reads goes to *data. */
 long native_ptrace(long request, int pid, uintptr_t address, uintptr_t data);
 
+/* Reads a string out of the memory of a process, up to its NUL, an unreadable page or `room`; returns its length. */
+int native_trace_string(int pid, uintptr_t address, char *text, size_t room);
+
 /* What is traced. Most stops are for calls that need only be counted: native_trace() does that, and lets the thread go on. */
 struct trace {
     int signals;   /* a signalfd (native_signalfd()) */
     int go_on;     /* PTRACE_CONT, where a filter stops the calls; PTRACE_SYSCALL, where each call stops twice */
     uint32_t arch; /* AUDIT_ARCH_* of the calls that are counted here, and the first number that is not */
     uint32_t end;
+    uint64_t born[2];    /* new processes and threads, which with a filter are counted here, and go on */
     uint64_t *counts;    /* for each number */
     const uint8_t *told; /* for each number: whether Python shall see the call too */
     uint8_t *counted;    /* 65,536 bytes, for pids modulo that: whether the call that the thread is in is done with here */
@@ -25,4 +29,4 @@ struct trace_stop {
 
 /* The next stop or end that Python shall see: 1. 0: there is none, without `wait`; with it, a signal has come, whose number is in
  * status. -ECHILD: nothing is traced. */
-int native_trace(const struct trace *trace, int wait, struct trace_stop *stop);
+int native_trace(struct trace *trace, int wait, struct trace_stop *stop);

@@ -64,7 +64,7 @@ def run(settings: Settings, report: Report, target: str, id: str | None) -> int:
     foreground.adopt_orphans()
     creation = make.create(settings, Request(id, directory), waits=False, foreground=foreground, creation=bundle.creation_of(report, foreground))
     code = creation.attend(foreground)
-    report.take(foreground.tracer.counts)
+    foreground.tracer.finish()
     return code
 
 
@@ -73,7 +73,7 @@ def attach(container: Container, report: Report) -> int:
 
     if (status := container.status()) != "running":
         raise Error(f"cannot trace a container that is {status}: {'resume it first' if status == 'paused' else 'it must be running'}")
-    report.take(attach.follow(container, report).counts)
+    attach.follow(container, report).finish()
     return 0
 
 

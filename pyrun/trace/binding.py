@@ -22,12 +22,15 @@ PEEKS = (1, 2, 3)  # PTRACE_PEEKTEXT, PEEKDATA, PEEKUSER
 
 def ptrace(request: int, pid: int, address: int, data: int, _: bool) -> int:
     """As the module cptrace has it, python-ptrace's own binding in C: what is peeked is the result. Raises ValueError, after set_errno()."""
-    word = structures.c_ulong()
-    code = lib.native_ptrace(request, pid, address, structures.addressof(word) if request in PEEKS else data)
+    peeks = request in PEEKS
+    if peeks:
+        word = structures.c_ulong()
+        data = structures.addressof(word)
+    code = lib.native_ptrace(request, pid, address, data)
     if code < 0:
         structures.set_errno(-code)
         raise ValueError(f"ptrace request {request:#x} for process {pid}: {os.strerror(-code)}")
-    return word.value if request in PEEKS else code
+    return word.value if peeks else code
 
 
 def say(message: object, *_: object) -> None:

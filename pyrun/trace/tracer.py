@@ -45,6 +45,7 @@ BEGINS, ENDS, FILTERED = 1, 2, 3
 NUMBERS = 1024  # the calls of an architecture have lower ones
 PIDS = 0x10000
 PATH_LENGTH = 4096
+TEXT = ffi.new("char[]", PATH_LENGTH)
 STRINGS = (("dev_name", "char *"), ("type", "char *"))  # arguments that are strings, and that python-ptrace shows as addresses
 OPTIONS = FunctionCallOptions(string_max_length=300)
 
@@ -74,16 +75,16 @@ class Thread(PtraceProcess):
     def filterSignal(self, signum: int) -> int:
         return signum  # with SEIZE none is ptrace's own
 
+    def forget_memory(self) -> None:
+        """After an exec it is another one."""
+        if self.read_mem_file:
+            self.read_mem_file.close()
+        self.read_mem_file = None
+
     def path(self, address: int) -> str:
         """A string in its memory; '' where there is none."""
-        try:
-            return os.fsdecode(self.readCString(address, PATH_LENGTH)[0]) if address else ""
-        except (PtraceError, OSError):
-            return ""
-        finally:
-            if self.read_mem_file:  # the memory is another one after an exec, and open files are few
-                self.read_mem_file.close()
-                self.read_mem_file = None
+        size = lib.native_trace_string(self.pid, address, TEXT, PATH_LENGTH) if address else 0
+        return os.fsdecode(ffi.buffer(TEXT, size)[:]) if size > 0 else ""
 
     def place(self, fd: int | None) -> str:
         """The directory that a path of it begins at, as the container sees it."""
@@ -146,6 +147,7 @@ class Tracer(PtraceDebugger):
             self.options |= O_TRACESECCOMP | O_EXITKILL
         self.report = report
         self.newest, self.default = newest, default
+        self.names: dict[tuple[int, int], tuple[str, str]] = {}
         self.go_on = CONT if filtered else SYSCALL
         self.ended: Callable[[int, int], object] = lambda pid, status: None
         self.stop = ffi.new("struct trace_stop *")
@@ -176,6 +178,7 @@ class Tracer(PtraceDebugger):
     def take_over(self, thread: Thread, former: int) -> None:
         """A thread has executed a program: the others are gone, and it has the pid of the first one."""
         self.buffers[1][thread.pid % PIDS] = 0
+        thread.forget_memory()
         if former != thread.pid and former in self.dict:
             thread.call = self.dict[former].call
             self.dict[former].is_attached = False
@@ -206,6 +209,12 @@ class Tracer(PtraceDebugger):
     def forget(self, thread: Thread) -> None:
         thread.is_attached = False
         self.deleteProcess(process=thread)
+
+    def finish(self) -> None:
+        """What was counted without a look goes into the report."""
+        self.report.take(self.counts)
+        self.report.processes += self.trace.born[0]
+        self.report.threads += self.trace.born[1]
 
     # --- stops
 
@@ -280,7 +289,10 @@ class Tracer(PtraceDebugger):
         arch, number = stop.arch, stop.number
         if arch == profile.ARCHS["SCMP_ARCH_X86_64"] and number & 0x40000000:
             arch = profile.ARCHS["SCMP_ARCH_X32"]
-        return profile.ARCH_NAMES.get(arch, hex(arch)), profile.name_of(arch, number)
+        key = arch, number
+        if key not in self.names:
+            self.names[key] = profile.ARCH_NAMES.get(arch, hex(arch)), profile.name_of(arch, number)
+        return self.names[key]
 
     def refuse(self, thread: Thread, call: Call, stop: CData) -> None:
         """The call fails as the bundle's own profile has it: in its place none is made, and it gets the errno."""
