@@ -107,7 +107,8 @@ A profile allows the calls that were seen, those of pyrun itself before the prog
 meanwhile: of a call that it refuses with an errno the report says so, and such a call counts as seen. A call for which it kills
 ends the program. FILE of --check and --merge is a profile as linux.seccomp has it, or a config.json.
 
-A bundle's calls stop once each, and twice where the result matters; those of a container that ran already stop twice."""
+A bundle's calls stop once each, and twice where the result matters; those of a container that ran already stop twice. What itself
+traces (gdb, strace) does not work meanwhile."""
 
 COMPLETION = """\
 bash, zsh and fish complete commands, options, the ids of containers, and signals. Where `make install` or a package has installed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.base import log
 from pyrun.base.errors import Error
 from pyrun.base.output import write
 from pyrun.cli import scan
@@ -34,6 +35,8 @@ def trace(settings: Settings, *, target: str, id: str | None, seccomp: str | Non
     container = None if id else find(settings, target)
     report = Report(profile.Check(check) if check else None, running=container is not None)
     code = attach(container, report) if container else run(settings, report, target, id)
+    if seccomp and container:
+        log.warning("the profile lacks what was called before: for a start too, add it (--merge) to that of `trace BUNDLE`")
     if seccomp:
         profile.write(seccomp, report.names(), report.archs(), merge)
     tell(report, code, format, output, 1 if container else 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import posix
 
 from pyrun._native import ffi, lib
@@ -134,8 +135,17 @@ def write(path: str, names: Iterable[str], archs: Iterable[str], merge: bool) ->
 
 
 def put(path: str, text: str) -> None:
+    """Writes a file anew; into what is no regular file (/dev/stdout, a FIFO) as it is. Raises Error."""
+    data = text.encode(errors="surrogateescape")
     try:
-        files.replace(path, text.encode(errors="surrogateescape"), 0o644)
+        if not path.startswith(("/dev/", "/proc/")) and (os.path.isfile(path) or not os.path.exists(path)):
+            files.replace(os.path.realpath(path), data, 0o644)
+            return
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC | posix.O_NOCTTY)
+        try:
+            files.write_all(fd, data)
+        finally:
+            posix.close(fd)
     except OSError as fault:
         raise Error(f"{path}: {words(fault.errno)}") from None
 

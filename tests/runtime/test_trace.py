@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import stat
 import subprocess
 
 import pytest
@@ -158,6 +159,15 @@ def test_a_terminal(bundle, run):
     t = Terminal(run.command("trace", "--output", b.directory / "report", b.directory))
     t.send("word\n").expect("got word")
     assert t.wait() == 0 and "read" in (b.directory / "report").read_text()
+
+
+def test_a_report_into_a_device(bundle, run, tmp_path):
+    b = bundle("true").write()
+    null = tmp_path / "null"
+    os.mknod(null, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    (tmp_path / "link").symlink_to("real")
+    run("trace", "--output", null, "--seccomp", tmp_path / "link", b.directory)
+    assert stat.S_ISCHR(null.stat().st_mode) and (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text()
 
 
 # --- profiles ------------------------------------------------------------------------------------------------------------
