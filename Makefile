@@ -79,7 +79,7 @@ CROSS_amd64   := gcc-x86-64-linux-gnu qemu-user
 CROSS_arm64   := gcc-aarch64-linux-gnu qemu-user
 PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev python3-dev python3-venv busybox-static $(CROSS_$(CROSS))
 DEB_PACKAGES  := debhelper lintian
-TEST_PACKAGES := bash-completion criu debootstrap fish git iproute2 iptables man-db mandoc procps uidmap util-linux strace runc zsh \
+TEST_PACKAGES := bash-completion criu debootstrap elfutils fish git iproute2 iptables man-db mandoc procps uidmap util-linux strace runc zsh \
                  golang-github-opencontainers-specs-dev $(DEB_PACKAGES)
 
 # The engines of tests/e2e, and what is no Debian package: the kubelet's client and containerd 2 are built where there is Go.
@@ -113,10 +113,10 @@ test: test-needs ext build
 	$(VENV)/bin/python -m pytest $(TESTS)
 
 SUITE ?= trixie
-CHECK ?= make run && make test TESTS="tests/unit tests/runtime -m 'not slow'"
+export CHECK ?= make run && make test TESTS="tests/unit tests/runtime -m 'not once'"
 ## what a user of another Debian does, in a fresh root of it: SUITE=sid CHECK="make run"
 debian: test-needs
-	tests/debian.sh $(SUITE) '$(CHECK)'
+	tests/debian.sh $(SUITE) "$$CHECK"
 
 WORLDS ?=
 ## the tests with each kind of cgroups, here and in a virtual machine, and as an ordinary user; WORLDS="v2 systemd" runs some

@@ -1,7 +1,9 @@
 """Containers that are saved by criu and brought back."""
 
 import functools
+import re
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -34,6 +36,17 @@ def needs(feature):
     """Leaves the test out where criu and the kernel do not have this together (`criu check --feature`)."""
     if reason := criu("--feature", feature):
         pytest.skip(f"{feature}: {reason}")
+
+
+def needs_tcp():
+    """Leaves the test out where the kernel (from 6.16 on) has no SO_PASSCRED for TCP, which criu before 4.2 asks for all the same."""
+    try:
+        with socket.socket() as one:
+            one.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED)
+    except OSError:
+        said = subprocess.run(["criu", "--version"], capture_output=True, text=True, check=True).stdout
+        if tuple(map(int, re.findall(r"\d+", said)[:2])) < (4, 2):
+            pytest.skip(f"this criu cannot save TCP sockets of this kernel: {said.split()[1]}")
 
 
 def save(c, *flags, **options):

@@ -79,8 +79,11 @@ def usual_caller():
     """Makes this process one that all runs of the tests have in common.
 
     What the runtime leaves behind becomes a child of it: nothing can hide, and everything is reaped. No signal is ignored,
-    as SIGINT is where a shell has put the tests in the background.
+    as SIGINT is where a shell has put the tests in the background. It has no size of a terminal, which the library of Python's
+    readline, where something imports it, puts into the environment without Python's knowing.
     """
+    os.unsetenv("COLUMNS")
+    os.unsetenv("LINES")
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):

@@ -1,7 +1,9 @@
 #!/bin/sh
 # debian.sh SUITE COMMAND: runs a shell command in a fresh Debian of this release, in a copy of the checkout. Needs root and debootstrap.
-# The kernel and the network are the machine's; what is mounted stays in a namespace of its own. The root is removed when all went well.
+# The kernel and the network are the machine's; devices are the root's own, and what is mounted stays in a namespace of its own. The root
+# is removed when all went well.
 set -eu
+unset PIP_FIND_LINKS # a folder of this machine
 
 suite=$1 command=$2
 cd "$(dirname "$0")/.."
@@ -24,7 +26,9 @@ git -c safe.directory="$PWD" ls-files -z | tar --create --null --ignore-failed-r
 unshare --mount --propagation private sh -euc '
     mount --bind "$1" "$1"
     cd "$1"
-    for name in proc sys dev; do mount --rbind "/$name" "$name"; done
+    for name in proc sys; do mount --rbind "/$name" "$name"; done
+    mount -t devpts devpts dev/pts
+    mount -t tmpfs shm dev/shm
     mount -t tmpfs run run
     pivot_root . mnt
     umount --lazy /mnt

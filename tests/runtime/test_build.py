@@ -9,6 +9,8 @@ import subprocess
 import pytest
 from harness import PROJECT
 
+pytestmark = pytest.mark.once
+
 SEED = PROJECT / "build/seed"
 HOME, USR = pathlib.Path.home(), pathlib.Path("/usr")
 LIMIT = 900  # seconds for a build with nothing made before

@@ -9,7 +9,7 @@ import subprocess
 
 import limits
 import pytest
-from checkpoints import COUNTER, counted, goes_on, gone, locker, needs, needs_criu, restore, save
+from checkpoints import COUNTER, counted, goes_on, gone, locker, needs, needs_criu, needs_tcp, restore, save
 from console import Listener
 from harness import Terminal, until
 from looks import user_namespace
@@ -306,6 +306,7 @@ def test_a_user_namespace(bundle):
 
 
 def test_tcp_connections(bundle):
+    needs_tcp()
     server = "nc -l -p 5000 -e cat & "
     b = bundle(server + "sleep 0.5; mkfifo /in; while true; do sleep 1; done > /in & nc 127.0.0.1 5000 < /in > /out & exec 3> /in; "
                "i=0; while true; do i=$((i+1)); echo $i >&3; sleep 0.05; done")

@@ -18,7 +18,7 @@ root=$0
 exec chroot "$root" "$@"
 """
 
-pytestmark = pytest.mark.skipif(not shutil.which("debootstrap"), reason="debootstrap is not installed")
+pytestmark = [pytest.mark.once, pytest.mark.skipif(not shutil.which("debootstrap"), reason="debootstrap is not installed")]
 
 
 @pytest.fixture(scope="module", params=SUITES)

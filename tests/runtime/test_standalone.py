@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,18 +37,48 @@ def test_it_runs_where_there_is_no_libc_no_python_and_no_proc(bare_root, argumen
     assert argument != "spec" or (bare_root / "config.json").exists()
 
 
-@pytest.mark.parametrize("tool", [["strip"], ["objcopy", "--add-gnu-debuglink=/dev/null"], ["strip", "--strip-debug"]], ids=" ".join)
-def test_it_runs_after_a_packagers_tools(tool, bare_root):
-    """Its sections are where its segments say, though the build has put the image in."""
-    call([*tool, bare_root / "pyrun"])
+# --- tools of packagers: its sections are where its segments say, though the build has put the image in -----------------
+
+
+@pytest.fixture(params=["strip pyrun", "strip --strip-debug pyrun", "objcopy --add-gnu-debuglink=pyrun.debug pyrun"])
+def treated(request, bare_root):
+    """The executable after one of them."""
+    call(["objcopy", "--only-keep-debug", "pyrun", "pyrun.debug"], cwd=bare_root)
+    call(request.param.split(), cwd=bare_root)
+    return bare_root / "pyrun"
+
+
+def test_it_runs_after_a_packagers_tools(treated, tmp_path, token):
     for argument in ("--version", "--help"):
-        assert call(["chroot", bare_root, "/pyrun", argument]) == call([PYRUN, argument])
+        assert call(["chroot", treated.parent, "/pyrun", argument]) == call([PYRUN, argument])
+    call([PROJECT / "bundles/rootfs.sh", "hello"])
+    assert "Hello from a container" in call([treated, "--root", tmp_path / "state", "run", "--bundle", PROJECT / "bundles/hello", token])
+
+
+def complaints(path):
+    """What eu-elflint says of a file, without numbers and names."""
+    done = subprocess.run(["eu-elflint", "--gnu-ld", path], capture_output=True, text=True, timeout=60, check=False)
+    return {re.sub(r"\[.*?\]|\d+", "", line) for line in (done.stdout + done.stderr).splitlines()} - {"No errors"}
+
+
+@pytest.mark.skipif(not shutil.which("eu-elflint"), reason="the package elfutils is not installed")
+@pytest.mark.parametrize("strip", [False, True])
+def test_eu_elflint_says_no_more_than_of_any_static_program(strip, bare_root):
+    """It takes the symbol of the ELF header, and a linker table that needs no symbols once they are stripped, for faults."""
+    (bare_root / "other.c").write_text("int main(void) { return 0; }\n")
+    call(["gcc", "-static", "-o", "other", "other.c"], cwd=bare_root)
+    if strip:
+        call(["strip", "pyrun", "other"], cwd=bare_root)
+    assert complaints(bare_root / "pyrun") <= complaints(bare_root / "other")
 
 
 def test_readelf_has_nothing_to_warn_of():
     done = subprocess.run(["readelf", "--all", "--wide", PYRUN], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "RWE" not in done.stdout
+
+
+# --- the machine ------------------------------------------------------------------------------------------------------
 
 
 def test_the_callers_python_settings_and_files_have_no_say(tmp_path):
