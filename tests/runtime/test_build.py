@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import platform
+import re
 import shutil
 import subprocess
 
@@ -110,3 +112,16 @@ def test_the_executable_never_writes_its_memory():
     for words in ([], ["state", "x"], [PROJECT / "build/modules.bin"]):
         done = made(SEED, *words, code=1)
         assert (done.stdout, done.stderr) == ("", "seed: this is a part of pyrun's build; the runtime is build/pyrun\n")
+
+
+GUARDED = {"x86_64": "IBT, SHSTK", "aarch64": "BTI, PAC"}
+
+
+def test_our_own_c_is_hardened():
+    for name in ("main", "native", "start", "json_decode"):
+        assert GUARDED[platform.machine()] in made("readelf", "--notes", PROJECT / f"build/{name}.o").stdout
+        assert "__stack_chk_fail" in made("nm", PROJECT / f"build/{name}.o").stdout
+    assert re.search(r" U __\w+_chk$", made("nm", PROJECT / "build/native.o").stdout, re.MULTILINE)
+    headers = made("readelf", "--segments", "--wide", PROJECT / "build/pyrun").stdout
+    assert "GNU_RELRO" in headers
+    assert re.search(r"GNU_STACK .* RW +0x", headers)
