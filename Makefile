@@ -113,8 +113,8 @@ test: test-needs ext build
 	$(VENV)/bin/python -m pytest $(TESTS)
 
 SUITE ?= trixie
-export CHECK ?= make run && make test TESTS="tests/unit tests/runtime -m 'not once'"
 ## what a user of another Debian does, in a fresh root of it: SUITE=sid CHECK="make run"
+debian: export CHECK ?= make run && make test DEB_PACKAGES= TESTS="tests/unit tests/runtime -m 'not once'"
 debian: test-needs
 	tests/debian.sh $(SUITE) "$$CHECK"
 
