@@ -71,7 +71,6 @@ def test_each_bundle_has_a_line_in_the_readmes(name):
     assert (PROJECT / "bundles" / name / "README.md").read_text().startswith(f"# {name}\n")
 
 
-@pytest.mark.kernels
 def test_hello_shows_that_it_is_a_container(checkout):
     out = checkout.readme("hello")
     assert "my pid is 1." in out
