@@ -309,7 +309,6 @@ void image_prepare(void) {
 void image_write(void) {
     find_all();
     set_allocators(0);
-    PyType_ClearCache();
     fill_pools();
     memory_used = memory_size = (memory_used + PAGE - 1) & -PAGE;
     thread = PyThreadState_Get();
