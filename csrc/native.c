@@ -30,7 +30,7 @@
 
 /* Numbers from 424 on are the same on every architecture. */
 enum { NR_OPEN_TREE = 428, NR_PIDFD_GETFD = 438, NR_MOUNT_SETATTR = 442 };
-enum { MAX_PASSED = 64, PATIENCE = 10 /* s */ };
+enum { MAX_PASSED = PLAN_PASSED, PATIENCE = 10 /* s */ };
 
 static int result(long value) {
     return value < 0 ? -errno : (int)value;

@@ -9,11 +9,16 @@
  * Offset 0 of the string area is the empty string and means "none"; its last byte is a NUL.
  *
  * Files: init starts with stdio on 0, 1, 2, the files the user's program shall keep on 3 .. first-1, and the plan's
- * table on first .. first+fd_count-1. Slot 0 of the table is the control socket (SOCK_SEQPACKET), slot 1 the plan. */
+ * table on first .. first+fd_count-1. Slot 0 of the table is the control socket (SOCK_SEQPACKET), slot 1 the plan.
+ *
+ * A plan may come in two parts, so that init makes the namespaces while the runtime still compiles what follows: OP_REST is the
+ * last op of the first part, and takes the second. Ops and slots are numbered through; the second part has the strings of both. */
 
 #define PLAN_MAGIC 0x4e555259
-#define PLAN_VERSION 2
+#define PLAN_VERSION 3
 #define PLAN_MAX_FDS 1024
+/* How many files one message may carry. */
+#define PLAN_PASSED 64
 /* MSG_TIMING follows each op that has run, until OP_READY or OP_SECCOMP. */
 #define PLAN_TIMED 1
 
@@ -22,8 +27,9 @@ struct plan_header {
     uint32_t version;
     uint32_t op_count;
     uint32_t string_size;
-    uint32_t fd_count;
-    uint32_t flags; /* PLAN_TIMED */
+    uint32_t first_op; /* the number of its first op */
+    uint16_t fd_count; /* slots, those of the part before too */
+    uint16_t flags;    /* PLAN_TIMED */
 };
 
 /* --- kinds of operands: the type of a member says what verify.c holds it to ------------------------------------------- */
@@ -45,12 +51,12 @@ struct plan_optional_fd { int32_t slot; };       /* the same, -1 for none */
  * Every path that init resolves "in the root" is resolved with openat2(RESOLVE_IN_ROOT) below the root fd, to an fd,
  * and used by that fd. OP_ROOT sets the root fd; OP_PIVOT and OP_CHROOT make it "/". Before OP_ROOT the root is "/".
  *
- * Without operands, and so without a struct: OP_SETSID, OP_LO_UP (sets the loopback interface up), OP_PIVOT, OP_NO_NEW_PRIVS. */
+ * Without operands, and so without a struct: OP_REST (waits for MSG_REST: the rest of the plan), OP_SETSID, OP_LO_UP (sets the loopback interface up), OP_PIVOT, OP_NO_NEW_PRIVS. */
 
 enum plan_opcode {
     OP_NONE = 0,
     /* first stage, in the caller's namespaces */
-    OP_SETNS, OP_OOM_SCORE_ADJ, OP_RLIMIT, OP_CLONE,
+    OP_SETNS, OP_OOM_SCORE_ADJ, OP_RLIMIT, OP_CLONE, OP_REST,
     /* set-up */
     OP_BARRIER, OP_DUMPABLE, OP_CGROUP_JOIN, OP_UNSHARE, OP_TIMENS, OP_SETID, OP_SETSID, OP_KEYRING, OP_PROPAGATION, OP_LO_UP,
     OP_HOSTNAME, OP_DOMAINNAME,
@@ -323,7 +329,8 @@ enum plan_message {
     MSG_TIMING,        /* number: op index; detail: when it began and ended, uint64_t[2], nanoseconds of CLOCK_REALTIME */
     MSG_ERROR,         /* number: op index; value: errno; detail: what fsconfig's log or the failing path adds, may be empty */
     MSG_IDMAP,         /* number: op index; carries the tree of a bind mount whose ids are to be mapped */
-    MSG_SOURCE         /* number: op index; MSG_GO carries the tree of a bind mount */
+    MSG_SOURCE,        /* number: op index; MSG_GO carries the tree of a bind mount */
+    MSG_REST           /* to init. number: how many files will follow those that it carries; the first of all is the part, the others its files */
 };
 
 #define PLAN_DETAIL 112

@@ -12,6 +12,36 @@ int op_barrier(const struct plan_op *op) {
     return await_go((uint32_t)op->barrier.number);
 }
 
+/* The slots that the rest of the plan adds are filled in the order in which its files come. Slot 1 holds the part itself meanwhile. */
+int op_rest(const struct plan_op *op) {
+    const uint32_t number = self.index;
+    uint32_t slot = self.plan->fd_count, more = 1;
+    int part = -1;
+
+    (void)op;
+    while (more > 0) {
+        int files[PLAN_PASSED];
+        int count = await_rest(files, &more);
+        if (count < 0)
+            return -1;
+        for (int i = 0; i < count; i++)
+            if (part < 0)
+                part = files[i];
+            else if (slot < PLAN_MAX_FDS)
+                self.table[slot++] = files[i];
+            else
+                return fail_errno(STEP_PROTOCOL, EPROTO);
+    }
+    if (map_plan(part, number + 1) < 0)
+        return -1;
+    close(part);
+    if (slot != self.plan->fd_count)
+        return fail_errno(STEP_PROTOCOL, EPROTO);
+    self.index = number;
+    proc_uncover();
+    return 0;
+}
+
 static void close_fd(int *fd) {
     if (*fd >= 0)
         close(*fd);
@@ -19,8 +49,8 @@ static void close_fd(int *fd) {
 }
 
 static int procfs_needed(void) {
-    for (uint32_t i = self.index + 1; i < self.plan->op_count; i++)
-        if (self.ops[i].op == OP_SYSCTL || self.ops[i].op == OP_PROC_WRITE)
+    for (uint32_t i = self.index + 1; i < plan_end(); i++)
+        if (op_at(i)->op == OP_SYSCTL || op_at(i)->op == OP_PROC_WRITE)
             return 1;
     return self.proc_kept;
 }

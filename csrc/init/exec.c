@@ -20,7 +20,7 @@ static char **point_at(char **list, const char *text, uint64_t count) {
 /* Makes argv and env, and sets close-on-exec on all files that the user's program does not get. verify.c has checked that OP_EXEC
  * is the last op and that its counts fit the string area. */
 int exec_prepare(void) {
-    const struct plan_op *op = &self.ops[self.plan->op_count - 1];
+    const struct plan_op *op = op_at(plan_end() - 1);
     size_t room;
 
     if (op->op != OP_EXEC || argv_list != NULL)

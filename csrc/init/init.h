@@ -43,6 +43,9 @@ typedef int op_function(const struct plan_op *op);
  * data (NULL for none), the fd in a slot (-1 for none). */
 #define op_text(operand) (self.strings + (operand).at)
 #define op_data(operand) ((operand).at != 0 ? (const void *)op_text(operand) : NULL)
+/* The op with this number, which must be in the current part of the plan; the number after its last op. */
+#define op_at(number) (&self.ops[(number) - self.plan->first_op])
+#define plan_end() (self.plan->first_op + self.plan->op_count)
 #define op_fd(operand) ((operand).slot < 0 ? -1 : self.table[(operand).slot])
 
 /* plan_table.c, which the build makes of plan.h: what runs each op, and what verify.c holds its record to */
@@ -60,7 +63,10 @@ struct op_type {
 extern const struct op_type op_types[OP_COUNT];
 
 /* verify.c */
-int verify_plan(const void *data, size_t size);
+int verify_plan(const void *data, size_t size, uint32_t first_op);
+
+/* main.c: a plan, or a part of one, from a file; becomes the current one */
+int map_plan(int fd, uint32_t first_op);
 
 /* barrier.c */
 int read_start(void);
@@ -73,6 +79,7 @@ void add_detail(const char *text);
 int send_message(uint32_t type, uint32_t number, int32_t value, int passed_fd);
 int await_go(uint32_t number);
 int await_go_fd(uint32_t number);
+int await_rest(int files[PLAN_PASSED], uint32_t *more);
 void send_timing(uint64_t begin);
 uint64_t now(void);
 void report_and_exit(uint32_t index) __attribute__((noreturn));
@@ -150,7 +157,7 @@ int exec_prepare(void);
 /* signals.c */
 void signals_init(void);
 
-op_function op_setns, op_oom_score_adj, op_rlimit, op_clone, op_barrier, op_dumpable, op_cgroup_join, op_unshare, op_timens, op_setid,
+op_function op_setns, op_oom_score_adj, op_rlimit, op_clone, op_rest, op_barrier, op_dumpable, op_cgroup_join, op_unshare, op_timens, op_setid,
     op_setsid, op_keyring, op_propagation, op_lo_up, op_hostname, op_domainname, op_root, op_mount, op_bind, op_setattr, op_device,
     op_symlink, op_mask, op_readonly, op_console, op_pivot, op_chroot, op_mkdir, op_sysctl, op_proc_write, op_scheduler, op_ioprio,
     op_affinity, op_mempolicy, op_personality, op_umask, op_chdir, op_chdir_check, op_home, op_exec_check, op_ready, op_wait_start,

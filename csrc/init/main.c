@@ -22,7 +22,7 @@ static void *read_plan(int fd, size_t size) {
 
 /* Only a plan that nobody can write to or cut short any more can be trusted to stay what verify_plan saw. Without memfds it
  * comes in a file without a name (csrc/start.c), which has no seals. */
-static int map_plan(int fd) {
+int map_plan(int fd, uint32_t first_op) {
     const int sealed = F_SEAL_WRITE | F_SEAL_SHRINK;
     int seals = fcntl(fd, F_GET_SEALS);
     struct stat st;
@@ -38,7 +38,7 @@ static int map_plan(int fd) {
     data = seals != 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : read_plan(fd, (size_t)st.st_size);
     if (data == MAP_FAILED)
         return fail(STEP_OPEN);
-    return verify_plan(data, (size_t)st.st_size);
+    return verify_plan(data, (size_t)st.st_size, first_op);
 }
 
 static void fill_table(int first) {
@@ -64,13 +64,13 @@ int main(int argc, char **argv) {
         fail(STEP_OPEN);
         report_and_exit(UINT32_MAX);
     }
-    if (map_plan(first + 1) < 0)
+    if (map_plan(first + 1, 0) < 0)
         report_and_exit(self.index);
     fill_table(first);
     proc_uncover();
     self.timed = (self.plan->flags & PLAN_TIMED) != 0;
-    for (self.index = 0; self.index < self.plan->op_count; self.index++) {
-        const struct plan_op *op = &self.ops[self.index];
+    for (self.index = 0; self.index < plan_end(); self.index++) {
+        const struct plan_op *op = op_at(self.index);
         const uint64_t begin = self.timed ? now() : 0;
         /* OP_READY closes the control socket, and after OP_SECCOMP the profile may kill init for a write. */
         if (op->op == OP_READY || op->op == OP_SECCOMP)

@@ -105,28 +105,50 @@ int await_go(uint32_t number) {
     return 0;
 }
 
-/* The same; returns the fd that comes along. */
-int await_go_fd(uint32_t number) {
+/* A message, and the fds that come with it: returns how many. */
+static int receive(struct plan_msg *msg, int files[PLAN_PASSED]) {
     union {
         struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
+        char room[CMSG_SPACE(PLAN_PASSED * sizeof(int))];
     } control;
-    struct plan_msg msg;
-    struct iovec data = {&msg, sizeof msg};
+    struct iovec data = {msg, sizeof *msg};
     struct msghdr packet = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t n;
-    int fd;
 
     do
         n = recvmsg(self.out, &packet, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
     if (n <= 0)
-        _exit(1);
+        leave(1);
+    if ((packet.msg_flags & MSG_CTRUNC) != 0)
+        return fail_errno(STEP_OPEN, EMFILE);
     const struct cmsghdr *header = CMSG_FIRSTHDR(&packet);
-    if (n != (ssize_t)sizeof msg || msg.type != MSG_GO || msg.number != number || header == NULL || header->cmsg_type != SCM_RIGHTS)
+    if (n != (ssize_t)sizeof *msg || header == NULL || header->cmsg_type != SCM_RIGHTS)
         return fail_errno(STEP_PROTOCOL, EPROTO);
-    memcpy(&fd, CMSG_DATA(header), sizeof fd);
-    return fd;
+    const size_t size = header->cmsg_len - CMSG_LEN(0);
+    memcpy(files, CMSG_DATA(header), size);
+    return (int)(size / sizeof(int));
+}
+
+/* await_go(); returns the fd that comes along. */
+int await_go_fd(uint32_t number) {
+    struct plan_msg msg;
+    int files[PLAN_PASSED];
+
+    if (receive(&msg, files) < 0)
+        return -1;
+    return msg.type == MSG_GO && msg.number == number ? files[0] : fail_errno(STEP_PROTOCOL, EPROTO);
+}
+
+/* Waits for MSG_REST. Returns how many files came; more: how many are still to come. */
+int await_rest(int files[PLAN_PASSED], uint32_t *more) {
+    struct plan_msg msg;
+    const int count = receive(&msg, files);
+
+    if (count >= 0 && msg.type != MSG_REST)
+        return fail_errno(STEP_PROTOCOL, EPROTO);
+    *more = msg.number;
+    return count;
 }
 
 void report_and_exit(uint32_t index) {

@@ -103,8 +103,8 @@ static int is_covered(const struct plan_op *op) {
 
 /* While init still has the rights of the caller. */
 void proc_uncover(void) {
-    for (uint32_t i = 0; i < self.plan->op_count; i++)
-        if (is_covered(&self.ops[i])) {
+    for (uint32_t i = self.plan->first_op; i < plan_end(); i++)
+        if (is_covered(op_at(i))) {
             use_detached();
             return;
         }

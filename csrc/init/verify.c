@@ -81,11 +81,13 @@ static int record(const struct plan_op *op, int last) {
             return 0;
     if (op->op == OP_BIND && op->bind.tree.slot < 0 && op->bind.source.at == 0)
         return 0;
-    return op->op != OP_EXEC || (last && op->exec.argv.count > 0); /* nothing can follow a program */
+    if (op->op == OP_EXEC && op->exec.argv.count == 0)
+        return 0;
+    return last || (op->op != OP_EXEC && op->op != OP_REST); /* nothing can follow a program, and in this part nothing the rest */
 }
 
-static int header(const struct plan_header *plan, size_t size) {
-    if (size < sizeof *plan || plan->magic != PLAN_MAGIC || plan->version != PLAN_VERSION || (plan->flags & ~(uint32_t)PLAN_TIMED) != 0)
+static int header(const struct plan_header *plan, size_t size, uint32_t first_op) {
+    if (size < sizeof *plan || plan->first_op != first_op || plan->op_count > UINT32_MAX / 2 || plan->magic != PLAN_MAGIC || plan->version != PLAN_VERSION || (plan->flags & ~PLAN_TIMED) != 0)
         return 0;
     if (plan->fd_count < 2 || plan->fd_count > PLAN_MAX_FDS || plan->string_size == 0)
         return 0;
@@ -93,19 +95,19 @@ static int header(const struct plan_header *plan, size_t size) {
 }
 
 /* Checks the plan and points self at it; the index of a bad record is left in self.index (UINT32_MAX: the header). */
-int verify_plan(const void *data, size_t size) {
+int verify_plan(const void *data, size_t size, uint32_t first_op) {
     const struct plan_header *plan = data;
 
     self.index = UINT32_MAX;
-    if (!header(plan, size))
+    if (!header(plan, size, first_op))
         return fail_errno(STEP_VERIFY, EINVAL);
     self.plan = plan;
     self.ops = (const struct plan_op *)(plan + 1);
     self.strings = (const char *)(self.ops + plan->op_count);
     if (self.strings[0] != '\0' || self.strings[plan->string_size - 1] != '\0')
         return fail_errno(STEP_VERIFY, EINVAL);
-    for (self.index = 0; self.index < plan->op_count; self.index++)
-        if (!record(&self.ops[self.index], self.index + 1 == plan->op_count))
+    for (self.index = first_op; self.index < plan_end(); self.index++)
+        if (!record(op_at(self.index), self.index + 1 == plan_end()))
             return fail_errno(STEP_VERIFY, EINVAL);
     return 0;
 }

@@ -21,7 +21,7 @@ from pyrun.init.session import Init, must
 from pyrun.plan import seccomp
 from pyrun.plan.clone import BARRIER_HOOKS, BARRIER_IDS, BARRIER_START
 from pyrun.plan.context import Context
-from pyrun.plan.create import container_plan
+from pyrun.plan.create import emit_rest, first_part
 from pyrun.plan.namespaces import first_ids
 from pyrun.plan.request import Additions, Request
 
@@ -67,21 +67,18 @@ class Creation(Making):
         listen = fds.listen_fds()
         self.keep = fds.preserved(request.preserve_fds, listen)
         console = Console(config["process"], request.console_socket, request.detached)
-        timeline.phase("compile plan")
+        timeline.phase("begin plan")
         super().__init__(settings, request, given, config, console)
         self.waits = waits
-        filter = self.filter()
         env, mounts = fds.listen_env(listen), []
         self.notifies = bool(notify.host_socket() and config["process"])
         if self.notifies:
             env += notify.ENV
             mounts = [("$NOTIFY_SOCKET", notify.mount(f"{settings.root}/{request.id}"))]
         additions = Additions(len(self.keep), env, mounts)
-        context = Context(config, request, self.group.procs_files(), self.group.hierarchies(), additions)
-        plan = container_plan(context, filter, waits)
-        self.cgroup_files = context.cgroup_files
-        self.sources = Sources(self.linux, plan.needs)
-        self.init = Init(plan)
+        self.context = Context(config, request, self.group.procs_files(), self.group.hierarchies(), additions)
+        self.init = Init(first_part(self.context))
+        self.sources = Sources(self.linux, self.init.plan.needs)
         self.files: dict[str, int] = {}  # for init, by the names of their slots in the plan
 
     def filter(self) -> seccomp.Filter | None:
@@ -91,13 +88,15 @@ class Creation(Making):
         self.record()
         self.make_cgroup()
         self.set_limits()
+        self.start_init()
+        self.compile_plan()  # while init makes the namespaces
         self.make_shares()
         self.connect_console()
         self.make_notify_socket()
         self.listen_for_start()
         self.open_sources()
-        self.start_init()
-        self.save_config()  # what init does not wait for, while it makes the namespaces
+        self.give_plan()
+        self.save_config()  # what init does not wait for
         self.answer_init()
         self.run_poststart_hooks()
 
@@ -122,7 +121,14 @@ class Creation(Making):
     def start_init(self) -> None:
         timeline.phase("start init")
         self.undo.push(self.init.kill)
-        self.init.spawn(keep=self.keep, given=self.files)
+        self.init.spawn(keep=self.keep)
+
+    def compile_plan(self) -> None:
+        timeline.phase("compile plan")
+        emit_rest(self.init.plan, self.context, self.filter(), self.waits)
+
+    def give_plan(self) -> None:
+        self.init.give_rest(self.files)
         self.close_files()
 
     def answer_init(self) -> None:
@@ -163,7 +169,7 @@ class Creation(Making):
     def _rootfs(self) -> hooks.Target:
         """The container before the pivot."""
         return hooks.Target(
-            self.init.pid, self.container.data["mask"], self.cgroup_files, pivoted=False,
+            self.init.pid, self.container.data["mask"], self.context.cgroup_files, pivoted=False,
             env=self.config["process"]["env"] if self.config["process"] else (), rootfs=self.container.data["rootfs"], ids=first_ids(self.linux),
         )  # fmt: skip
 

@@ -39,6 +39,7 @@ class Init:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.ops = self.files = 0  # of the plan, that it has got
         self.first = 0
         self.pid = 0
         self.sock = -1
@@ -48,21 +49,41 @@ class Init:
         pair = ffi.new("int[2]")
         must(lib.native_socketpair(pair), "socketpair")
         self.sock = pair[0]
-        packed = self.plan.pack(lib.PLAN_TIMED if timeline.wanted() else 0)
-        memory = -1
+        try:
+            self._hand_over(lambda files: self._start(stdio, [*keep, pair[1], *files], len(keep)), given)
+        finally:
+            posix.close(pair[1])
+
+    def _start(self, stdio: Sequence[int], fds: list[int], keep: int) -> None:
+        self.first = must(lib.native_spawn(list(stdio), fds, len(fds), keep), "starting init")
+        # The debug messages have the words of runc's log, for whoever follows a start there.
+        log.debug(f"nsexec container setup: init is started, by process {self.first}")
+
+    def give_rest(self, given: Mapping[str, int] = {}) -> None:
+        """Sends it what has been added to the plan since; the op `rest` waits for that."""
+        self._hand_over(self._send_rest, given)
+
+    def _send_rest(self, files: list[int]) -> None:
+        for at in range(0, len(files), lib.PLAN_PASSED):
+            some = files[at : at + lib.PLAN_PASSED]
+            message = ffi.new("struct plan_msg *", {"type": lib.MSG_REST, "number": len(files) - at - len(some)})
+            code = send(self.sock, ffi.buffer(message)[:], some)
+            if code in GONE:
+                return  # what drive() finds there says why
+            must(code, "sendmsg to init")
+
+    def _hand_over(self, send: Callable[[list[int]], None], given: Mapping[str, int]) -> None:
+        """send(files): of what init has not got of the plan, packed, and the files in it."""
+        packed = self.plan.pack(lib.PLAN_TIMED if timeline.wanted() else 0, self.ops)
+        memory = must(lib.native_memfd(b"pyrun:plan", packed, len(packed)), "memfd_create")
         files = []
         try:
-            memory = must(lib.native_memfd(b"pyrun:plan", packed, len(packed)), "memfd_create")
-            files = self.plan.open_files(given)
-            fds = [*keep, pair[1], memory, *files]
-            self.first = must(lib.native_spawn(list(stdio), fds, len(fds), len(keep)), "starting init")
-            # The debug messages have the words of runc's log, for whoever follows a start there.
-            log.debug(f"nsexec container setup: init is started, by process {self.first}")
+            files = self.plan.open_files(given, self.files)
+            send([memory, *files])
         finally:
-            self.plan.close_files(files)
-            posix.close(pair[1])
-            if memory >= 0:
-                posix.close(memory)
+            self.plan.close_files(files, self.files)
+            posix.close(memory)
+        self.ops, self.files = len(self.plan.records), len(self.plan.files)
 
     def drive(
         self, child: Event | None = None, barrier: Callable[[int], bool | None] | None = None, console: Taker = _unasked,
@@ -92,7 +113,7 @@ class Init:
     ) -> None:  # fmt: skip
         while True:
             self._await_message()
-            message, fds, pid = receive(self.sock)
+            message, fds, pid = self._receive()
             if not message:
                 self._end_of_messages()
                 log.debug("init: closing the pipe to signal completion")
@@ -128,6 +149,11 @@ class Init:
             self._go(message.number)
             if kind == lib.MSG_READY:
                 return
+
+    def _receive(self, timeout: int = -1) -> tuple[CData | None, list[int], int]:
+        """receive(). An init that failed before it took the rest of its plan has reset the connection; what it said comes after that."""
+        message, fds, pid = receive(self.sock, timeout)
+        return receive(self.sock, timeout) if message is UNREAD else (message, fds, pid)
 
     def _await_message(self) -> None:
         try:
@@ -205,7 +231,7 @@ class Init:
         """Pid of the process that the first stage cloned before it ended, 0 if it did not: nobody has heard of it yet."""
         try:
             while True:
-                message, _, pid = receive(self.sock, 1000)
+                message, _, pid = self._receive(1000)
                 if not message or message.type != lib.MSG_TIMING:
                     return pid or _silent_child()
         except OSError:  # ETIMEDOUT

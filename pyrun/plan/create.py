@@ -27,13 +27,25 @@ from pyrun.plan.seccomp import Filter
 
 
 def container_plan(context: Context, seccomp: Filter | None, waits: bool) -> Plan:
-    """waits: stop for `start` (create) instead of going on (run). seccomp: the compiled filter, or None."""
+    """The whole plan. waits: stop for `start` (create) instead of going on (run). seccomp: the compiled filter, or None."""
+    plan = first_part(context)
+    emit_rest(plan, context, seccomp, waits)
+    return plan
+
+
+def first_part(context: Context) -> Plan:
+    """What init does while emit_rest() goes on: it makes the namespaces."""
     if context.facts.rootless and not context.user_namespace:
         raise ConfigError("linux.namespaces", 'rootless container requires user namespaces: add {"type": "user"} (`spec --rootless` writes it)')
     plan = Plan()
+    emit_first_stage(plan, context)
+    plan.rest()
+    return plan
+
+
+def emit_rest(plan: Plan, context: Context, seccomp: Filter | None, waits: bool) -> None:
     process, linux, hooks = context.process, context.linux, context.config["hooks"]
 
-    emit_first_stage(plan, context)
     emit_new_namespaces(plan, context)
     read_only_later = emit_root(plan, context)
     if process and process["terminal"]:
@@ -55,7 +67,6 @@ def container_plan(context: Context, seccomp: Filter | None, waits: bool) -> Pla
     if process:
         emit_identity(plan, process, context.rights(), seccomp)
         program.emit_exec(plan, context.additions.keep)
-    return plan
 
 
 def emit_first_stage(plan: Plan, context: Context) -> None:

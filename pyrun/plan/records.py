@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-_HEADER = _struct.Struct("=6I")
+_HEADER = _struct.Struct("=5I2H")
 # The table's first two slots: the control socket and the plan itself.
 FIRST_SLOT = 2
 
@@ -93,19 +93,21 @@ class Plan(Ops):
 
     # --- launching
 
-    def pack(self, flags: int = 0) -> bytes:
-        """The plan as init reads it. flags: PLAN_TIMED or 0."""
-        self.area += b"\0"
+    def pack(self, flags: int = 0, since: int = 0) -> bytes:
+        """The plan as init reads it, from the op with the number `since` on. flags: PLAN_TIMED or 0."""
+        records = self.records[since:]
         header = _HEADER.pack(
-            lib.PLAN_MAGIC, lib.PLAN_VERSION, len(self.records), len(self.area), FIRST_SLOT + len(self.files), flags
+            lib.PLAN_MAGIC, lib.PLAN_VERSION, len(records), len(self.area) + 1, since, FIRST_SLOT + len(self.files), flags
         )
-        return b"".join((header, *self.records, self.area))
+        return b"".join((header, *records, self.area, b"\0"))
 
-    def open_files(self, given: Mapping[str, int]) -> list[int]:
-        """Opens the plan's files; returns their fds in slot order. Those in `given` stay the caller's. Raises Error."""
+    def open_files(self, given: Mapping[str, int], since: int = 0) -> list[int]:
+        """Opens the plan's files but for the first `since`; returns their fds in slot order. Those in `given` stay the caller's.
+        Raises Error.
+        """
         fds: list[int] = []
         try:
-            for path, flags, where in self.files:
+            for path, flags, where in [*self.files][since:]:
                 if path is None:
                     fds.append(given[where])
                     continue
@@ -114,12 +116,12 @@ class Plan(Ops):
                 except OSError as error:
                     raise Error(f"{where}: open {path}: {words(error.errno)}") from None
         except BaseException:
-            self.close_files(fds)
+            self.close_files(fds, since)
             raise
         return fds
 
-    def close_files(self, fds: list[int]) -> None:
-        for (path, _, _), fd in zip(self.files, fds):
+    def close_files(self, fds: list[int], since: int = 0) -> None:
+        for (path, _, _), fd in zip([*self.files][since:], fds):
             if path is not None:
                 posix.close(fd)
 

@@ -38,17 +38,22 @@ def serve(request):
 
 def break_plans(index, report_to):
     """The plan of a container, or of a process in one, gets a failing op at the index."""
-    make.container_plan = broken(make.container_plan, index, report_to)
+    # Its first part is with init before the rest is made.
+    make.first_part = broken(make.first_part, index)
+    make.emit_rest = broken(make.emit_rest, index, report_to)
     exec_command.process_plan = broken(exec_command.process_plan, index, report_to)
 
 
-def broken(make, index, report_to):
+def broken(make, index, report_to=-1):
+    """make, which returns a plan or adds to the one that it is given; what it has made is told to report_to."""
+
     def wrapper(*args, **kwargs):
-        plan = make(*args, **kwargs)
-        name, where, _ = plan.notes[index]
-        answer = {"ops": len(plan.records), "op": name, "where": where}
-        plan.records[index] = failing_op()
-        os.write(report_to, json.dumps(answer).encode() + b"\n")
+        plan = make(*args, **kwargs) or args[0]
+        if index < len(plan.records):
+            plan.records[index] = failing_op()
+        if report_to >= 0:
+            name, where, _ = plan.notes[index]
+            os.write(report_to, json.dumps({"ops": len(plan.records), "op": name, "where": where}).encode() + b"\n")
         return plan
 
     return wrapper

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-PHASES = ["load config", "compile plan", "write state", "make cgroup", "start init", "set up by init"]
+PHASES = ["load config", "begin plan", "write state", "make cgroup", "start init", "compile plan", "set up by init"]
 
 
 def events(path):

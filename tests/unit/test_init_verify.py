@@ -15,8 +15,11 @@ FLAGS = 2
 SIGNALLED = "init died of a signal"
 
 
-def run(raw, seal=True):
-    """Starts init on these bytes as its plan. Returns its first message as (type, index, step), None if it sent none."""
+def run(raw, seal=True, rest=()):
+    """Starts init on these bytes as its plan. Returns its first message as (type, index, step), None if it sent none.
+
+    rest: fds that are sent to it as the rest of the plan.
+    """
     pair = ffi.new("int[2]")
     assert lib.native_socketpair(pair) == 0
     if seal:
@@ -28,6 +31,9 @@ def run(raw, seal=True):
     os.close(memory)
     os.close(pair[1])
     assert pid > 0, os.strerror(-pid)
+    if rest:
+        sent = ffi.new("struct plan_msg *", {"type": lib.MSG_REST})
+        assert session.send(pair[0], ffi.buffer(sent)[:], rest) == 0
     message, _, _ = session.receive(pair[0], 10_000)
     os.close(pair[0])
     status = os.waitpid(pid, 0)[1]
@@ -104,9 +110,11 @@ def test_a_plan_that_can_still_be_changed_is_refused():
     pytest.param(header(3, 1), id="small string area"),
     pytest.param(header(3, 0), id="no string area"),
     pytest.param(header(3, 0xFFFFFFFF), id="huge string area"),
-    pytest.param(header(4, 1), id="no slot for the plan"),
-    pytest.param(header(4, lib.PLAN_MAX_FDS + 1), id="too many fds"),
-    pytest.param(header(5, 2), id="unknown flag"),
+    pytest.param(header(4, 1), id="not the first part"),
+    pytest.param(header(4, 0xFFFFFFFF), id="far from the first part"),
+    pytest.param(header(5, 1), id="no slot for the plan"),
+    pytest.param(header(5, lib.PLAN_MAX_FDS + 1), id="too many fds"),
+    pytest.param(header(5, 2 | 2 << 16), id="unknown flag"),
     pytest.param(byte(0, 65), id="offset 0 is not the empty string"),
     pytest.param(byte(-1, 65), id="string area without its last NUL"),
     pytest.param(lambda raw, _: raw.append(0), id="one byte more"),
@@ -149,6 +157,50 @@ BARRIER, SETNS, MOUNT, IDS, AFFINITY, SECCOMP, BIND, EXEC = range(8)
 ])
 def test_a_bad_record_is_refused_by_its_index(op, change):
     assert refused(packed(change)) == op
+
+
+def in_two_parts(change=None, files=0):
+    """init's first message to a plan whose second part, packed and changed, comes with this many files."""
+    made = Plan()
+    made.umask(mask=0)
+    made.rest()
+    first, ops = bytes(made.pack()), len(made.records)
+    made.barrier(number=7)
+    second = bytearray(made.pack(since=ops))
+    if change:
+        change(second, None)
+    memory = lib.native_memfd(b"rest", bytes(second), len(second))
+    try:
+        return run(first, rest=[memory] * (1 + files))
+    finally:
+        os.close(memory)
+
+
+def test_a_plan_in_two_parts():
+    assert in_two_parts() == (lib.MSG_BARRIER, 7, lib.STEP_NONE)
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 0xFFFFFFFF])
+def test_the_rest_must_go_on_where_the_first_part_ends(number):
+    assert in_two_parts(header(4, number)) == (lib.MSG_ERROR, 0xFFFFFFFF, lib.STEP_VERIFY)
+
+
+def test_the_rest_must_bring_its_files():
+    kind, _, step = in_two_parts(files=1)
+    assert (kind, step) == (lib.MSG_ERROR, lib.STEP_PROTOCOL)
+    kind, _, step = in_two_parts(header(5, 3))
+    assert (kind, step) == (lib.MSG_ERROR, lib.STEP_PROTOCOL)
+
+
+def test_a_bad_record_in_the_rest_is_refused_by_its_number():
+    assert in_two_parts(lambda raw, _: struct.pack_into("H", raw, HEADER, 0)) == (lib.MSG_ERROR, 2, lib.STEP_VERIFY)
+
+
+def test_nothing_follows_the_rest_in_a_part():
+    made = Plan()
+    made.rest()
+    made.umask(mask=0)
+    assert refused(made.pack()) == 0
 
 
 def test_a_list_must_end_inside_the_area():

@@ -17,7 +17,7 @@ from pyrun.plan import describe, process
 from pyrun.plan import records as plans
 from pyrun.plan.records import Plan
 
-HEADER = struct.Struct("=6I")
+HEADER = struct.Struct("=5I2H")
 
 
 def unpacked(plan):
@@ -56,7 +56,7 @@ def test_a_packed_plan():
     plan.hostname("hostname", "box", name="box")
     plan.setns(flags=lib.SETNS_TRY, file=plan.given("container"), namespaces=5)
     header, ops, area = unpacked(plan)
-    assert header == (lib.PLAN_MAGIC, lib.PLAN_VERSION, 2, len(area), plans.FIRST_SLOT + 1, 0)
+    assert header == (lib.PLAN_MAGIC, lib.PLAN_VERSION, 2, len(area), 0, plans.FIRST_SLOT + 1, 0)
     assert (ops[0].op, ops[0].flags) == (lib.OP_HOSTNAME, 0)
     assert text(area, ops[0].hostname.name.at) == "box"
     assert (ops[1].op, ops[1].flags, ops[1].setns.file.slot, ops[1].setns.namespaces) == (lib.OP_SETNS, lib.SETNS_TRY, 2, 5)
