@@ -41,17 +41,15 @@ class Unusable(Error):
     data = None
 
 
-def read(root: str, id: str) -> tuple[dict, int]:
-    """What is in the state.json of this id, and the uid of its owner. Raises Gone: there is none; Unusable; Error: it cannot be read
-    (now).
-    """
+def read(root: str, id: str) -> tuple[bytes, int]:
+    """The state.json of this id, and the uid of its owner. Raises Gone: there is none; Unusable; Error: it cannot be read (now)."""
     from pyrun.config.load import check_id
 
     check_id(id)
     path = f"{root}/{id}/{STATE}"
     try:
         check_root(root)
-        text, uid = files.read_owned(path, posix.O_NOFOLLOW)
+        return files.read_owned(path, posix.O_NOFOLLOW)
     except FileNotFoundError:
         raise Gone(root, id) from None
     except files.Odd as odd:
@@ -60,11 +58,11 @@ def read(root: str, id: str) -> tuple[dict, int]:
         if error.errno == errno.ELOOP:
             raise Unusable(f"{path}: not a regular file") from None
         raise Error(f"--root {root}: open {path}: {words(error.errno)}") from None
-    return _decode(path, text, id), uid
 
 
-def _decode(path: str, text: bytes, id: str) -> dict:
+def decode(root: str, id: str, text: bytes) -> dict:
     """The data of a state.json, each member of its type. Raises Unusable."""
+    path = f"{root}/{id}/{STATE}"
     data = None
     try:
         data = jsonio.loads(text)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pyrun.container.state import Container
 
 
+RUNNING = "cannot start an already running container"
+
+
 def inside(container: Container, config: dict) -> hooks.Target:
     """Where startContainer hooks run: in the container as its program finds it (runtime.md#lifecycle, step 7)."""
     from pyrun.plan import seccomp
@@ -43,21 +46,23 @@ def inside(container: Container, config: dict) -> hooks.Target:
 
 def start(container: Container) -> None:
     """Lets a created container's program run (the container is locked by the caller). Raises Error."""
-    status = container.status()
-    if status != "created":
+    if status := container.settled():
         raise Error(
             "cannot start a container that has stopped" if status == "stopped"
-            else "cannot start an already running container" if status in ("running", "paused")
+            else RUNNING if status == "paused"
             else f"cannot start a container that is {status}"
         )  # fmt: skip
     config = normal.config_of(container.config())
     if not config["process"]:
         raise ConfigError("process", "there is nothing to start: the config has no process")
+    # init forgets a connection that stays silent, so the one that starts the program cannot be made before the hooks.
+    if config["hooks"]["startContainer"] and not container.waits_for_start():
+        raise Error(RUNNING)
     _run_hooks(container, config, "startContainer", "created", lambda: inside(container, config))
     sock = connect(container.lock_fd, START_SOCKET.encode(), 1)
-    if sock == -errno.ECONNREFUSED:
+    if sock in (-errno.ECONNREFUSED, -errno.ENOENT):
         if container.alive():
-            raise Error("cannot start an already running container")
+            raise Error(RUNNING)
         raise failed_start(Ended(executed(container.data["pid"])[1]))
     must(sock, f"connect {START_SOCKET}")
     try:

@@ -59,9 +59,10 @@ class Container:
     ops after `start`), stdio (what it was given: fds.stdio), version (FORMAT), plan (PLAN_VERSION of its init).
     """
 
-    def __init__(self, root: str, data: dict, uid: int = 0) -> None:
+    def __init__(self, root: str, data: dict, uid: int = 0, text: bytes = b"") -> None:
         self.root = root
         self.data = data
+        self.text = text  # what data was read from
         self.uid = uid
         self.id = data["id"]
         self.directory = f"{root}/{self.id}"
@@ -109,7 +110,9 @@ class Container:
     def lock(self) -> None:
         """Waits until no other command changes this container. Raises Gone: another one has deleted it meanwhile."""
         self._lock()
-        self.data = load(self.root, self.id).data
+        text, _ = record.read(self.root, self.id)
+        if text != self.text:
+            self.data = record.decode(self.root, self.id, text)
 
     def _lock(self) -> None:
         try:
@@ -224,6 +227,10 @@ class Container:
 
     def status(self) -> str:
         """creating, created, running, paused or stopped (runtime.md#state; paused is runc's)."""
+        return self.settled() or ("created" if self.waits_for_start() else "running")
+
+    def settled(self) -> str:
+        """The same, but "" for created and running: which of them it is, only the start socket tells."""
         if not self.alive():
             return "creating" if self.data["creating"] and not self.data["pid"] and self.locked_elsewhere() else "stopped"
         if self.data["creating"]:
@@ -231,7 +238,7 @@ class Container:
         group = self.cgroup()
         if group and group.frozen():
             return "paused"
-        return "created" if self.waits_for_start() else "running"
+        return ""
 
     # --- what others see
 
@@ -267,7 +274,8 @@ class Container:
 
 def load(root: str, id: str) -> Container:
     """The container of this id. Raises Gone: there is none; Unusable; Error: what is there cannot be read (now)."""
-    return Container(root, *record.read(root, id))
+    text, uid = record.read(root, id)
+    return Container(root, record.decode(root, id, text), uid, text)
 
 
 def salvage(root: str, id: str, data: Any) -> Container:
