@@ -16,7 +16,7 @@
 #include "trace.h"
 
 enum { CONT = 7, GET_SYSCALL_INFO = 0x420e, CALL_STOP = SIGTRAP | 0x80, FILTER_EVENT = 7 };
-enum { FORK_EVENT = 1, VFORK_EVENT, CLONE_EVENT, STOP_EVENT = 128, PAGE = 4096 };
+enum { FORK_EVENT = 1, VFORK_EVENT, CLONE_EVENT, STOP_EVENT = 128, PAGE = 4096, TURNS = 256 };
 enum { BEGINS = 1, ENDS = 2, FILTERED = 3 };
 
 /* The kernel's struct ptrace_syscall_info. */
@@ -94,6 +94,13 @@ int native_trace(struct trace *trace, int wait, struct trace_stop *stop) {
     struct pollfd signals = {trace->signals, POLLIN, 0};
 
     for (;;) {
+        if (++trace->turns % TURNS == 0) { /* however many stops there are, others come to their turn */
+            if (!wait)
+                return 2;
+            stop->status = native_read_signal(trace->signals);
+            if (stop->status > 0 && stop->status != SIGCHLD)
+                return 0;
+        }
         stop->call = 0;
         stop->pid = waitpid(-1, &stop->status, __WALL | WNOHANG);
         if (stop->pid < 0)

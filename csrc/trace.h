@@ -12,6 +12,7 @@ struct trace {
     int go_on;     /* PTRACE_CONT, where a filter stops the calls; PTRACE_SYSCALL, where each call stops twice */
     uint32_t arch; /* AUDIT_ARCH_* of the calls that are counted here, and the first number that is not */
     uint32_t end;
+    uint32_t turns;      /* of native_trace() */
     uint64_t born[2];    /* new processes and threads, which with a filter are counted here, and go on */
     uint64_t *counts;    /* for each number */
     const uint8_t *told; /* for each number: whether Python shall see the call too */
@@ -28,5 +29,5 @@ struct trace_stop {
 };
 
 /* The next stop or end that Python shall see: 1. 0: there is none, without `wait`; with it, a signal has come, whose number is in
- * status. -ECHILD: nothing is traced. */
+ * status. 2, without `wait`: there may be more, but there were many. -ECHILD: nothing is traced. */
 int native_trace(struct trace *trace, int wait, struct trace_stop *stop);

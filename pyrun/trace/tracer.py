@@ -41,7 +41,8 @@ CONT, SYSCALL = 7, 24
 O_TRACESECCOMP, O_EXITKILL = 0x80, 0x100000
 EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 4, 7, 128
 STOPPING = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-BEGINS, ENDS, FILTERED = 1, 2, 3
+ENDS = 2
+MORE = 2
 NUMBERS = 1024  # the calls of an architecture have lower ones
 PIDS = 0x10000
 PATH_LENGTH = 4096
@@ -224,6 +225,8 @@ class Tracer(PtraceDebugger):
             self.on_stop(self.stop.pid, self.stop.status)
             if not self.report.wanted:
                 return -1
+        if code == MORE:
+            signal.raise_signal(signal.SIGCHLD)  # so that whoever waits for signals comes back at once
         return -1 if code < 0 else self.stop.status if wait else 0
 
     def on_stop(self, pid: int, status: int) -> None:

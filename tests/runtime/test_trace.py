@@ -296,6 +296,31 @@ def test_a_running_container_that_ends(bundle, run):
     c.delete()
 
 
+BUSY = "for i in 1 2 3 4 5 6; do dd if=/dev/zero of=/dev/null bs=1 & done"
+
+
+def test_signals_come_through_a_flood_of_calls(bundle, run):
+    c = bundle(f"{BUSY}; wait").detached()
+    tracer, out = started(run, c.id)
+    until(lambda: tracer_of(c.pid) == tracer.pid, what="it is traced")
+    tracer.send_signal(signal.SIGINT)
+    tracer.communicate(timeout=20)
+    assert tracer.returncode == 0 and "system calls" in read(out)
+    c.delete("--force")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_person_is_heard_amid_a_flood_of_calls(bundle, run, terminal):
+    b = bundle(f"trap 'exit 5' INT; {BUSY}; echo ready; read line; echo got $line", terminal=terminal).write()
+    words = run.command("trace", "--output", b.directory / "report", b.directory)
+    t = Terminal(words)
+    t.expect("ready")
+    t.send("word\n" if terminal else "\x03")
+    if terminal:
+        t.expect("got word")
+    assert t.wait() == (0 if terminal else 5)
+
+
 # --- the end of the tracer -------------------------------------------------------------------------------------------------
 
 
