@@ -71,13 +71,12 @@ bind()
 
 from ptrace.binding import ptrace_geteventmsg, ptrace_getregs, ptrace_setregs  # noqa: E402
 from ptrace.binding.func import ptrace as request  # noqa: E402
-from ptrace.debugger import NewProcessEvent, ProcessEvent, ProcessExecution, ProcessSignal, PtraceDebugger, PtraceProcess  # noqa: E402
+from ptrace.debugger import NewProcessEvent, ProcessEvent, ProcessExecution, PtraceDebugger, PtraceProcess  # noqa: E402
 from ptrace.error import PtraceError  # noqa: E402
 from ptrace.func_call import FunctionCallOptions  # noqa: E402
-from ptrace.signames import signalName  # noqa: E402
 from ptrace.syscall import PtraceSyscall  # noqa: E402
 
 __all__ = [
-    "FunctionCallOptions", "NewProcessEvent", "ProcessEvent", "ProcessExecution", "ProcessSignal", "PtraceDebugger", "PtraceError",
-    "PtraceProcess", "PtraceSyscall", "ptrace_geteventmsg", "ptrace_getregs", "ptrace_setregs", "request", "signalName",
+    "FunctionCallOptions", "NewProcessEvent", "ProcessEvent", "ProcessExecution", "PtraceDebugger", "PtraceError",
+    "PtraceProcess", "PtraceSyscall", "ptrace_geteventmsg", "ptrace_getregs", "ptrace_setregs", "request",
 ]  # fmt: skip

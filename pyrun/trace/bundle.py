@@ -61,14 +61,15 @@ class Watched(Foreground):
         if relay or self.notify:
             Foreground._loop(self, relay)
             return
-        while self.status is None:  # all in one place, which is quicker
-            number = self.tracer.serve(wait=True)
-            if number > 0 and self.status is None:
-                self._on_signal(number, relay)
+        self.tracer.forward(self.pid)
+        if self.status is None:
+            self.tracer.serve(wait=True)
+        self.take_signals()
 
     def _ended(self, pid: int, status: int) -> None:
         if pid == self.pid:
             self.status = status
+            self.tracer.done = True
 
 
 def creation_of(report: Report, foreground: Watched) -> type[Creation]:

@@ -27,7 +27,6 @@ class Report:
     def __init__(self, check: profile.Check | None, running: bool) -> None:
         self.checked = check
         self.running = running
-        self.wanted = True
         self.processes = self.threads = 0
         self.arch = profile.native_arch()
         self.setup: dict[Key, int] = {}
@@ -68,9 +67,6 @@ class Report:
     def check(self, call: Call) -> None:
         if self.checked and call.name in self.checked.conditional and (action := self.checked.refuses(call.name, call.arch, call.values)):
             self.against[call.name, action] = self.against.get((call.name, action), 0) + 1
-
-    def signal(self, number: int) -> None:
-        self.signals[number] = self.signals.get(number, 0) + 1
 
     def ended(self, call: Call, result: int, by_profile: bool = False) -> None:
         if not self.running:

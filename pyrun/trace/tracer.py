@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 from pyrun._native import ffi, lib
 from pyrun.base.errors import Error, words
+from pyrun.init.session import must
 from pyrun.trace import calls, profile
 from pyrun.trace.binding import (
     FunctionCallOptions,
     NewProcessEvent,
     ProcessEvent,
     ProcessExecution,
-    ProcessSignal,
     PtraceDebugger,
     PtraceError,
     PtraceProcess,
@@ -72,9 +72,6 @@ class Thread(PtraceProcess):
         if event == EVENT_EXEC:
             self.debugger.take_over(self, ptrace_geteventmsg(self.pid))
         return Stopped(self) if event in (EVENT_STOP, EVENT_SECCOMP) else PtraceProcess.ptraceEvent(self, event)
-
-    def filterSignal(self, signum: int) -> int:
-        return signum  # with SEIZE none is ptrace's own
 
     def forget_memory(self) -> None:
         """After an exec it is another one."""
@@ -150,6 +147,7 @@ class Tracer(PtraceDebugger):
         self.newest, self.default = newest, default
         self.names: dict[tuple[int, int], tuple[str, str]] = {}
         self.go_on = CONT if filtered else SYSCALL
+        self.done = False
         self.ended: Callable[[int, int], object] = lambda pid, status: None
         self.stop = ffi.new("struct trace_stop *")
         arch = lib.native_seccomp_arch()
@@ -159,7 +157,7 @@ class Tracer(PtraceDebugger):
             told[number] = report.wants(profile.name_of(arch, number))
         self.buffers = ffi.new("uint8_t[]", bytes(told)), ffi.new("uint8_t[]", PIDS)
         fields = {"signals": signals, "go_on": self.go_on, "arch": arch, "end": NUMBERS, "counts": self.counts}
-        self.trace = ffi.new("struct trace *", {**fields, "told": self.buffers[0], "counted": self.buffers[1]})
+        self.trace: Any = ffi.new("struct trace *", {**fields, "told": self.buffers[0], "counted": self.buffers[1]})
 
     # --- taking and letting go
 
@@ -211,19 +209,25 @@ class Tracer(PtraceDebugger):
         thread.is_attached = False
         self.deleteProcess(process=thread)
 
+    def forward(self, pid: int) -> None:
+        """The signals that we get are that process's; nothing but the threads is waited for then, which is quicker."""
+        must(lib.native_trace_forward(pid), "sigprocmask")
+        self.trace.signals = -1
+
     def finish(self) -> None:
         """What was counted without a look goes into the report."""
         self.report.take(self.counts)
+        self.report.signals = {number: count for number, count in enumerate(self.trace.delivered) if count}
         self.report.processes += self.trace.born[0]
         self.report.threads += self.trace.born[1]
 
     # --- stops
 
     def serve(self, wait: bool) -> int:
-        """Sees to all stops. wait: until a signal comes, which is returned, or nothing is traced any more (-1)."""
+        """Sees to all stops. wait: until a signal comes, which is returned, or there is nothing more to be done (-1)."""
         while (code := lib.native_trace(self.trace, wait, self.stop)) == 1:
             self.on_stop(self.stop.pid, self.stop.status)
-            if not self.report.wanted:
+            if self.done:
                 return -1
         if code == MORE:
             signal.raise_signal(signal.SIGCHLD)  # so that whoever waits for signals comes back at once
@@ -254,10 +258,6 @@ class Tracer(PtraceDebugger):
         if isinstance(event, Stopped) and number in STOPPING:
             request(LISTEN, thread.pid, 0, 0)  # it stays stopped, and we hear of its going on
             return
-        if isinstance(event, ProcessSignal):
-            self.report.signal(event.signum)
-            self.resume(thread, event.signum)
-            return
         if isinstance(event, NewProcessEvent):
             self.report.processes += not event.process.is_thread
             self.report.threads += event.process.is_thread
@@ -284,8 +284,11 @@ class Tracer(PtraceDebugger):
             thread.call = None
         self.resume(thread)
 
-    def resume(self, thread: Thread, number: int = 0) -> None:
-        (thread.syscall if thread.call or self.go_on == SYSCALL else thread.cont)(number)
+    def resume(self, thread: Thread) -> None:
+        if thread.call or self.go_on == SYSCALL:
+            thread.syscall()
+        else:
+            thread.cont()
 
     def name(self, stop: CData) -> tuple[str, str]:
         """Of a call: its architecture, and its name there."""
