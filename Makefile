@@ -89,7 +89,7 @@ CRICTL       := build/e2e/crictl
 CONTAINERD2  := build/e2e/containerd2
 
 # The machine of tests/vm. Its root file system is the host's, so what runs in it is installed here.
-VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-x86 systemd uidmap
+VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-arm qemu-system-x86 systemd uidmap
 
 .PHONY: run test test-vm debian lint format coverage-check bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
 

@@ -2,7 +2,11 @@
 
 import contextlib
 import os
+import platform
 import subprocess
+
+LINUX32 = {"x86_64": "i686", "aarch64": "armv8l"}[platform.machine()]
+"""What uname(2) calls this machine to a program of the personality LINUX32."""
 
 
 class Entry:

@@ -4,6 +4,7 @@ import ctypes
 import ctypes.util
 import functools
 import os
+import platform
 import struct
 
 from pyrun._native import ffi, lib
@@ -11,6 +12,7 @@ from pyrun.plan import seccomp
 
 ALL_BITS = (1 << 64) - 1
 X86_64, X86, X32, AARCH64, ARM = (seccomp.ARCHS[f"SCMP_ARCH_{name}"] for name in ("X86_64", "X86", "X32", "AARCH64", "ARM"))
+NATIVE = {"x86_64": X86_64, "aarch64": AARCH64}[platform.machine()]
 X32_BIT = 0x40000000
 ENOSYS = seccomp.ACTIONS["SCMP_ACT_ERRNO"] | 38
 ALLOW = seccomp.ACTIONS["SCMP_ACT_ALLOW"]
@@ -33,6 +35,15 @@ def number(arch, name):
     found = ffi.new("int32_t *")
     assert lib.native_seccomp_numbers(arch, name.encode() + b"\0", 1, found) == 0
     return found[0]
+
+
+FAMILY = {X86_64: ("X86_64", "X86", "X32"), AARCH64: ("AARCH64", "ARM")}[NATIVE]
+"""The architectures that a profile of an engine names here."""
+
+
+def native(name):
+    """The number of a system call on this machine."""
+    return number(NATIVE, name)
 
 
 @functools.cache

@@ -10,18 +10,22 @@ import socket
 import struct
 import threading
 
+from seccomp_model import native
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, MODE_FILTER = 38, 22, 2
 RET_ALLOW, RET_ERRNO = 0x7FFF0000, 0x00050000
 LOAD, JUMP_EQUAL, JUMP_SET, RETURN = 0x20, 0x15, 0x45, 0x06
-SECCOMP, FLAGS_AT = 317, 24  # seccomp(2), and where struct seccomp_data has its second argument
+FLAGS_AT = 24  # where struct seccomp_data has its second argument
+# The one that mkdir(1) makes: newer architectures have no mkdir.
+MKDIR = "mkdir" if native("mkdir") >= 0 else "mkdirat"
 # struct seccomp_notif (80 bytes) and struct seccomp_notif_resp (24 bytes)
 NOTIF_RECV, NOTIF_SEND = 0xC0502100, 0xC0182101
 FLAG_CONTINUE = 1
 
 
 def refuse(numbers, error):
-    """A preexec_fn: from now on these system calls (of x86_64) fail with `error`."""
+    """A preexec_fn: from now on these system calls fail with `error`."""
     program = [(LOAD, 0, 0, 0)]
     for number in numbers:
         program += [(JUMP_EQUAL, 0, 1, number), (RETURN, 0, 0, RET_ERRNO | error)]
@@ -35,7 +39,7 @@ def refuse_filter_flags(flags):
     return _filter(
         [
             (LOAD, 0, 0, 0),
-            (JUMP_EQUAL, 0, 3, SECCOMP),
+            (JUMP_EQUAL, 0, 3, native("seccomp")),
             (LOAD, 0, 0, FLAGS_AT),
             (JUMP_SET, 0, 1, flags),
             (RETURN, 0, 0, RET_ERRNO | errno.EFAULT),

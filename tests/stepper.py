@@ -1,7 +1,9 @@
 """A program stopped at the system call of one's choice (ptrace(2), by python-ptrace)."""
 
+import ctypes
 import errno
 import os
+import platform
 import signal
 
 from ptrace.binding import (
@@ -25,12 +27,52 @@ from ptrace.binding.func import (
     PTRACE_O_TRACEFORK,
     PTRACE_O_TRACESYSGOOD,
     PTRACE_O_TRACEVFORK,
+    PTRACE_SETREGSET,
+    ptrace,
 )
+from ptrace.binding.linux_struct import iovec_struct
 from ptrace.syscall import SYSCALL_NAMES
 
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 WALL = 0x40000000
-NO_CALL = (1 << 64) - 1
+WORD = (1 << 64) - 1
+NO_CALL = WORD
+SYSTEM_CALL = 0x404  # NT_ARM_SYSTEM_CALL
+
+
+class X86:
+    """Where a stopped process has its system call's number and result."""
+
+    number, result = "orig_rax", "rax"
+
+    @staticmethod
+    def begins(registers):
+        """Whether it stopped before the call, and not after it."""
+        return registers.rax == -errno.ENOSYS & WORD  # what the kernel leaves there until the call has ended
+
+    @staticmethod
+    def cancel(pid, registers):
+        """Makes the call that begins none."""
+        registers.orig_rax = NO_CALL
+        ptrace_setregs(pid, registers)
+
+
+class Arm:
+    number, result = "r8", "r0"
+
+    @staticmethod
+    def begins(registers):
+        return registers.r7 == 0  # the kernel shows that there, and 1 after it
+
+    @staticmethod
+    def cancel(pid, registers):
+        none = ctypes.c_int(-1)
+        place = iovec_struct()
+        place.buf, place.len = ctypes.addressof(none), ctypes.sizeof(none)
+        ptrace(PTRACE_SETREGSET, pid, SYSTEM_CALL, ctypes.addressof(place))
+
+
+MACHINE = {"x86_64": X86, "aarch64": Arm}[platform.machine()]
 
 
 class Stepper:
@@ -82,7 +124,7 @@ class Stepper:
         """Names of all its system calls, in order; it runs to its end."""
         names = []
         while self.next():
-            names.append(SYSCALL_NAMES.get(ptrace_getregs(self.pid).orig_rax, "?"))
+            names.append(SYSCALL_NAMES.get(getattr(ptrace_getregs(self.pid), MACHINE.number), "?"))
             if not self.next():
                 break
         return names
@@ -91,14 +133,12 @@ class Stepper:
         """Lets the call of this name fail once, its count-th from 0 on, and the program run to its end. False if there are fewer."""
         while self.next():
             registers = ptrace_getregs(self.pid)
-            begins = registers.rax == -errno.ENOSYS & NO_CALL  # what the kernel leaves there until the call has ended
-            hit = begins and SYSCALL_NAMES.get(registers.orig_rax) == name
+            hit = MACHINE.begins(registers) and SYSCALL_NAMES.get(getattr(registers, MACHINE.number)) == name
             if hit and count == 0:
-                registers.orig_rax = NO_CALL
-                ptrace_setregs(self.pid, registers)
+                MACHINE.cancel(self.pid, registers)
                 self.next()
                 registers = ptrace_getregs(self.pid)
-                registers.rax = -error & NO_CALL
+                setattr(registers, MACHINE.result, -error & WORD)
                 ptrace_setregs(self.pid, registers)
                 ptrace_detach(self.pid)
                 self.status = os.waitpid(self.pid, 0)[1]

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import platform
 import subprocess
 import tarfile
 
@@ -58,7 +59,7 @@ def oci_archive(path, layer, name, command):
 
     packed = blob(layer.read_bytes(), "image.layer.v1.tar")
     config = {
-        "architecture": "amd64",
+        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
         "os": "linux",
         "config": {"Cmd": command, "Env": [PATH]},
         "rootfs": {"type": "layers", "diff_ids": [packed["digest"]]},

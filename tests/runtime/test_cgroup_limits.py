@@ -39,6 +39,7 @@ LIMITS = [
 ]
 
 
+@pytest.mark.arm64
 @pytest.mark.parametrize(("needs", "resources", "v1", "v2"), LIMITS, ids=[str(row[1]) for row in LIMITS])
 def test_limits(inside, needs, resources, v1, v2):
     def body(world):
@@ -180,6 +181,7 @@ def test_cpu_limits_in_any_order(inside):
     inside(body)
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_a_limit_holds(inside):
     def body(world):

@@ -185,6 +185,7 @@ def test_each_part_of_a_rule_counts(bundle, allowed, wanted):
     assert b.run().out.splitlines() == wanted
 
 
+@pytest.mark.arm64
 @pytest.mark.worlds
 def test_the_default_devices_are_allowed_and_any_may_be_made(bundle):
     script = "head -c 1 /dev/zero | wc -c; mknod /tmp/null c 1 3; echo x >/tmp/null && echo null; mknod /tmp/mem c 1 1; head -c 1 /tmp/mem"

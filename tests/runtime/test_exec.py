@@ -21,6 +21,7 @@ def caps(text):
     return {line.split(":")[0]: int(line.split()[1], 16) for line in text.splitlines() if line.startswith("Cap")}
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_exit_code(running):
     for code in (0, 1, 42, 126, 127, 254, 255):
@@ -42,6 +43,7 @@ def test_words_after_the_id_are_the_commands(running):
     assert running.exec("--", "echo", "--cwd").out == "--cwd\n"
 
 
+@pytest.mark.arm64
 def test_it_is_in_the_container(running):
     names = ("mnt", "pid", "net", "ipc", "uts")
     out = running.exec("sh", "-c", f"for n in {' '.join(names)}; do readlink /proc/self/ns/$n; done; hostname; readlink /proc/1/ns/mnt")
@@ -52,6 +54,7 @@ def test_it_is_in_the_container(running):
     ]
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 @pytest.mark.worlds
 def test_it_is_in_the_cgroup(running, token):
@@ -122,6 +125,7 @@ def test_no_way_out_by_a_symlink_to_an_fd(running):
 # --- who it is
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_user(running):
     assert running.exec("id", "-u", flags=("-u", "1000")).out == "1000\n"

@@ -45,6 +45,7 @@ def lines(path):
     return path.read_text().splitlines() if path.exists() else []
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_order(hooked, log):
     b = hooked(f"echo program >> {log}/order")

@@ -15,6 +15,7 @@ from limits import PURE_V2, freeze, freezer
 RUNC = shutil.which("runc") or "/usr/sbin/runc"
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 @pytest.mark.worlds
 def test_the_whole_life(bundle, run):

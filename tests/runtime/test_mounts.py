@@ -42,6 +42,7 @@ def test_the_mode_of_a_tmpfs(bundle, existing, options, wanted):
             assert mode(b.rootfs / "a/b/c") == existing
 
 
+@pytest.mark.arm64
 def test_the_mode_of_other_file_systems_is_the_kernels(bundle):
     b = bundle("stat -c %a /proc /sys /dev/shm /dev/mqueue")
     for name in ("proc", "sys"):
@@ -73,6 +74,7 @@ def test_parents_inherit_setgid(bundle):
     assert (stat.S_IMODE(made.st_mode), made.st_gid) == (0o2755, 2000)
 
 
+@pytest.mark.arm64
 @pytest.mark.parametrize("link", ["/real", "real", "../../../real", "/../../real", "hop", "/gone/deep"])
 def test_symlinks_in_a_target_stay_in_the_root(bundle, tmp_path, link):
     b = bundle("cat /link/sub/file").mount("/link/sub", source=str(tmp_path / "data"), options=["bind"])
@@ -158,6 +160,7 @@ def test_root_path(bundle):
         assert b.set("root.path", path).run().out == "here\n"
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_mounts_are_made_in_order(bundle, tmp_path):
     (tmp_path / "below").mkdir()
@@ -229,6 +232,7 @@ def test_parallel_runs_on_one_root_file_system(bundle, run):
 # --- tmpcopyup
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_tmpcopyup(bundle):
     b = bundle("cat /data/file /data/dir/inner; readlink /data/link; stat -c '%a %u:%g' /data /data/file /data/dir; echo new >/data/x")
@@ -302,6 +306,7 @@ def test_cgroup_mount_is_writable_where_it_may_be(bundle, token):
 # --- the root
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_read_only_root(bundle):
     b = bundle("touch /x; touch /dev/x && echo dev; touch /tmp/m/x && echo m").set("root.readonly", True)
@@ -349,6 +354,7 @@ def test_a_symlink_to_the_root(bundle):
     assert b.run().out == "fine\n"
 
 
+@pytest.mark.arm64
 @pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
 def test_nothing_of_the_host_is_left(bundle, flags):
     b = bundle("cut -d ' ' -f 5 /proc/self/mountinfo; ls /..; ls /../..")

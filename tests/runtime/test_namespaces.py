@@ -212,6 +212,7 @@ def test_bad_sysctls(bundle, name, value, words):
     assert "linux.sysctl" in line and name in line and words in line
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_time_offsets(bundle):
     b = bundle("cat /proc/self/timens_offsets; cut -d . -f 1 /proc/uptime; sleep 100")
@@ -227,6 +228,7 @@ def test_time_offsets(bundle):
 # --- user namespaces
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_id_maps_and_owners(bundle):
     b = user_namespace(bundle("cat /proc/self/uid_map /proc/self/gid_map; id -u; stat -c '%u:%g' /mine /others; touch /tmp/new"))

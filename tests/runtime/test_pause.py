@@ -11,6 +11,7 @@ def count(container):
     return container.bundle.rootfs.joinpath("ticks").stat().st_size
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_nothing_happens_in_a_paused_container(bundle, run):
     c = bundle("while :; do echo >>/ticks; sleep 0.01; done").detached()

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 from harness import until
 from limits import freeze, freezer, thaw
-from looks import fields, one_line, user_namespace
+from looks import LINUX32, fields, one_line, user_namespace
 from seccomp_tools import LIBC
 
 from pyrun.plan.process import CAPABILITIES, RLIMITS
@@ -32,6 +32,7 @@ def names(mask):
     return {name for name, number in CAPABILITIES.items() if int(mask, 16) >> number & 1}
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_user_and_groups(bundle):
     b = bundle().set("process.user", {"uid": 1234, "gid": 5678, "additionalGids": [10, 5678, 4294967294, 20]})
@@ -48,6 +49,7 @@ def test_umask(bundle, umask, wanted):
     assert status(b, umask=0o027)[0]["Umask"] == wanted
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_the_five_sets(bundle):
     given = {
@@ -295,9 +297,10 @@ def test_io_priority(bundle, priority, wanted):
     assert bundle(["ionice"]).set("process.ioPriority", priority).run().out.strip() == wanted
 
 
+@pytest.mark.arm64
 def test_personality(bundle):
     b = bundle("uname -m; cat /proc/self/personality").set("linux.personality", {"domain": "LINUX32"})
-    assert b.run().out.split() == ["i686", "00000008"]
+    assert b.run().out.split() == [LINUX32, "00000008"]
     assert b.set("linux.personality", {"domain": "LINUX"}).run().out.split() == [os.uname().machine, "00000000"]
 
 

@@ -76,6 +76,7 @@ def test_a_change_of_size_without_terminal_is_nothing(bundle):
     assert r.out == "ready\nUSR1\n"
 
 
+@pytest.mark.arm64
 def test_stdin_and_its_end(bundle):
     assert bundle(["cat"]).run(stdin="some\nlines").out == "some\nlines"
     assert bundle(["cat"]).run().out == ""
@@ -213,6 +214,7 @@ def test_keep(bundle, run):
     run("delete", result.id)
 
 
+@pytest.mark.arm64
 def test_nothing_is_left(bundle, run, token):
     bundle("exit 3").run(code=3)
     assert run("list", "-q").out == ""

@@ -5,10 +5,10 @@ import signal
 import subprocess
 
 import pytest
-from looks import fields, one_line, user_namespace
-from seccomp_tools import Agent, refuse, refuse_filter_flags
+from looks import LINUX32, fields, one_line, user_namespace
+from seccomp_model import NATIVE, names, native
+from seccomp_tools import MKDIR, Agent, refuse, refuse_filter_flags
 
-SYSCALLS = {"openat": 257, "read": 0, "fcntl": 72, "mkdir": 83, "getcwd": 79, "execve": 59, "close": 3}
 NEW_MOUNT_API = {
     "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "clone3": 435, "close_range": 436,
     "openat2": 437, "mount_setattr": 442, "fchmodat2": 452,
@@ -29,6 +29,7 @@ def test_a_profile_that_says_nothing_is_no_filter(bundle, nothing):
     assert fields(result.out)["Seccomp"] == "0"
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 @pytest.mark.parametrize("no_new_privileges", [True, False])
 @pytest.mark.parametrize("uid", [0, 1000])
@@ -44,17 +45,19 @@ def test_a_filter_is_on(bundle, no_new_privileges, uid):
     assert int(seen["CapEff"], 16) == (0x20000420 if uid == 0 else 0)
 
 
+@pytest.mark.arm64
 def test_an_exec_gets_the_filter_too(bundle):
-    b = bundle("sleep 100").set("linux.seccomp", profile("ALLOW", rule("ERRNO", "mkdir", errnoRet=errno.EDOM)))
+    b = bundle("sleep 100").set("linux.seccomp", profile("ALLOW", rule("ERRNO", MKDIR, errnoRet=errno.EDOM)))
     result = b.detached().exec("mkdir", "/tmp/x", code=1)
     assert "Numerical argument out of domain" in result.err
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_a_profile_like_dockers(bundle):
     """All that is not named is EPERM, but what is newer than the profile is ENOSYS; unknown names are skipped."""
     denied = ("mkdir", "mkdirat", "unshare", "mount")
-    allowed = [name for name in syscalls() if name not in denied]
+    allowed = [name for name in names(NATIVE).values() if name not in denied]
     b = bundle("mkdir /tmp/x; unshare -U true; echo fine")
     b.set(
         "linux.seccomp",
@@ -63,7 +66,7 @@ def test_a_profile_like_dockers(bundle):
             rule("ALLOW", *allowed, "no_such_syscall"),
             rule("ALLOW", "personality", args=[{"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}]),
             rule("ERRNO", "clone3", errnoRet=errno.ENOSYS),
-            rule("ERRNO", "mkdir"),
+            rule("ERRNO", MKDIR),
             architectures=["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
         ),
     )
@@ -96,17 +99,14 @@ int main(int argc, char **argv) {
 
 def test_calls_newer_than_the_profile(bundle, caller):
     """libcs fall back on ENOSYS, not on EPERM."""
-    b = bundle(["/call", "83", "169", "439", "450", "462", "99999"]).mount("/call", source=str(caller), options=["bind", "ro"])
-    names = [name for name, number in syscalls().items() if number <= 437 and name not in ("mkdir", "reboot")]
-    b.set("linux.seccomp", profile("ERRNO", rule("ALLOW", *names)))
+    numbers = [native(MKDIR), native("reboot"), 439, 450, 462, 99999]
+    b = bundle(["/call", *map(str, numbers)]).mount("/call", source=str(caller), options=["bind", "ro"])
+    older = [name for number, name in names(NATIVE).items() if number <= 437 and name not in (MKDIR, "reboot")]
+    b.set("linux.seccomp", profile("ERRNO", rule("ALLOW", *older)))
     assert b.run().out.split() == [str(errno.EPERM)] * 2 + [str(errno.ENOSYS)] * 4
 
 
-def syscalls():
-    with open("/usr/include/x86_64-linux-gnu/asm/unistd_64.h") as file:
-        return {line.split()[1][5:]: int(line.split()[2]) for line in file if line.startswith("#define __NR_")}
-
-
+@pytest.mark.arm64
 @pytest.mark.parametrize(
     "default, more, code, said",
     [
@@ -116,8 +116,8 @@ def syscalls():
     ],
 )
 def test_the_default_action(bundle, default, more, code, said):
-    names = [name for name in syscalls() if name != "mkdir"]
-    b = bundle(["mkdir", "/tmp/x"]).set("linux.seccomp", profile(default, rule("ALLOW", *names), **more))
+    allowed = [name for name in names(NATIVE).values() if name != MKDIR]
+    b = bundle(["mkdir", "/tmp/x"]).set("linux.seccomp", profile(default, rule("ALLOW", *allowed), **more))
     assert b.run(code=code).err == said
 
 
@@ -135,7 +135,7 @@ def test_the_default_action(bundle, default, more, code, said):
 def test_flags_reach_the_kernel(bundle, flags, given, not_given):
     """Each is refused in turn, by a filter over the runtime."""
     more = {} if flags is None else {"flags": [f"SECCOMP_FILTER_FLAG_{flag}" for flag in flags]}
-    b = bundle(["echo", "fine"]).set("linux.seccomp", profile("ALLOW", rule("ERRNO", "mkdir"), **more))
+    b = bundle(["echo", "fine"]).set("linux.seccomp", profile("ALLOW", rule("ERRNO", MKDIR), **more))
     assert b.run(preexec_fn=refuse_filter_flags(not_given)).out == "fine\n"
     for flag in (1, 2, 4, 0x20):
         if given & flag:
@@ -144,21 +144,22 @@ def test_flags_reach_the_kernel(bundle, flags, given, not_given):
 
 def test_kill_and_trap(bundle):
     for action in ("KILL", "KILL_PROCESS", "KILL_THREAD", "TRAP"):
-        b = bundle(["mkdir", "/tmp/x"]).set("linux.seccomp", profile("ALLOW", rule(action, "mkdir")))
+        b = bundle(["mkdir", "/tmp/x"]).set("linux.seccomp", profile("ALLOW", rule(action, MKDIR)))
         b.run(code=128 + signal.SIGSYS)
 
 
+@pytest.mark.arm64
 def test_what_the_runtime_sets_up_is_not_the_filters_business(bundle):
     """personality, chdir, setuid, capset … are done before, whatever the profile says."""
-    names = ["personality", "chdir", "setgroups", "setuid", "setresuid", "setresgid", "capset", "mount", "sethostname", "setsid"]
+    calls = ["personality", "chdir", "setgroups", "setuid", "setresuid", "setresgid", "capset", "mount", "sethostname", "setsid"]
     b = bundle(["uname", "-m"]).set("linux.personality", {"domain": "LINUX32"})
     for privileges in (True, False):
-        seccomp = profile("ALLOW", rule("ERRNO", *(names if privileges else names[:6])))
+        seccomp = profile("ALLOW", rule("ERRNO", *(calls if privileges else calls[:6])))
         b.set("linux.seccomp", seccomp).set("process.noNewPrivileges", privileges)
-        assert b.run().out == "i686\n"
+        assert b.run().out == f"{LINUX32}\n"
 
 
-@pytest.mark.parametrize("calls", [["mkdir"], ["fcntl", "openat", "read", "close", "getcwd"], ["execve", "mkdir"]])
+@pytest.mark.parametrize("calls", [[MKDIR], ["fcntl", "openat", "read", "close", "getcwd"], ["execve", MKDIR]])
 @pytest.mark.parametrize("no_new_privileges", [True, False])
 def test_notify(bundle, tmp_path, calls, no_new_privileges):
     """The agent gets the listener and the state; nothing that the runtime itself calls meanwhile hangs."""
@@ -174,13 +175,14 @@ def test_notify(bundle, tmp_path, calls, no_new_privileges):
         assert state["fds"] == ["seccompFd"] and state["metadata"] == "meta data" and state["ociVersion"] == "1.3.0"
         assert state["state"]["id"] == result.id and state["state"]["status"] == "creating"
         assert state["pid"] > 0 and state["state"]["bundle"] == str(b.directory)
-        assert agent.calls and set(agent.calls) <= {SYSCALLS[name] for name in calls}
+        assert agent.calls and set(agent.calls) <= {native(name) for name in calls}
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_notify_in_create_and_exec(bundle, tmp_path):
     b = bundle("sleep 100")
-    b.set("linux.seccomp", profile("ALLOW", rule("NOTIFY", "mkdir", "openat"), listenerPath=str(tmp_path / "agent")))
+    b.set("linux.seccomp", profile("ALLOW", rule("NOTIFY", MKDIR, "openat"), listenerPath=str(tmp_path / "agent")))
     with Agent(tmp_path / "agent") as agent:
         container = b.create()
         container.start()
@@ -188,20 +190,20 @@ def test_notify_in_create_and_exec(bundle, tmp_path):
         assert len(agent.states) == 2
         assert [state["state"]["id"] for state in agent.states] == [container.id] * 2
         assert agent.states[0]["pid"] == container.pid != agent.states[1]["pid"]
-        assert agent.calls[SYSCALLS["mkdir"]] == 1
+        assert agent.calls[native(MKDIR)] == 1
         container.delete("--force")
 
 
 def test_notify_that_cannot_work(bundle, tmp_path):
     b = bundle()
-    b.set("linux.seccomp", profile("ALLOW", rule("NOTIFY", "mkdir"), listenerPath=str(tmp_path / "nobody")))
+    b.set("linux.seccomp", profile("ALLOW", rule("NOTIFY", MKDIR), listenerPath=str(tmp_path / "nobody")))
     assert "failed to connect with seccomp agent" in one_line(b.call("run", code=1))
-    b.set("linux.seccomp", profile("ALLOW", rule("NOTIFY", "mkdir")))
+    b.set("linux.seccomp", profile("ALLOW", rule("NOTIFY", MKDIR)))
     assert "listenerPath" in one_line(b.call("run", code=1))
     b.set("linux.seccomp", profile("ALLOW", rule("NOTIFY", "write"), listenerPath=str(tmp_path / "nobody")))
     assert "SCMP_ACT_NOTIFY cannot be used for the write syscall" in one_line(b.call("run", code=1))
     # Without such a rule nobody connects.
-    b.set("linux.seccomp", profile("ALLOW", rule("ERRNO", "mkdir"), listenerPath=str(tmp_path / "nobody")))
+    b.set("linux.seccomp", profile("ALLOW", rule("ERRNO", MKDIR), listenerPath=str(tmp_path / "nobody")))
     b.run()
 
 
@@ -235,6 +237,7 @@ def test_without_the_new_mount_api(bundle, tmp_path, error, flags):
         assert words in result.err
 
 
+@pytest.mark.arm64
 def test_create_and_exec_without_the_new_mount_api(bundle):
     container = bundle("sleep 100").create(preexec_fn=refuse(NEW_MOUNT_API.values(), errno.ENOSYS))
     container.start()

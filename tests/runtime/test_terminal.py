@@ -26,6 +26,7 @@ def in_terminal(b, *flags, size=(33, 99)):
     return t
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_a_shell(bundle):
     t = bundle(["sh"], terminal=True).terminal()
@@ -34,6 +35,7 @@ def test_a_shell(bundle):
     assert t.wait() == 3
 
 
+@pytest.mark.arm64
 def test_size_and_its_change(bundle):
     t = bundle("trap 'stty size' WINCH; stty size; echo go; while :; do read x && exit 4; done", terminal=True).terminal()
     t.expect("go")
@@ -63,6 +65,7 @@ def test_console_size_of_the_config(bundle):
     assert t.wait() == 0
 
 
+@pytest.mark.arm64
 def test_control_c_reaches_the_program(bundle):
     t = bundle("trap 'echo caught; exit 5' INT; echo go; while :; do sleep 0.05; done", terminal=True).terminal()
     t.expect("go")
@@ -316,6 +319,7 @@ def running(bundle):
     return bundle("sleep 100").detached()
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_exec_of_a_shell(running):
     t = running.exec_terminal("sh")

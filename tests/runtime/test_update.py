@@ -76,6 +76,7 @@ def test_quota_and_period(run, box):
         assert quota(box.pid) == wanted, options
 
 
+@pytest.mark.arm64
 @pytest.mark.kernels
 def test_memory_and_swap_in_the_order_that_works(run, box):
     run("update", "--memory", "30M", "--memory-swap", "50M", box.id)

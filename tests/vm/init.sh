@@ -46,4 +46,10 @@ mkdir /run/vm
 cp "/root$run/settings" "/root$run/command" /command.sh /run/vm/
 
 for place in proc sys dev run; do mount -o move "/$place" "/root/$place"; done
-exec switch_root /root /lib/systemd/systemd
+[ ! -x /root/lib/systemd/systemd ] || exec switch_root /root /lib/systemd/systemd
+mkdir -p /root/dev/pts /root/dev/shm
+mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /root/dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /root/dev/shm
+mount -t cgroup2 -o nsdelegate cgroup2 /root/sys/fs/cgroup
+hostname vm
+exec switch_root /root /bin/bash /run/vm/command.sh

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """A throw-away Debian machine: systemd is its pid 1, it has cgroup v2 alone, AppArmor and every capability. Needs root.
 
-    machine.py [--user] [--debian RELEASE] [--seconds N] [--console FILE] COMMAND
+    machine.py [--user] [--arch ARCH] [--debian RELEASE] [--seconds N] [--console FILE] COMMAND
 
 runs COMMAND (for bash) in it, in the checkout, and ends with its exit code; 125: the machine did not come up, 124: it took
 longer than N seconds (default: 900). Output and errors come as one stream on stdout. --user: as an ordinary user with a
-session of systemd's, a delegated cgroup and subordinate ids, instead of root. --debian: the release whose kernel it is, such as
-bullseye for Linux 5.10 (default: the host's own release). --console: where the kernel's and systemd's messages go.
+session of systemd's, a delegated cgroup and subordinate ids, instead of root. --arch: amd64 or arm64 (default: the host's).
+--debian: the release whose kernel it is, such as bullseye for Linux 5.10 (default: the host's own release). --console: where the
+kernel's and systemd's messages go.
 
 The root file system is the host's own (virtiofs, read-only) with what is written to it in memory; the checkout is shared
-at its own path and can be written to. The kernel is Debian's, downloaded into build/vm/RELEASE and not installed; the
-initramfs beside it is made anew when its recipe changes. The processor is qemu's TCG: KVM is not there in most places
-where tests run, and a test must not depend on it. `make vm-needs` installs what is used here.
+at its own path and can be written to. For another architecture it is Debian's packages, unpacked. They and the kernel are downloaded
+into build/vm/RELEASE-ARCH and not installed, and there is no systemd; the initramfs beside them is made anew when its recipe
+changes. The processor is qemu's TCG: KVM is not there in most places where tests run, and a test must not depend on it.
+`make vm-needs` installs what is used here.
 """
 
 import argparse
@@ -32,14 +34,25 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 BASE = PROJECT / "build/vm"
-KERNEL = "linux-image-cloud-amd64"
 MIRROR = "http://deb.debian.org/debian"
 MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtiofs", "overlay")
 """What reaches the root file system, the host and a disk; the machine loads what else it uses by itself."""
 RECIPE = ("machine.py", "init.sh", "command.sh", "units/vm.target", "units/vm-command.service")
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
+HOST = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
+QEMU = {
+    # A processor without AVX: C libraries use it where it is, and TCG is several times slower at it than at SSE.
+    "amd64": ("qemu-system-x86_64", "-M", "q35,usb=off,vmport=off,smbus=off,sata=off", "-cpu", "Nehalem"),
+    # Pointers are authenticated, by an algorithm that is quick to emulate.
+    "arm64": ("qemu-system-aarch64", "-M", "virt", "-cpu", "max,pauth-impdef=on,sve=off,sme=off"),
+}
+CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
+PACKAGES = (
+    "?essential", "base-passwd", "busybox-static", "iproute2", "kmod", "libseccomp2", "mount", "procps", "python3", "python3-cffi-backend",
+)  # fmt: skip
+"""What the root file system of another architecture is made of. Without systemd it is up in a third of the time."""
 APPEND = (
-    "console=ttyS0 quiet panic=-1 mitigations=off audit=0 random.trust_cpu=on tsc=reliable nowatchdog apparmor=1 security=apparmor "
+    "quiet panic=-1 mitigations=off audit=0 random.trust_cpu=on tsc=reliable nowatchdog apparmor=1 security=apparmor "
     "systemd.unified_cgroup_hierarchy=1 systemd.unit=vm.target systemd.show_status=no systemd.firstboot=no systemd.gpt_auto=no "
     f"systemd.machine_id={'c0ffee00' * 4} fstab=no"
 )
@@ -48,9 +61,9 @@ APPEND = (
 # --- the kernel and the initramfs -----------------------------------------------------------------------------------------
 
 
-def prepare(debian):
-    """The directory of the kernel of a release of Debian: kernel (the package's files) and initrd.gz, of this recipe."""
-    base = BASE / debian
+def prepare(arch, debian):
+    """The directory of the kernel of a release of Debian: kernel (the package's files), initrd.gz, of this recipe, and root."""
+    base = BASE / f"{debian}-{arch}"
     base.mkdir(parents=True, exist_ok=True)
     recipe = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in RECIPE)).hexdigest()
     stamp = base / "recipe"
@@ -59,7 +72,8 @@ def prepare(debian):
         if not stamp.exists() or stamp.read_text() != recipe:
             stamp.unlink(missing_ok=True)
             if not (base / "kernel").exists():
-                download(base, debian)
+                download(base, arch, debian)
+            root(base, arch)
             initramfs(base)
             stamp.write_text(recipe)
     return base
@@ -73,16 +87,31 @@ def host_release():
     return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
 
 
-def download(base, debian):
+def root(base, arch):
+    """base/root: the root file system."""
+    place = base / "root"
+    if arch == HOST:
+        place.unlink(missing_ok=True)
+        place.symlink_to("/")
+        return
+    subprocess.run([PROJECT / "csrc/sysroot.sh", arch, place, *PACKAGES], check=True)
+    # What packages do when they are installed.
+    for name in ("passwd", "group"):
+        shutil.copy(place / f"usr/share/base-passwd/{name}.master", place / f"etc/{name}")
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *place.glob("usr/lib/python3*")], check=True, stdout=subprocess.DEVNULL)
+
+
+def download(base, arch, debian):
     """base/kernel: the release's kernel's package, unpacked. It is looked up by an apt that knows this release alone."""
     with tempfile.TemporaryDirectory(dir=base) as directory:
         sources = pathlib.Path(directory, "sources.list")
         sources.write_text(f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {MIRROR} {debian} main\n")
         places = {"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "-", "Dir::State": directory, "Dir::Cache": directory}
         # apt's own user cannot write there.
-        options = [word for name, value in {**places, "APT::Sandbox::User": "root"}.items() for word in ("-o", f"{name}={value}")]
+        places |= {"APT::Sandbox::User": "root", "APT::Architecture": arch, "APT::Architectures": arch}
+        options = [word for name, value in places.items() for word in ("-o", f"{name}={value}")]
         output("apt-get", *options, "-q", "update")
-        package = output("apt-cache", *options, "depends", KERNEL).partition("Depends: ")[2].split()[0]
+        package = output("apt-cache", *options, "depends", f"linux-image-cloud-{arch}").partition("Depends: ")[2].split()[0]
         output("apt-get", *options, "-q", "download", package, cwd=directory)
         [deb] = pathlib.Path(directory).glob("*.deb")
         output("dpkg-deb", "-x", deb, f"{directory}/kernel")
@@ -100,7 +129,7 @@ def initramfs(base):
         top = pathlib.Path(directory)
         for name in ("bin", "modules", "proc", "sys", "dev", "run", "host", "memory", "root"):
             (top / name).mkdir()
-        shutil.copy("/bin/busybox", top / "bin")
+        shutil.copy(base / "root/bin/busybox", top / "bin")
         shutil.copy(HERE / "init.sh", top / "init")
         shutil.copy(HERE / "command.sh", top)
         shutil.copytree(HERE / "units", top / "units")
@@ -144,12 +173,10 @@ def share(directory, name, source, read_only):
     return process
 
 
-def qemu(base, directory, console, out, seconds):
-    # A processor without AVX: C libraries use it where it is, and TCG is several times slower at it than at SSE.
+def qemu(base, arch, directory, console, out, seconds):
     memory, processors = 3072, min(os.cpu_count(), 4)
-    command = ["timeout", "--signal=KILL", str(seconds), "qemu-system-x86_64"]
-    command += ["-M", "q35,usb=off,vmport=off,smbus=off,sata=off", "-accel", "tcg,thread=multi,tb-size=512"]
-    command += ["-cpu", "Nehalem", "-smp", str(processors), "-m", str(memory)]
+    command = ["timeout", "--signal=KILL", str(seconds), *QEMU[arch]]
+    command += ["-accel", "tcg,thread=multi,tb-size=512", "-smp", str(processors), "-m", str(memory)]
     # virtiofsd reads and writes the machine's memory itself
     command += ["-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on", "-numa", "node,memdev=memory"]
     command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{console}"]
@@ -161,11 +188,11 @@ def qemu(base, directory, console, out, seconds):
     # A disk, empty for ever, whose transfers can be limited
     command += ["-blockdev", "driver=null-co,node-name=disk,size=16777216,read-zeroes=on", "-device", "virtio-blk-pci,drive=disk"]
     command += ["-kernel", base / f"kernel/boot/vmlinuz-{release(base)}", "-initrd", base / "initrd.gz"]
-    command += ["-append", f"{APPEND} vm.project={PROJECT} vm.kernel={base}/kernel vm.run={directory}"]
+    command += ["-append", f"console={CONSOLES[arch]} {APPEND} vm.project={PROJECT} vm.kernel={base}/kernel vm.run={directory}"]
     return command
 
 
-def run(base, command, user, seconds, console):
+def run(base, arch, command, user, seconds, console):
     """Boots the machine, copies its output to stdout, and returns the exit code."""
     with tempfile.TemporaryDirectory(dir=base, prefix="run-") as name:
         directory = pathlib.Path(name)
@@ -178,8 +205,8 @@ def run(base, command, user, seconds, console):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         started = []
         try:
-            started = [share(directory, "host", "/", True), share(directory, "project", PROJECT, False)]
-            machine = subprocess.Popen(qemu(base, directory, console, writer, seconds), stdin=subprocess.DEVNULL, pass_fds=[writer])
+            started = [share(directory, "host", base / "root", True), share(directory, "project", PROJECT, False)]
+            machine = subprocess.Popen(qemu(base, arch, directory, console, writer, seconds), stdin=subprocess.DEVNULL, pass_fds=[writer])
             started.append(machine)
             os.close(writer)
             while data := os.read(reader, 65536):
@@ -200,12 +227,13 @@ def run(base, command, user, seconds, console):
 def main():
     parser = argparse.ArgumentParser(description="runs a command in a throw-away Debian machine")
     parser.add_argument("--user", action="store_const", const="user", default="root")
+    parser.add_argument("--arch", choices=QEMU, default=HOST)
     parser.add_argument("--debian", default=host_release())
     parser.add_argument("--seconds", type=int, default=900)
     parser.add_argument("--console", type=pathlib.Path)
     parser.add_argument("command")
     options = parser.parse_args()
-    return run(prepare(options.debian), options.command, options.user, options.seconds, options.console)
+    return run(prepare(options.arch, options.debian), options.arch, options.command, options.user, options.seconds, options.console)
 
 
 if __name__ == "__main__":

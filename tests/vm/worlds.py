@@ -6,20 +6,22 @@ A test that is marked `worlds` concerns cgroups and is run in each world: with t
 that shows the v1 hierarchies alone, and in a machine of its own (machine.py) that has cgroup v2 alone, by the files and by
 systemd. By the files the machine also runs those that are marked `machine`: they concern what its kernel and its root have and
 a host may lack. It also runs what an ordinary user does, test_rootless*.py, and test_checkpoint*.py, for which criu must know
-the kernel; and, with older kernels, the tests that are marked `kernels`. A table tells how each file fared; the exit code is 1
-if a test failed, or if a world that is to be had did not come up.
+the kernel; and, with older kernels, the tests that are marked `kernels`. What is marked `arm64` is run in a machine of that
+architecture, with an executable that was built for it here and that is tried (crossed.py) in qemu's emulator of processes. A table
+tells how each file fared; the exit code is 1 if a test failed, or if a world that is to be had did not come up.
 """
 
 import concurrent.futures
 import os
 import pathlib
-import platform
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree
+
+import machine
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
@@ -29,6 +31,9 @@ PURE_V2 = pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
 UNIFIED = pathlib.Path("/sys/fs/cgroup/unified")
 SECONDS = 2700
 """How long a world in the machine may take: several times what the longest takes on a processor of its own."""
+OTHER = "build/arm64/pyrun"
+PACKAGES = "/usr/lib/python3/dist-packages"
+"""Where the machine has the modules in C that .venv has for the host."""
 AT_ONCE = 2
 """A world keeps little more than one processor busy."""
 
@@ -59,6 +64,16 @@ def in_machine(*flags):
     return wrap
 
 
+def crossed(command, name):
+    """What is made for the other machine, tried in qemu's emulator of processes, and then in that machine."""
+    steps = [
+        ["make", "ext", "build", "ARCH=arm64"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", HERE / "crossed.py"],
+        in_machine("--arch", "arm64")(command, name),
+    ]
+    return ["sh", "-c", " && ".join(shlex.join(map(str, step)) for step in steps)]
+
+
 def no_hybrid():
     return "" if not PURE_V2 else "the host has cgroup v2 alone"
 
@@ -67,10 +82,15 @@ def no_v1():
     return no_hybrid() or ("" if UNIFIED.is_mount() else "the host has cgroup v1 alone: see `host`")
 
 
-def no_machine():
-    if platform.machine() != "x86_64":
-        return f"the machine is an x86_64, and its programs are those of this {platform.machine()}"
-    return "" if shutil.which("qemu-system-x86_64") else "no qemu-system-x86_64 here: `make vm-needs` installs it"
+def no_machine(arch=machine.HOST):
+    if arch not in machine.QEMU:
+        return f"the machine is one of {', '.join(machine.QEMU)}, and its programs are this host's"
+    program = machine.QEMU[arch][0]
+    return "" if shutil.which(program) else f"no {program} here: `make vm-needs` installs it"
+
+
+def no_arm64():
+    return "this is one: the other worlds are it" if machine.HOST == "arm64" else no_machine("arm64")
 
 
 class World:
@@ -91,6 +111,7 @@ WORLDS = {
     "rootless": World("machine: an ordinary user", in_machine("--user"), no_machine, modules("test_rootless*.py")),
     "linux-5.10": World("machine: Debian 11's kernel", in_machine("--debian", "bullseye"), no_machine, marked("kernels")),
     "linux-6.1": World("machine: Debian 12's kernel", in_machine("--debian", "bookworm"), no_machine, marked("kernels")),
+    "arm64": World("machine: built here for arm64", crossed, no_arm64, marked("arm64"), f"PYRUN={OTHER} PYTHONPATH={PACKAGES} "),
     "criu": World("machine: checkpoint and restore", in_machine(), no_machine, modules("test_checkpoint*.py")),
 }
 
@@ -105,7 +126,7 @@ def run(name):
     report.chmod(0o666)
     # A bundle each would fill the machine's memory; nobody looks at them there.
     options = ["-q", "--durations=15", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none", f"--junitxml={report}"]
-    if world.missing is no_machine:
+    if world.missing in (no_machine, no_arm64):
         # An emulated processor stands still when the host has other work, and what waits for a test may run out of time.
         options += ["--reruns", "1"]
     program = f"PYRUN={shlex.quote(os.environ['PYRUN'])} " if "PYRUN" in os.environ else ""
