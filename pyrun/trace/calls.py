@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 AT_FDCWD = -100
 READ, WRITE, EXECUTE, CHANGE, LOOK = "read", "write", "execute", "change", "look at"
 
@@ -81,3 +85,11 @@ SOMETIMES = ("restart_syscall", "rt_sigreturn")
 
 TOLD = (FILES.keys() | ASKING.keys() | AT_MOST.keys()) - {"clone", "clone3"}
 """Calls whose arguments and result are looked at."""
+FREE_LEVELS, FREE_OPTIONS = (6, 17), (2, 3, 7, 8, 9, 13, 15, 20, 21)
+
+
+def matters(name: str, arguments: Sequence[int], has_paths: bool) -> bool:
+    """Whether the result of a call is worth a second stop."""
+    if name == "setsockopt":  # TCP's and UDP's own options, and SO_REUSEADDR and the like of SOL_SOCKET, are for everybody
+        return arguments[1] not in FREE_LEVELS and not (arguments[1] == 1 and arguments[2] in FREE_OPTIONS)
+    return has_paths or name in ASKING or name in AT_MOST  # fstat(3) is a call with a path too, an empty one

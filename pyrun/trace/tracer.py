@@ -274,7 +274,7 @@ class Tracer(PtraceDebugger):
         self.report.check(call)
         if stop.data:
             self.refuse(thread, call, stop)
-        elif name in calls.TOLD:
+        elif calls.matters(name, call.values, bool(call.paths)):
             thread.call = call
         self.resume(thread)
 

@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT / "tests")]
 
 from harness import default_config, make_rootfs  # noqa: E402
 
-ROUNDS = 7
+ROUNDS = 15
 REQUESTS = 300
 PORT = 18080
 PYTHON = """

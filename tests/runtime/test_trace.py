@@ -150,7 +150,7 @@ kill -TERM $p; wait $p; echo $?
 """
     result, report = trace(bundle(script))
     assert result.out == "usr1\nstopped\n143\n"
-    assert report["signals"]["SIGUSR1"] == report["signals"]["SIGCONT"] == report["signals"]["SIGTERM"] == 1
+    assert report["signals"]["SIGUSR1"] == report["signals"]["SIGSTOP"] == report["signals"]["SIGTERM"] == 1
     assert report["processes"] >= 4
 
 
