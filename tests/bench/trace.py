@@ -1,6 +1,6 @@
 """How much slower a program runs under `pyrun trace`: python tests/bench/trace.py [RUNTIME]
 
-Three bundles, each by `run` and by `trace`, in turns: a shell that starts programs in a loop, python3, and busybox's httpd under load.
+Three bundles, each by `run` and by `trace`, in turns: a shell that forks in a loop, python3, and busybox's httpd under load.
 Printed is the least of the times of each, in milliseconds, and the ratio of both.
 """
 
@@ -81,7 +81,7 @@ def main(runtime):
         state = ["--root", str(directory / "state")]
         httpd = ["sh", "-c", f"trap 'kill $!; exit' TERM; httpd -f -p 127.0.0.1:{PORT} -h /etc & wait"]
         cases = {
-            "busybox sh, 300 programs in a loop": (timed, bundle(directory / "loop", ["sh", "-c", LOOP], busybox)),
+            "busybox sh, 300 subshells in a loop": (timed, bundle(directory / "loop", ["sh", "-c", LOOP], busybox)),
             "python3": (timed, bundle(directory / "python", ["/usr/bin/python3", "-I", "-c", PYTHON], "/")),
             f"httpd, {REQUESTS} requests": (served, bundle(directory / "httpd", httpd, busybox, network=False)),
         }
