@@ -156,12 +156,17 @@ class Init:
         return receive(self.sock, timeout) if message is UNREAD else (message, fds, pid)
 
     def _await_message(self) -> None:
+        self._wait(readable, self.sock)
+
+    def _wait(self, function: Callable[..., Any], *args: object) -> Any:
+        """waiting(); None, too, for a signal that came when the program ran already."""
         try:
-            waiting(readable, self.sock)
+            return waiting(function, *args)
         except Interrupted as signal:
             if not self.pid or not executed(self.pid)[0]:
                 raise
-            signal.put_back()  # the program runs already: the signal is meant for it
+            signal.put_back()  # it is meant for the program
+            return None
 
     def drive_program(self, **answers: Any) -> None:
         """drive(), with the words that callers know a failed start by."""

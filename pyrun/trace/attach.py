@@ -7,6 +7,7 @@ import errno
 import posix
 
 from pyrun._native import lib
+from pyrun.base import files
 from pyrun.base.errors import Error, words
 from pyrun.init.session import must
 from pyrun.trace.binding import PtraceError, request
@@ -35,20 +36,34 @@ def follow(container: Container, report: Report) -> Tracer:
 
 
 def seize_all(tracer: Tracer, container: Container) -> None:
-    """All threads, those too that are made meanwhile by ones that are not taken yet."""
+    """All threads, those too that are made meanwhile by ones that are not taken yet. The kernel takes what taken ones make."""
     for _ in range(ROUNDS):
-        new = [tid for pid in processes(container) for tid in threads(pid) if tid not in tracer.dict]
-        for tid in new:
-            try:
-                tracer.seize(tid)
-                request(INTERRUPT, tid, 0, 0)  # its first stop, from which on its calls are seen
-            except PtraceError as fault:
-                if fault.errno == errno.ESRCH:
-                    continue
-                raise Error(f"ptrace: process {tid}: {words(fault.errno)}{hint(fault)}") from None
-        if not new:
+        found = [tid for pid in processes(container) for tid in threads(pid) if tid not in tracer.dict]
+        taken = [seize(tracer, tid) for tid in found]
+        if not any(taken):
             return
     raise Error("the container makes processes faster than they can be taken")
+
+
+def seize(tracer: Tracer, tid: int) -> bool:
+    """Takes a thread, unless it has gone or is ours already."""
+    try:
+        tracer.seize(tid)
+        request(INTERRUPT, tid, 0, 0)  # its first stop, from which on its calls are seen
+    except PtraceError as fault:
+        if fault.errno == errno.ESRCH or tracer_of(tid) == posix.getpid():
+            return False
+        raise Error(f"ptrace: process {tid}: {words(fault.errno)}{hint(fault)}") from None
+    return True
+
+
+def tracer_of(tid: int) -> int:
+    """The pid of the process that traces a thread; ours for one that has gone."""
+    try:
+        lines = files.read(f"/proc/{tid}/status").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return posix.getpid()
+    return next((int(line.split()[1]) for line in lines if line.startswith(b"TracerPid:")), 0)
 
 
 def processes(container: Container) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posix
 
 from pyrun.base.errors import Error, words
-from pyrun.base.interrupts import waiting
 from pyrun.base.processes import readable
 from pyrun.container.make import Creation
 from pyrun.host.foreground import Foreground
@@ -30,18 +29,15 @@ class TracedInit(Init):
     tracer: Tracer | None = None
 
     def _await_message(self) -> None:
-        if self.tracer:
-            waiting(self._serve, self.tracer)
-        else:
+        if not self.tracer:
             Init._await_message(self)
-
-    def _serve(self, tracer: Tracer) -> None:
+            return
         while not readable(self.sock, 0):
-            # The end of init is left for those who look why it ended.
-            found = posix.waitid(posix.P_PID, self.pid, posix.WEXITED | posix.WSTOPPED | posix.WNOWAIT)
+            # The end of init is left for those who look why it ended. No signal comes between a stop and what is done about it.
+            found = self._wait(posix.waitid, posix.P_PID, self.pid, posix.WEXITED | posix.WSTOPPED | posix.WNOWAIT)
             if not found or found.si_code != posix.CLD_TRAPPED:
                 return
-            tracer.serve(wait=False)
+            self.tracer.serve(wait=False)
 
 
 class Watched(Foreground):
