@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
+CHECKS = {"config": _checks.CONFIG, "process": _checks.PROCESS}
+"""The hot checks, which are made of the schemas, by the schemas' names."""
 TYPES = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
 
 
@@ -59,7 +61,10 @@ def _unknown(node: Any, value: Any, keys: list[str | int]) -> Iterator[tuple[str
 def schema_faults(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """Yields (path, message) for what in a value breaks specs/NAME.schema.json. Members that are null count as left out."""
     seen = set()
-    for error in validator(name).iter_errors(without_nulls(value)):
+    value = without_nulls(value)
+    if name in CHECKS and not shape.walk(CHECKS[name], value):
+        return  # all is well, and jsonschema need not be asked what is wrong
+    for error in validator(name).iter_errors(value):
         for fault in _explain(error):
             if fault not in seen:
                 seen.add(fault)
