@@ -33,6 +33,8 @@ SITE = {"attr", "attrs", "click", "jsonschema", "ptrace", "pyrsistent", "_pyrsis
 DATA = "jsonschema/schemas/**/*"
 # Our own files, by the beginning of their names: annotations are taken out of these alone.
 OURS = ("pyrun/", "carried.py", "seed.py")
+# What is imported first: it brings what each command needs, from the one that needs the least on, so that this lies together.
+FIRST = ["pyrun.__main__", *(f"pyrun.commands.{name}" for name in "state kill delete start list exec create run".split())]
 # Modules of pyrun that a hot command does not import. They come last into the image.
 COLD = ["pyrun.cli.completion", "pyrun.cli.declaration", "pyrun.cli.help", "pyrun.cli.options", "pyrun.commands.complete", "pyrun.commands.trace",
         "pyrun.config.schemas", "pyrun.config.validate", "pyrun.trace", "pyrun.trace.attach", "pyrun.trace.binding", "pyrun.trace.bundle",
@@ -47,7 +49,7 @@ def make(root: Path, target: Path) -> None:
     """
     site = Path(sysconfig.get_path("purelib"))
     found = {name: (path, package) for name, path, package in find(root)}
-    hot = [name for name in found if name.partition(".")[0] == "pyrun" and name not in COLD]
+    hot = FIRST + [name for name in found if name.partition(".")[0] == "pyrun" and name not in (*FIRST, *COLD)]
     contents = bytearray()
 
     def place(data: bytes) -> tuple[int, int]:

@@ -49,20 +49,27 @@ MACHINE = {
 example = spec.example(True) | {"root": {"path": "/"}}
 example["process"]["user"]["additionalGids"] = [1]
 variables = [(vars(module), dict(vars(module))) for name, module in sys.modules.items() if name.partition(".")[0] == "pyrun"]
-stderr, null = posix.dup(2), posix.open("/dev/null", posix.O_RDWR)
-posix.dup2(null, 2)
-for _ in range(20):
-    config = jsonio.loads(jsonio.dumps(example).encode())
-    load.check(config, bundle="/")
-    request = Request("box", "/", pid_file="/pid", console_socket="/console")
-    container_plan(Context(normal.config_of(config), request, facts=facts.Facts(**MACHINE)), None, waits=True).pack()
-    main(["--root", "/nonexistent", "--log-format", "text", "state", "box"])
-posix.dup2(stderr, 2)
-posix.close(stderr)
-posix.close(null)
-vars(facts.facts).clear()  # main() has asked for some
-for now, before in variables:
-    now.update((name, value) for name, value in before.items() if now[name] is not value)
+
+
+def commands() -> None:
+    stderr, null = posix.dup(2), posix.open("/dev/null", posix.O_RDWR)
+    posix.dup2(null, 2)
+    for _ in range(20):
+        config = jsonio.loads(jsonio.dumps(example).encode())
+        load.check(config, bundle="/")
+        request = Request("box", "/", pid_file="/pid", console_socket="/console")
+        container_plan(Context(normal.config_of(config), request, facts=facts.Facts(**MACHINE)), None, waits=True).pack()
+        for command in ("state", "kill", "start", "delete"):
+            main(["--root", "/nonexistent", "--log-format", "text", command, "box"])
+    posix.dup2(stderr, 2)
+    posix.close(stderr)
+    posix.close(null)
+    vars(facts.facts).clear()  # main() has asked for some
+    for now, before in variables:
+        now.update((name, value) for name, value in before.items() if now[name] is not value)
+
+
+commands()
 
 # --- the cold modules, behind all that ---------------------------------------------------------------------------------
 
@@ -72,6 +79,7 @@ from pyrun.config import validate  # noqa: E402
 
 for schema in ("config", "process"):  # kept by these modules, with what jsonschema makes of them
     list(validate.validator(schema).iter_errors(example))
+commands()  # once more: what is remembered of the types of cold modules has taken the places of theirs
 
 # --- the end ----------------------------------------------------------------------------------------------------------
 
