@@ -36,16 +36,27 @@ import_all(carried.hot)
 
 from pyrun.__main__ import main  # noqa: E402
 from pyrun.base import facts, jsonio  # noqa: E402
+from pyrun._native import ffi, lib  # noqa: E402
+from pyrun.cgroup import layout, v1, v2  # noqa: E402
+from pyrun.commands import exec as process  # noqa: E402
 from pyrun.commands import spec  # noqa: E402
 from pyrun.config import load, normal  # noqa: E402
+from pyrun.container import record, state  # noqa: E402
+from pyrun.init import session  # noqa: E402
 from pyrun.plan.context import Context  # noqa: E402
 from pyrun.plan.create import container_plan  # noqa: E402
-from pyrun.plan.request import Request  # noqa: E402
+from pyrun.plan.execute import process_plan  # noqa: E402
+from pyrun.plan.namespaces import Entrance  # noqa: E402
+from pyrun.plan.request import Additions, Request  # noqa: E402
 
 MACHINE = {
     "uid": 0, "gid": 0, "in_user_namespace": False, "denies_setgroups": False, "owns_mounts": True, "selinux": False, "apparmor": False,
     "capabilities": (-1, -1), "is_file": lambda path, nofollow: False,
 }  # fmt: skip
+CONTROLLERS = "cpuset cpu,cpuacct blkio memory devices freezer pids".split()
+MOUNTINFO = "".join(f"1 1 0:1 / /sys/fs/cgroup/{name} rw - cgroup cgroup rw,{name}\n" for name in CONTROLLERS)
+MOUNTINFO += "1 1 0:1 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+CGROUP = "".join(f"1:{name}:/\n" for name in [*CONTROLLERS, ""])
 example = spec.example(True) | {"root": {"path": "/"}}
 example["process"]["user"]["additionalGids"] = [1]
 variables = [(vars(module), dict(vars(module))) for name, module in sys.modules.items() if name.partition(".")[0] == "pyrun"]
@@ -54,11 +65,29 @@ variables = [(vars(module), dict(vars(module))) for name, module in sys.modules.
 def commands() -> None:
     stderr, null = posix.dup(2), posix.open("/dev/null", posix.O_RDWR)
     posix.dup2(null, 2)
+    known = facts.Facts(**MACHINE)
     for _ in range(20):
         config = jsonio.loads(jsonio.dumps(example).encode())
         load.check(config, bundle="/")
-        request = Request("box", "/", pid_file="/pid", console_socket="/console")
-        container_plan(Context(normal.config_of(config), request, facts=facts.Facts(**MACHINE)), None, waits=True).pack()
+        config = normal.config_of(config)
+        mounts = layout.parse(MOUNTINFO, CGROUP, lambda point, device: True)
+        for kind, paths in ((v1.V1, {mount.names[0]: f"{mount.point}/box" for mount in mounts}), (v2.V2, {"": "/sys/fs/cgroup/box"})):
+            group = kind({"paths": paths, "claimed": False}, mounts[-len(paths) :], config)
+            request = Request("box", "/", pid_file="/pid", console_socket="/console")
+            context = Context(config, request, group.procs_files(), group.hierarchies(), facts=known)
+            container_plan(context, None, waits=True).pack()
+        described = process.make_process(example, ["true"], False, None, (), None, (), (), None, None, None)
+        load.check_process(described, "exec")
+        way = Entrance(context.spaces.new, {"container": -1})
+        process_plan(config, normal.process_of(described), Additions(0), None, way, group.procs_files(), lambda: False, facts=known).pack()
+        data = record.decode("/", "box", jsonio.dumps(record.BLANK | {"id": "box", "bundle": "/", "rootfs": "/", "cgroup": group.to_state()}).encode())
+        jsonio.dumps(state.Container("/", data).public())
+        pair = ffi.new("int[2]")
+        lib.native_socketpair(pair)
+        session.send_go(pair[1], 1)
+        session.receive(pair[0])
+        posix.close(pair[0])
+        posix.close(pair[1])
         for command in ("state", "kill", "start", "delete"):
             main(["--root", "/nonexistent", "--log-format", "text", command, "box"])
     posix.dup2(stderr, 2)
