@@ -35,8 +35,8 @@ import_all(carried.hot)
 # command copies pages of the image for it. The facts are given, so nothing of this machine is remembered.
 
 from pyrun.__main__ import main  # noqa: E402
-from pyrun.base import facts, jsonio  # noqa: E402
 from pyrun._native import ffi, lib  # noqa: E402
+from pyrun.base import facts, jsonio  # noqa: E402
 from pyrun.cgroup import layout, v1, v2  # noqa: E402
 from pyrun.commands import exec as process  # noqa: E402
 from pyrun.commands import spec  # noqa: E402
@@ -80,8 +80,8 @@ def commands() -> None:
         load.check_process(described, "exec")
         way = Entrance(context.spaces.new, {"container": -1})
         process_plan(config, normal.process_of(described), Additions(0), None, way, group.procs_files(), lambda: False, facts=known).pack()
-        data = record.decode("/", "box", jsonio.dumps(record.BLANK | {"id": "box", "bundle": "/", "rootfs": "/", "cgroup": group.to_state()}).encode())
-        jsonio.dumps(state.Container("/", data).public())
+        written = jsonio.dumps(record.BLANK | {"id": "box", "bundle": "/", "rootfs": "/", "cgroup": group.to_state()})
+        jsonio.dumps(state.Container("/", record.decode("/", "box", written.encode())).public())
         pair = ffi.new("int[2]")
         lib.native_socketpair(pair)
         session.send_go(pair[1], 1)
