@@ -232,6 +232,10 @@ int native_pidfd_getfd(int pidfd, int fd) {
     return result(syscall(NR_PIDFD_GETFD, pidfd, fd, 0));
 }
 
+int native_exchange(const char *one, const char *other) {
+    return result(renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE));
+}
+
 int native_open_tree(int dirfd, const char *path, unsigned flags) {
     return result(syscall(NR_OPEN_TREE, dirfd, path, flags | O_CLOEXEC));
 }

@@ -23,6 +23,8 @@ int native_connect(int dirfd, const char *name, int type);
 int native_netlink(int netns);
 
 int native_pidfd_getfd(int pidfd, int fd);
+/* Makes each of two files the other (RENAME_EXCHANGE of rename(2)). */
+int native_exchange(const char *one, const char *other);
 int native_open_tree(int dirfd, const char *path, unsigned flags);
 
 /* Sets the propagation (MS_SLAVE …) of a detached mount and of those below it. */

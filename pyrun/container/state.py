@@ -162,7 +162,7 @@ class Container:
         return False
 
     def save(self) -> None:
-        jsonio.write(f"{self.directory}/{record.STATE}", self.data)
+        files.replace(f"{self.directory}/{record.STATE}", jsonio.encode(self.data), 0o600, files.exchange)
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name in the directory. OSError where that cannot be found out."""
