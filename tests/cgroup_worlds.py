@@ -108,8 +108,8 @@ def spawn(group, body=None, files=None):
             os.close(writer)
             os.close(reader)
             if body is None:
-                while True:
-                    signal.pause()
+                while True:  # and no pause(): a signal that came right before it would never be handled
+                    time.sleep(0.1)
             body()
             code = 0
         finally:

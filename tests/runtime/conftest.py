@@ -3,6 +3,7 @@
 import os
 import pathlib
 import subprocess
+import tempfile
 import traceback
 
 import ordinary
@@ -70,7 +71,7 @@ def inside(request, token):
     """inside(body): runs body(world) in a process that sees one layout; its failure is the test's."""
 
     def run(body):
-        reader, writer = os.pipe()
+        said = tempfile.TemporaryFile()  # and no pipe: what a body that fails leaves running would keep it open
         pid = os.fork()
         if pid == 0:
             code = 1
@@ -82,15 +83,15 @@ def inside(request, token):
                 code = 0
             except Missing as missing:
                 code = 77
-                os.write(writer, f"no {missing} controller in this layout".encode())
+                os.write(said.fileno(), f"no {missing} controller in this layout".encode())
             except BaseException:
-                os.write(writer, traceback.format_exc().encode()[-60000:])
+                os.write(said.fileno(), traceback.format_exc().encode()[-60000:])
             finally:
                 os._exit(code)
-        os.close(writer)
-        with open(reader) as pipe:
-            text = pipe.read()
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with said:
+            said.seek(0)
+            text = said.read().decode()
         # Other cgroups come and go meanwhile, which os.walk bears.
         left = [pathlib.Path(path) for path, _, _ in os.walk(ROOT) if token in os.path.basename(path)]
         sweep(left)
