@@ -129,7 +129,8 @@ static void make_image(int argc, char **argv) {
     if (carried == MAP_FAILED)
         _exit(1);
     image_prepare();
-    signal(SIGINT, SIG_DFL); /* so that Python takes it, whatever the build ignores */
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL); /* what the build ignores (nohup) is no business of the image, which notes it */
     start_python(1, argv);   /* of the others the image shall keep nothing */
     import("seed");
     find_command();
