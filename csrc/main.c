@@ -131,7 +131,7 @@ static void make_image(int argc, char **argv) {
     image_prepare();
     for (int number = 1; number < NSIG; number++)
         signal(number, SIG_DFL); /* what the build ignores (nohup) is no business of the image, which notes it */
-    start_python(1, argv);   /* of the others the image shall keep nothing */
+    start_python(1, argv);       /* of the others the image shall keep nothing */
     import("seed");
     find_command();
     carried = NULL;
