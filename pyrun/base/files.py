@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posix
 
-from pyrun._native import lib
 from pyrun.base.errors import Error
 
 TYPE_CHECKING = False
@@ -135,7 +134,7 @@ def create(path: str, data: bytes, mode: int) -> None:
 def replace(path: str, data: bytes, mode: int, move: Callable[[str, str], None] = posix.rename) -> None:
     """Makes `path` a file of these bytes; a reader finds the old one or the new, never a part. OSError: the old one stays.
 
-    move(temporary, path): rename, or for a file that is there already exchange().
+    move(temporary, path): puts the one in the place of the other.
 
     All files of ours on the host are written here: the name before the rename cannot be guessed, so nobody has put a
     symbolic link or a FIFO there.
@@ -152,17 +151,6 @@ def replace(path: str, data: bytes, mode: int, move: Callable[[str, str], None] 
         if isinstance(fault, OSError):
             raise named(fault, path) from None
         raise
-
-
-def exchange(temporary: str, path: str) -> None:
-    """Puts a file in the place of another file (no directory), which goes. OSError.
-
-    What a rename replaces ext4 writes to the disk at once (auto_da_alloc), and that takes longer than all else about it.
-    """
-    if lib.native_exchange(*(name.encode("utf-8", "surrogateescape") for name in (temporary, path))) < 0:
-        posix.rename(temporary, path)  # there is none yet, or the file system cannot exchange
-    else:
-        remove(temporary)
 
 
 def remove(path: str) -> None:
