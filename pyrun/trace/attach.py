@@ -58,12 +58,13 @@ def seize(tracer: Tracer, tid: int) -> bool:
 
 
 def tracer_of(tid: int) -> int:
-    """The pid of the process that traces a thread; ours for one that has gone."""
+    """The pid of the process that traces a thread; ours for one that has gone or is a zombie, which nobody can trace any more (EPERM)."""
     try:
         lines = files.read(f"/proc/{tid}/status").splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return posix.getpid()
-    return next((int(line.split()[1]) for line in lines if line.startswith(b"TracerPid:")), 0)
+    said = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
+    return posix.getpid() if said[b"State"][:1] in b"ZX" else int(said[b"TracerPid"])
 
 
 def processes(container: Container) -> list[int]:
