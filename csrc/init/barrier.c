@@ -12,7 +12,7 @@ int op_barrier(const struct plan_op *op) {
     return await_go((uint32_t)op->barrier.number);
 }
 
-/* The slots that the rest of the plan adds are filled in the order in which its files come. Slot 1 holds the part itself meanwhile. */
+/* The first file of all is the part itself, which needs no slot. The others fill the slots that it adds, in the order in which they come. */
 int op_rest(const struct plan_op *op) {
     const uint32_t number = self.index;
     uint32_t slot = self.plan->fd_count, more = 1;

@@ -87,8 +87,8 @@ static int record(const struct plan_op *op, int last) {
 }
 
 static int header(const struct plan_header *plan, size_t size, uint32_t first_op) {
-    if (size < sizeof *plan || plan->first_op != first_op || plan->op_count > UINT32_MAX / 2 || plan->magic != PLAN_MAGIC ||
-        plan->version != PLAN_VERSION || (plan->flags & ~PLAN_TIMED) != 0)
+    if (size < sizeof *plan || plan->first_op != first_op || plan->magic != PLAN_MAGIC || plan->version != PLAN_VERSION ||
+        (plan->flags & ~PLAN_TIMED) != 0)
         return 0;
     if (plan->fd_count < 2 || plan->fd_count > PLAN_MAX_FDS || plan->string_size == 0)
         return 0;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import posix
 
 from pyrun.base.errors import Error, words
@@ -102,8 +103,6 @@ def creation_of(report: Report, foreground: Watched) -> type[Creation]:
 
 def hint(fault: PtraceError) -> str:
     """What keeps from tracing, where that is known."""
-    import errno
-
     if fault.errno != errno.EPERM:
         return ""
     return ": is it traced by another one already, or is ptrace forbidden here (kernel.yama.ptrace_scope, a seccomp filter, no CAP_SYS_PTRACE)?"

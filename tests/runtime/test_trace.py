@@ -55,6 +55,14 @@ def tracer_of(pid):
     return int(re.search(r"^TracerPid:\t(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1])
 
 
+def traced(bundle, run, script):
+    """A running container that is traced: it, the Popen of `trace`, the file of its stdout."""
+    c = bundle(script).detached()
+    tracer, out = started(run, c.id)
+    until(lambda: tracer_of(c.pid) == tracer.pid, what="it is traced")
+    return c, tracer, out
+
+
 # --- what is reported ----------------------------------------------------------------------------------------------------
 
 
@@ -274,9 +282,7 @@ def test_a_running_container_is_followed_and_let_go(bundle, run):
 
 
 def test_a_running_container_outlives_a_tracer_that_is_killed(bundle, run):
-    c = bundle("while :; do cat /etc/passwd > /tmp/copy; done").detached()
-    tracer, _ = started(run, c.id)
-    until(lambda: tracer_of(c.pid) == tracer.pid, what="it is traced")
+    c, tracer, _ = traced(bundle, run, "while :; do cat /etc/passwd > /tmp/copy; done")
     tracer.kill()
     tracer.communicate()
     until(lambda: tracer_of(c.pid) == 0)
@@ -286,9 +292,7 @@ def test_a_running_container_outlives_a_tracer_that_is_killed(bundle, run):
 
 
 def test_a_running_container_that_ends(bundle, run):
-    c = bundle("sleep 1000").detached()
-    tracer, out = started(run, c.id)
-    until(lambda: tracer_of(c.pid) == tracer.pid, what="it is traced")
+    c, tracer, out = traced(bundle, run, "sleep 1000")
     c.kill("KILL")
     _, err = tracer.communicate(timeout=20)
     assert tracer.returncode == 0 and not err and "system calls" in read(out)
@@ -300,9 +304,7 @@ BUSY = "for i in 1 2 3 4 5 6; do dd if=/dev/zero of=/dev/null bs=1 & done"
 
 
 def test_signals_come_through_a_flood_of_calls(bundle, run):
-    c = bundle(f"{BUSY}; wait").detached()
-    tracer, out = started(run, c.id)
-    until(lambda: tracer_of(c.pid) == tracer.pid, what="it is traced")
+    c, tracer, out = traced(bundle, run, f"{BUSY}; wait")
     tracer.send_signal(signal.SIGINT)
     tracer.communicate(timeout=20)
     assert tracer.returncode == 0 and "system calls" in read(out)
