@@ -37,8 +37,9 @@ OURS = ("pyrun/", "carried.py", "seed.py")
 FIRST = ["pyrun.__main__", *(f"pyrun.commands.{name}" for name in "state kill delete start list exec create run".split())]
 # Modules of pyrun that a hot command does not import. They come last into the image.
 COLD = ["pyrun.cli.completion", "pyrun.cli.declaration", "pyrun.cli.help", "pyrun.cli.options", "pyrun.commands.complete", "pyrun.commands.trace",
-        "pyrun.config.schemas", "pyrun.config.validate", "pyrun.trace", "pyrun.trace.attach", "pyrun.trace.binding", "pyrun.trace.bundle",
-        "pyrun.trace.calls", "pyrun.trace.profile", "pyrun.trace.report", "pyrun.trace.structures", "pyrun.trace.tracer"]
+        "pyrun.config.faults", "pyrun.config.schemas", "pyrun.trace", "pyrun.trace.attach", "pyrun.trace.binding", "pyrun.trace.bundle",
+        "pyrun.trace.calls", "pyrun.trace.profile", "pyrun.trace.report", "pyrun.trace.structures", "pyrun.trace.tracer",
+        "pyrun.validate", *(f"pyrun.validate.{name}" for name in "host judge limits places program report roots semantics subject trial".split())]
 
 
 def make(root: Path, target: Path) -> None:

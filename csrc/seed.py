@@ -104,10 +104,10 @@ commands()
 
 import_all(carried.modules)
 
-from pyrun.config import validate  # noqa: E402
+from pyrun.config import faults  # noqa: E402
 
 for schema in ("config", "process"):  # kept by these modules, with what jsonschema makes of them
-    list(validate.validator(schema).iter_errors(example))
+    list(faults.validator(schema).iter_errors(example))
 commands()  # once more: what is remembered of the types of cold modules has taken the places of theirs
 
 # --- the end ----------------------------------------------------------------------------------------------------------

@@ -31,13 +31,19 @@ class ConfigError(Error):
     """A fault of the bundle's config.json, or of another file: of a process, of resources.
 
     path: where in the file, in the words of the specification: `mounts[3].options[1]`; '' for the file itself.
-    message: what is wrong there.
+    message: what is wrong there. cure: what can be done about it, '' if the message says that already.
     """
 
-    def __init__(self, path: str, message: str, file: str = "config.json") -> None:
-        Error.__init__(self, f"{file}: {path}: {message}" if path else f"{file}: {message}")
+    def __init__(self, path: str, message: str, file: str = "config.json", cure: str = "") -> None:
+        text = f"{message}: {cure}" if cure else message
+        Error.__init__(self, f"{file}: {path}: {text}" if path else f"{file}: {text}")
         self.path = path
         self.message = message
+        self.cure = cure
+
+
+class HostError(ConfigError):
+    """What the config asks for is right, and not to be had on this machine, or by this caller."""
 
 
 def visible(text: str, also: dict[int, str] | None = None) -> str:

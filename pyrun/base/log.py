@@ -27,6 +27,9 @@ _file: int | None = None  # its fd
 _format = "text"
 _debug = False
 
+doubts: list[tuple[str, str, bool]] | None = None
+"""Where `validate` collects what would be a warning otherwise."""
+
 
 def start(path: str | None, form: str, debug_too: bool) -> None:
     """Opens the log. path: file to append to, None for stderr. form: `text` or `json`. debug_too: keep debug lines.
@@ -57,6 +60,14 @@ def info(text: str) -> None:
 
 def warning(text: str) -> None:
     _say("warning", text)
+
+
+def doubt(path: str, text: str, here: bool = False) -> None:
+    """A warning about what stands in config.json at a path. here: it is this machine, or the caller, that cannot have it."""
+    if doubts is None:
+        warning(f"config.json: {path}: {text}")
+    else:
+        doubts.append((path, text, here))
 
 
 def error(text: str, bare: bool = False) -> None:

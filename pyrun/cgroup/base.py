@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import posix
 
-from pyrun.base.errors import ConfigError, Error, words
+from pyrun.base.errors import Error, HostError, words
 from pyrun.base.facts import facts
 from pyrun.base.files import read_line
 from pyrun.base.processes import SIGKILL
@@ -125,7 +125,7 @@ class Cgroup:
         almighty = not self.mounts or (not facts.rootless and posix.access(self.mounts[0].point, posix.W_OK))
         if almighty or self.linux["cgroupsPath"] or not self._is_rootless():
             return
-        self.state["paths"] = {name: path for name, path in self.paths.items() if _may_make(path)}
+        self.state["paths"] = {name: path for name, path in self.paths.items() if may_make(path)}
         if not self.paths:
             self._tell_missing()
 
@@ -187,15 +187,15 @@ class Cgroup:
                 raise refused[-1].error(reason) from None
             writes = refused
 
-    def controller_missing(self, controller: str, where: str) -> ConfigError:
-        """The ConfigError for a limit that no cgroup of the container has."""
+    def controller_missing(self, controller: str, where: str) -> HostError:
+        """The HostError for a limit that no cgroup of the container has."""
         text = f"cannot set {controller} limit: container could not join or create cgroup"
         given_up = [mount.names for mount in self.mounts if mount.names[0] not in self.paths]
         if any(controller in names or "" in names for names in given_up):
             text = f"{NO_PERMISSION}: {text}"
         elif self.mounts:
             text = f"{text}: mountpoint for {controller} not found"
-        return ConfigError(where, text)
+        return HostError(where, text)
 
     # --- joining ------------------------------------------------------------------------------------------------------
 
@@ -401,7 +401,7 @@ def _is_busy(path: str) -> bool:
     return False
 
 
-def _may_make(path: str) -> bool:
+def may_make(path: str) -> bool:
     """Whether the caller may make a cgroup, or join it if it is there."""
     if tree.exists(path):
         return posix.access(path + "/cgroup.procs", posix.W_OK)

@@ -20,15 +20,21 @@ from __future__ import annotations
 
 import errno
 
-from pyrun.base.errors import ConfigError, words
+from pyrun.base.errors import ConfigError, HostError, words
 from pyrun.cgroup import tree
+from pyrun.config.shape import path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from typing import Any, Protocol
 
-    from pyrun.cgroup.base import Cgroup
+    class Place(Protocol):
+        """As much of a Cgroup as is asked here."""
+
+        def version_of(self, controller: str) -> tuple[int, str | None]: ...
+
+        def controller_missing(self, controller: str, where: str) -> HostError: ...
 
     Read = Callable[[str], str]
     Texts = str | tuple[str, ...] | list[str] | None
@@ -349,36 +355,45 @@ class Write:
         return ConfigError(self.where, reason)
 
 
-def writes(resources: dict, group: Cgroup, where: str) -> list[Write]:
+def writes(resources: dict, group: Place, where: str) -> list[Write]:
     """Everything that linux.resources want written. Nothing is written yet.
 
     group: its version_of(controller) says which column counts and in which directory.
     Raises ConfigError.
     """
     found = []
-    for path, v1, v2 in RESOURCES:
-        for place, value, section in settings(resources, path, where):
-            name = value if path.endswith("[]") else {"key": value[0]} if path.endswith("{}") else {}
-            controller = controller_of(v1[0] or path)
-            version, directory = group.version_of(controller)
-            file, convert, *reason = v1 if version == 1 else v2
-            try:
-                text = convert(value, section, reader(directory))
-                if text is None:
-                    continue
-                if reason:
-                    raise ValueError(reason[0])
-                if directory is None:
-                    raise group.controller_missing(controller, place)
-                files = [one % name for one in file.split("|")]
-                if any("/" in one for one in files):
-                    raise ValueError(f"{files[0]!r} is no file name")
-            except ValueError as fault:
-                raise ConfigError(place, str(fault)) from None
-            several: Sequence[str | tuple[str, ...]] = text if isinstance(text, list) else (text,)
-            for one in several:
-                texts = one if isinstance(one, tuple) else (one,) * len(files)
-                found.append(Write(place, version, directory, list(zip(files, texts, strict=True))))
+    for row in RESOURCES:
+        for place, value, section in settings(resources, row[0], where):
+            found += writes_of(row, place, value, section, group)
+    return found
+
+
+def writes_of(row: tuple, place: str, value: Any, section: dict, group: Place) -> list[Write]:
+    """Those of one setting: a row of RESOURCES, and what settings() yields for it. Raises as writes()."""
+    path, v1, v2 = row
+    name = value if path.endswith("[]") else {"key": value[0]} if path.endswith("{}") else {}
+    controller = controller_of(v1[0] or path)
+    version, directory = group.version_of(controller)
+    file, convert, *reason = v1 if version == 1 else v2
+    try:
+        text = convert(value, section, reader(directory))
+        if text is None:
+            return []
+        if reason:
+            cure = "leave it out, or run it on a host with cgroup v1" if version == 2 else "leave it out"
+            raise HostError(place, reason[0], cure=cure)
+        if directory is None:
+            raise group.controller_missing(controller, place)
+        files = [one % name for one in file.split("|")]
+        if any("/" in one for one in files):
+            raise ValueError(f"{files[0]!r} is no file name")
+    except ValueError as fault:
+        raise ConfigError(place, str(fault)) from None
+    several: Sequence[str | tuple[str, ...]] = text if isinstance(text, list) else (text,)
+    found = []
+    for one in several:
+        texts = one if isinstance(one, tuple) else (one,) * len(files)
+        found.append(Write(place, version, directory, list(zip(files, texts, strict=True))))
     return found
 
 
@@ -398,7 +413,7 @@ def settings(resources: dict, path: str, where: str) -> Iterator[tuple[str, Any,
             yield f"{place}[{index}]", entry, section
     elif last.endswith("{}"):
         for item in value.items():
-            yield f"{place}.{item[0]}", item, section
+            yield path_of([*place.split("."), item[0]]), item, section
     else:
         yield place, value, section
 

@@ -64,7 +64,11 @@ EXAMPLES = {
     ],
     "restore": [("pyrun restore --detach --image-path saved --bundle mybundle web", "web runs on where it was")],
     "features": [("pyrun features", "mount options, capabilities and the rest")],
-    "validate": [("pyrun validate mybundle", "nothing, or the faults of mybundle/config.json, one a line")],
+    "validate": [
+        ("pyrun validate mybundle", "what is wrong with mybundle/config.json"),
+        ("pyrun validate --process ls.json", "what is wrong with a file for `pyrun exec --process`"),
+        ("pyrun validate --format json mybundle", "an array for scripts; so is the exit code"),
+    ],
     "plan": [
         ("pyrun plan mybundle", "the steps, in their order"),
         ("pyrun plan --format json mybundle", "the same, for a program"),

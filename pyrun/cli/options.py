@@ -110,6 +110,15 @@ ends the program. FILE of --check and --merge is a profile as linux.seccomp has 
 A bundle's calls stop once each, and twice where the result matters; those of a container that ran already stop twice. What itself
 traces (gdb, strace) does not work meanwhile."""
 
+VALIDATE_TEXT = """\
+Three things are looked at: the form of the file (schema), what it means (semantics), and whether this host and this caller can do
+it (host): the kernel, cgroups, ids, security modules, files and the program. Nothing is made. Each finding has its path and line,
+what stands there and what is allowed, and a cure.
+
+The exit code is 0 if all is right, warnings aside; 1 if the file is not valid, or cannot be read; 2 if it is valid, but will not run
+on this host. --format json is an array of objects with level, severity, path, line, found, allowed, message and cure; what there is
+none of is null. Values of environment variables are not shown."""
+
 COMPLETION = """\
 bash, zsh and fish complete commands, options, the ids of containers, and signals. Where `make install` or a package has installed
 pyrun they do so already; bash then needs the package bash-completion. Else a line in a file of the shell turns it on:

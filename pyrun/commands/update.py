@@ -175,7 +175,7 @@ def set_limits(group: Cgroup, named: dict, source: str) -> list[Write]:
     try:
         return change(group, named, "resources")
     except ConfigError as fault:
-        raise ConfigError(fault.path, fault.message, source) from None
+        raise ConfigError(fault.path, fault.message, source, fault.cure) from None
 
 
 def merge(old: dict, named: dict) -> dict:

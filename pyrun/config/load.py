@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILE = "config.json"
+BOM = b"\xef\xbb\xbf"
+"""What some editors begin a file with, and no JSON may."""
 ID_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-."
 ID_LENGTH = 1024
 
@@ -26,8 +28,12 @@ ID_LENGTH = 1024
 
 def load(bundle: str) -> dict:
     """The config (dict) of the bundle, a directory (str). Raises Error, ConfigError."""
+    return decode(read(bundle), FILE)
+
+
+def read(bundle: str) -> bytes:
     try:
-        return _decode(files.read_regular(f"{bundle}/{FILE}"), FILE)
+        return files.read_regular(f"{bundle}/{FILE}")
     except OSError as error:
         raise no_config(bundle, error.errno) from None
 
@@ -44,8 +50,12 @@ def no_config(bundle: str, number: int | None) -> Error:
 
 def load_process(path: str) -> dict:
     """The process (dict) of a file as `exec --process` takes it; /dev/fd/N too. Raises Error, ConfigError."""
+    return decode(read_process(path), path)
+
+
+def read_process(path: str) -> bytes:
     try:
-        return _decode(files.read(path), path)
+        return files.read(path)
     except OSError as error:
         raise Error(f"{path}: {words(error.errno)}") from None
 
@@ -57,11 +67,7 @@ def load_resources(path: str) -> dict:
     """
     from pyrun.config import _checks
 
-    try:
-        data = files.read_fd(0, "stdin") if path == "-" else files.read(path)
-    except OSError as error:
-        raise Error(f"{path}: {words(error.errno)}") from None
-    resources = _decode(data, path)
+    resources = decode(read_resources(path), path)
     node = _checks.CONFIG[1]["linux"][1]["resources"]
     fault = walk(node, resources)
     if fault:
@@ -70,7 +76,15 @@ def load_resources(path: str) -> dict:
     return known(node, resources)
 
 
-def _decode(data: bytes, file: str) -> dict:
+def read_resources(path: str) -> bytes:
+    try:
+        return files.read_fd(0, "stdin") if path == "-" else files.read(path)
+    except OSError as error:
+        raise Error(f"{path}: {words(error.errno)}") from None
+
+
+def decode(data: bytes, file: str) -> dict:
+    """The object in a JSON text, without members that are null. file: its name in messages. Raises ConfigError."""
     try:
         value = jsonio.loads(data)
     except Error as error:
@@ -105,8 +119,8 @@ def check(config: dict, *, bundle: str) -> None:
     fault = walk(_checks.CONFIG, config)
     if fault:
         raise ConfigError(*explain(fault))
-    for path, message in rules.broken(config, bundle):
-        raise ConfigError(path, message)
+    for path, message, cure in rules.broken(config, bundle):
+        raise ConfigError(path, message, cure=cure)
 
 
 def check_process(process: dict, file: str = "process.json") -> None:
@@ -117,8 +131,8 @@ def check_process(process: dict, file: str = "process.json") -> None:
     if fault:
         path, message = explain([*fault, "process"])
         raise ConfigError(path, message, file)
-    for path, message in rules.broken_process(process):
-        raise ConfigError(path, message, file)
+    for path, message, cure in rules.broken_process(process):
+        raise ConfigError(path, message, file, cure)
 
 
 def check_id(id: str) -> None:

@@ -1,6 +1,6 @@
 """What a config must obey beyond its schema: which members need which others.
 
-Every rule is a function that yields (path, message) for each fault: check() stops at the first, `validate` takes all.
+Every rule is a function that yields (path, message, cure) for each fault: check() stops at the first, `validate` takes all.
 It stands in a table beside the members it reads, since it can only be asked where these have their right types.
 """
 
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    Faults = Iterator[tuple[str, str]]  # (path, message) of each
+    Faults = Iterator[tuple[str, str, str]]  # (path, message, cure) of each
     Namespaces = dict[str, str | None]  # type -> path
 
 NICE = range(-20, 20)
@@ -44,7 +44,7 @@ IPC_SYSCTLS = ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni"
 
 
 def broken(config: dict, bundle: str, sound: Callable[[str], bool] | None = None) -> Faults:
-    """Yields (path, message) for every rule that a config (dict) in a bundle (directory, str) breaks.
+    """Yields (path, message, cure) for every rule that a config (dict) in a bundle (directory, str) breaks.
 
     sound: function of a path like `linux.sysctl`: whether its value has the right types; None: all have.
     """
@@ -78,9 +78,9 @@ def rootfs(root: dict, bundle: str) -> Faults:
         path = f"{bundle}/{path}"
     try:
         if posix.stat(path).st_mode & files.S_IFMT != files.S_IFDIR:
-            yield "root.path", f"invalid rootfs: {path}: {words(errno.ENOTDIR)}"
+            yield "root.path", f"invalid rootfs: {path}: {words(errno.ENOTDIR)}", "name the directory that holds the root file system"
     except OSError as error:
-        yield "root.path", f"invalid rootfs: {path}: {words(error.errno)}"
+        yield "root.path", f"invalid rootfs: {path}: {words(error.errno)}", "put the root file system there, or correct the path"
 
 
 def environment(process: dict) -> Faults:
@@ -92,7 +92,7 @@ def _environment(entries: Iterable[str] | None, where: str) -> Faults:
     for index, entry in enumerate(entries or ()):
         if entry.find("=") < 1:
             fault = "name cannot be empty" if entry[:1] == "=" else "missing '='"
-            yield f"{where}[{index}]", f"invalid environment variable: {fault}: write NAME=VALUE"
+            yield f"{where}[{index}]", f"invalid environment variable: {fault}", "write NAME=VALUE"
 
 
 def hooks_environment(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
@@ -107,7 +107,7 @@ def console(process: dict) -> Faults:
     if size and process.get("terminal"):
         for name in ("height", "width"):
             if size[name] > CONSOLE_MAX:
-                yield f"process.consoleSize.{name}", f"must be at most {CONSOLE_MAX}, not {size[name]}"
+                yield f"process.consoleSize.{name}", f"must be at most {CONSOLE_MAX}, not {size[name]}", "or leave consoleSize out"
 
 
 def rlimits(process: dict) -> Faults:
@@ -115,15 +115,15 @@ def rlimits(process: dict) -> Faults:
     for index, entry in enumerate(process.get("rlimits") or ()):
         where, kind = f"process.rlimits[{index}]", entry["type"]
         if kind in seen:
-            yield f"{where}.type", f"{kind} is already in process.rlimits[{seen[kind]}]: keep one of them"
+            yield f"{where}.type", f"{kind} is already in process.rlimits[{seen[kind]}]", "keep one of them"
         seen.setdefault(kind, index)
         if entry["soft"] > entry["hard"]:
-            yield f"{where}.soft", f"must not be higher than hard ({entry['hard']}), not {entry['soft']}"
+            yield f"{where}.soft", f"must not be higher than hard ({entry['hard']}), not {entry['soft']}", "lower soft, or raise hard"
 
 
 def additional_groups(process: dict) -> Faults:
     if (count := len((process.get("user") or {}).get("additionalGids") or ())) > GROUPS_MAX:
-        yield "process.user.additionalGids", f"must be at most {GROUPS_MAX} groups, the kernel's limit, not {count}"
+        yield "process.user.additionalGids", f"must be at most {GROUPS_MAX} groups, the kernel's limit, not {count}", "name fewer"
 
 
 def scheduler(process: dict) -> Faults:
@@ -131,33 +131,33 @@ def scheduler(process: dict) -> Faults:
     policy, nice, priority = entry.get("policy"), entry.get("nice") or 0, entry.get("priority") or 0
     times = [entry.get(name) or 0 for name in ("runtime", "deadline", "period")]
     if policy == "SCHED_ISO":
-        yield "process.scheduler.policy", "SCHED_ISO is reserved and not implemented by Linux: use another policy"
+        yield "process.scheduler.policy", "SCHED_ISO is reserved and not implemented by Linux", "use another policy"
     if policy in ("SCHED_OTHER", "SCHED_BATCH") and nice not in NICE:
-        yield "process.scheduler.nice", f"must be from -20 to 19 with {policy}, not {nice}"
+        yield "process.scheduler.nice", f"must be from -20 to 19 with {policy}, not {nice}", "-20 is the most urgent, 0 is usual"
     if policy in ("SCHED_FIFO", "SCHED_RR"):
         if priority not in REALTIME_PRIORITIES:
-            yield "process.scheduler.priority", f"must be from 1 to 99 with {policy}, not {priority}"
+            yield "process.scheduler.priority", f"must be from 1 to 99 with {policy}, not {priority}", "99 is the most urgent"
     elif policy and priority:
-        yield "process.scheduler.priority", f"can only be given with SCHED_FIFO or SCHED_RR, not with {policy}"
+        yield "process.scheduler.priority", f"can only be given with SCHED_FIFO or SCHED_RR, not with {policy}", "leave it out, or change policy"
     if policy == "SCHED_DEADLINE":
         yield from _deadline(*times)
     elif policy and any(times):
-        yield "process.scheduler", f"runtime, deadline and period can only be given with SCHED_DEADLINE, not with {policy}"
+        yield "process.scheduler", f"runtime, deadline and period can only be given with SCHED_DEADLINE, not with {policy}", "leave them out"
 
 
 def _deadline(runtime: int, deadline: int, period: int) -> Faults:
     """sched_setattr(2): runtime <= deadline <= period; no period means that it is the deadline."""
     if runtime not in DEADLINE_RUNTIME:
-        yield "process.scheduler.runtime", f"must be at least {DEADLINE_RUNTIME[0]} ns with SCHED_DEADLINE, not {runtime}"
+        yield "process.scheduler.runtime", f"must be at least {DEADLINE_RUNTIME[0]} ns with SCHED_DEADLINE, not {runtime}", "raise it"
     elif not runtime <= deadline <= (period or deadline) < DEADLINE_RUNTIME.stop:
-        yield "process.scheduler", f"runtime {runtime} <= deadline {deadline} <= period {period} must hold with SCHED_DEADLINE"
+        yield "process.scheduler", f"runtime {runtime} <= deadline {deadline} <= period {period} must hold with SCHED_DEADLINE", "change one of them"
 
 
 def affinity(process: dict) -> Faults:
     entry = process.get("execCPUAffinity") or {}
     for name in ("initial", "final"):
         if id_list(entry.get(name) or "", CPUS) is None:
-            yield f"process.execCPUAffinity.{name}", f"must be a list of CPUs like 0-3,7: {show(entry[name])}"
+            yield f"process.execCPUAffinity.{name}", f"must be a list of CPUs like 0-3,7: {show(entry[name])}", f"each number is below {CPUS}"
 
 
 def id_list(text: str, end: int) -> set[int] | None:
@@ -196,7 +196,7 @@ def namespaces_once(config: dict, linux: dict, namespaces: Namespaces) -> Faults
     for index, entry in enumerate(linux.get("namespaces") or ()):
         kind = entry["type"]
         if kind in seen:
-            yield f"linux.namespaces[{index}].type", f'duplicated namespace "{kind}", already in linux.namespaces[{seen[kind]}]: keep one of them'
+            yield f"linux.namespaces[{index}].type", f'duplicated namespace "{kind}", already in linux.namespaces[{seen[kind]}]', "keep one of them"
         seen.setdefault(kind, index)
 
 
@@ -204,16 +204,15 @@ def uts_names(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     for name in ("hostname", "domainname"):
         value = config.get(name)
         if value and "uts" not in namespaces:
-            yield name, f'unable to set {name} without a private UTS namespace: add {{"type": "uts"}} to linux.namespaces'
+            yield name, f"unable to set {name} without a private UTS namespace", _add("uts")
         if value and len(value.encode("utf-8", "surrogateescape")) > UTS_NAME_MAX:
-            yield name, f"must be at most {UTS_NAME_MAX} bytes long"
+            yield name, f"must be at most {UTS_NAME_MAX} bytes long", "shorten it"
 
 
 def restricted_paths(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     for name in ("maskedPaths", "readonlyPaths"):
         if linux.get(name) and "mount" not in namespaces:
-            fault = 'unable to restrict sys entries without a private MNT namespace: add {"type": "mount"} to linux.namespaces'
-            yield f"linux.{name}", fault
+            yield f"linux.{name}", "unable to restrict sys entries without a private MNT namespace", _add("mount")
 
 
 def user_namespace(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
@@ -221,11 +220,11 @@ def user_namespace(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     if "user" not in namespaces:
         for name in given:
             fault = "user namespace mappings specified, but user namespace isn't enabled in the config"
-            yield f"linux.{name}", f'{fault}: add {{"type": "user"}} to linux.namespaces'
+            yield f"linux.{name}", fault, _add("user")
     elif not namespaces["user"]:
         for name in ("uidMappings", "gidMappings"):
             if name not in given:
-                yield f"linux.{name}", "missing: a new user namespace needs uidMappings and gidMappings, or a path to join"
+                yield f"linux.{name}", "missing: a new user namespace needs uidMappings and gidMappings, or a path to join", f"add {name}"
 
 
 def id_mappings(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
@@ -236,15 +235,15 @@ def id_mappings(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
 def _mappings(mappings: Sequence[dict] | None, where: str) -> Faults:
     """user_namespaces(7): on neither side may ranges overlap or go beyond 32 bits."""
     if mappings and len(mappings) > MAPPINGS_MAX:
-        yield where, f"must be at most {MAPPINGS_MAX} ranges, not {len(mappings)}"
+        yield where, f"must be at most {MAPPINGS_MAX} ranges, not {len(mappings)}", "join ranges that lie side by side"
         return
     for side in ("containerID", "hostID"):
         end, last = 0, None
         for index, entry in sorted(enumerate(mappings or ()), key=lambda pair: pair[1][side]):
             if entry[side] < end:
-                yield f"{where}[{index}].{side}", f"the range overlaps that of {where}[{last}]"
+                yield f"{where}[{index}].{side}", f"the range overlaps that of {where}[{last}]", "each id may be in one range"
             if entry[side] + entry["size"] > ID_END:
-                yield f"{where}[{index}].size", f"the range from {side} {entry[side]} on ends beyond 4294967294"
+                yield f"{where}[{index}].size", f"the range from {side} {entry[side]} on ends beyond 4294967294", "make it smaller"
             end, last = max(end, entry[side] + entry["size"]), index
 
 
@@ -262,7 +261,7 @@ def mapped_user(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
         mappings = linux.get(name)
         for where, id in ids:
             if mappings and not _maps(mappings, id):
-                yield where, f"cannot {call} {id} in user namespace: map it in linux.{name}"
+                yield where, f"cannot {call} {id} in user namespace", f"map it in linux.{name}"
 
 
 def mapped_owners(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
@@ -276,7 +275,7 @@ def mapped_owners(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
         for number, word in words:
             name, _, id = word.partition("=")
             if name in ("uid", "gid") and id.isdecimal() and not _maps(linux.get(f"{name}Mappings"), int(id)):
-                yield f"mounts[{index}].options[{number}]", f"cannot specify {word}: map it in linux.{name}Mappings, or leave the option out"
+                yield f"mounts[{index}].options[{number}]", f"cannot specify {word}", f"map it in linux.{name}Mappings, or leave the option out"
 
 
 def _maps(mappings: Sequence[dict] | None, id: int) -> bool:
@@ -288,20 +287,20 @@ def time_offsets(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
         return
     if "time" not in namespaces:
         fault = "time namespace offsets specified, but time namespace isn't enabled in the config"
-        yield "linux.timeOffsets", f'{fault}: add {{"type": "time"}} to linux.namespaces'
+        yield "linux.timeOffsets", fault, _add("time")
     elif namespaces["time"]:
-        yield "linux.timeOffsets", "both a path of a time namespace and time offsets are specified: you may only provide one"
+        yield "linux.timeOffsets", "both a path of a time namespace and time offsets are specified", "you may only provide one"
 
 
 def sysctls(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     """/proc/sys is namespaced in parts only: the others would change the host."""
     for key, value in (linux.get("sysctl") or {}).items():
         path = sysctl_path(key)
-        fault = _sysctl(path, namespaces)
+        fault, cure = _sysctl(path, namespaces)
         if path == "kernel/domainname" and config.get("domainname") not in (None, "", value):
-            fault = 'conflicts with the OCI "domainname" field: keep one of them'
+            fault, cure = 'conflicts with the OCI "domainname" field', "keep one of them"
         if fault:
-            yield path_of(("linux", "sysctl", key)), f"sysctl {show(key)} {fault}"
+            yield path_of(("linux", "sysctl", key)), f"sysctl {show(key)} {fault}", cure
 
 
 def sysctl_path(key: str) -> str:
@@ -312,25 +311,29 @@ def sysctl_path(key: str) -> str:
     return key
 
 
-def _sysctl(path: str, namespaces: Namespaces) -> str | None:
+def _sysctl(path: str, namespaces: Namespaces) -> tuple[str, str]:
+    """What is wrong with it, and the cure; ("", "") if nothing is."""
     top, _, rest = path.partition("/")
     if ".." in path.split("/") or "" in path.split("/"):
-        return "is no name of a sysctl"
+        return "is no name of a sysctl", "write it as `sysctl -a` does"
     if path == "kernel/hostname":
-        return 'is not allowed as it conflicts with the OCI "hostname" field: set hostname instead'
-    if path == "kernel/domainname":
-        return None if "uts" in namespaces else _not_separate("uts")
-    if path[:10] == "fs/mqueue/" or (top == "kernel" and rest in IPC_SYSCTLS):
-        return None if "ipc" in namespaces else _not_separate("ipc")
-    if top == "net":
-        return None if "network" in namespaces and not _is_callers_network(namespaces["network"]) else _not_separate("network")
-    if top == "user":
-        return None if "user" in namespaces else _not_separate("user")
-    return "is not in a separate kernel namespace: it would change the host, set it there"
+        return 'is not allowed as it conflicts with the OCI "hostname" field', "set hostname instead"
+    for kind, of_kind in (
+        ("uts", path == "kernel/domainname"),
+        ("ipc", path[:10] == "fs/mqueue/" or (top == "kernel" and rest in IPC_SYSCTLS)),
+        ("network", top == "net"),
+        ("user", top == "user"),
+    ):
+        if of_kind:
+            if kind in namespaces and not (kind == "network" and _is_callers_network(namespaces[kind])):
+                return "", ""
+            return f"is not allowed in the host's {kind} namespace", _add(kind)
+    return "is not in a separate kernel namespace", "it would change the host, set it there"
 
 
-def _not_separate(kind: str) -> str:
-    return f'is not allowed in the host\'s {kind} namespace: add {{"type": "{kind}"}} to linux.namespaces'
+def _add(kind: str) -> str:
+    """The cure where a namespace is missing."""
+    return f'add {{"type": "{kind}"}} to linux.namespaces'
 
 
 def _is_callers_network(path: str | None) -> bool:
@@ -344,12 +347,11 @@ def _is_callers_network(path: str | None) -> bool:
 def net_devices(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     devices = linux.get("netDevices") or {}
     if devices and "network" not in namespaces:
-        fault = 'unable to move network devices without a NET namespace: add {"type": "network"} to linux.namespaces'
-        yield "linux.netDevices", fault
+        yield "linux.netDevices", "unable to move network devices without a NET namespace", _add("network")
     for key, device in devices.items():
         for name in (key, device.get("name") or key):
             if not _is_interface_name(name):
-                yield path_of(("linux", "netDevices", key)), f"invalid network device name {show(name)}"
+                yield path_of(("linux", "netDevices", key)), f"invalid network device name {show(name)}", "take one of 1 to 15 bytes"
                 break
 
 
@@ -375,14 +377,14 @@ def idmapped_mounts(config: dict, linux: dict, namespaces: Namespaces) -> Faults
                 mount = mount_option.parse(values[-1], linux)
                 given = list(mount)
             except ValueError as fault:
-                yield f"{where}.options", f"idmap: {fault}"
+                yield f"{where}.options", f"idmap: {fault}", "write idmap=uids=FIRST-FIRST-SIZE;gids=FIRST-FIRST-SIZE"
                 continue
         if "bind" not in options and "rbind" not in options:
-            yield f"{where}.options", "id-mapped mounts are only supported for bind-mounts: add bind or rbind"
+            yield f"{where}.options", "id-mapped mounts are only supported for bind-mounts", "add bind or rbind"
         if len(given) == 1:
-            yield where, f"id-mapped mounts must have both uid and gid mappings specified, not {given[0]} alone"
+            yield where, f"id-mapped mounts must have both uid and gid mappings specified, not {given[0]} alone", "add the other"
         if not given and "user" not in namespaces:
-            yield where, "an id-mapped mount needs uidMappings and gidMappings, of its own or of the container's user namespace"
+            yield where, "an id-mapped mount needs uidMappings and gidMappings, of its own or of the container's user namespace", "add them"
         for name in given:
             yield from _mappings(mount[name], f"{where}.{name}")
 
@@ -391,7 +393,7 @@ def cpu_burst(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     cpu = (linux.get("resources") or {}).get("cpu") or {}
     quota, burst = cpu.get("quota") or 0, cpu.get("burst") or 0
     if 0 < quota < burst:
-        yield "linux.resources.cpu.burst", f"must not be higher than quota ({quota}), not {burst}"
+        yield "linux.resources.cpu.burst", f"must not be higher than quota ({quota}), not {burst}", "lower burst, or raise quota"
 
 
 def memory_policy(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
@@ -401,19 +403,23 @@ def memory_policy(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     mode, text, flags = policy["mode"], policy.get("nodes") or "", policy.get("flags") or ()
     nodes = id_list(text, NODES)
     if nodes is None:
-        yield "linux.memoryPolicy.nodes", f"invalid memory policy nodes: must be a list like 0-3,7 of numbers below {NODES}: {show(text)}"
+        fault = f"invalid memory policy nodes: must be a list like 0-3,7 of numbers below {NODES}: {show(text)}"
+        yield "linux.memoryPolicy.nodes", fault, "correct the list"
     elif nodes and mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
-        yield "linux.memoryPolicy.nodes", f"invalid memory policy: {mode}: memory policy mode requires 0 nodes but got {len(nodes)}"
+        fault = f"invalid memory policy: {mode}: memory policy mode requires 0 nodes but got {len(nodes)}"
+        yield "linux.memoryPolicy.nodes", fault, "leave nodes out"
     elif not nodes and mode not in ("MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED"):
-        yield "linux.memoryPolicy.nodes", f"invalid memory policy: {mode}: memory policy mode requires at least one node but got 0"
+        fault = f"invalid memory policy: {mode}: memory policy mode requires at least one node but got 0"
+        yield "linux.memoryPolicy.nodes", fault, "add nodes"
     if "MPOL_F_STATIC_NODES" in flags and "MPOL_F_RELATIVE_NODES" in flags:
-        yield "linux.memoryPolicy.flags", "invalid memory policy flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other"
+        fault = "invalid memory policy flags: MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other"
+        yield "linux.memoryPolicy.flags", fault, "keep one of them"
 
 
 def intel_rdt(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     name = (linux.get("intelRdt") or {}).get("closID") or "/"
     if name in (".", "..") or (name != "/" and "/" in name):
-        yield "linux.intelRdt.closID", f"must be the name of one directory, or / alone: {show(name)}"
+        yield "linux.intelRdt.closID", f"must be the name of one directory, or / alone: {show(name)}", "correct it, or leave it out"
 
 
 def seccomp(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
@@ -421,12 +427,12 @@ def seccomp(config: dict, linux: dict, namespaces: Namespaces) -> Faults:
     profile = linux.get("seccomp") or {}
     calls = profile.get("syscalls") or ()
     if (named := sum(len(call["names"]) for call in calls)) > SECCOMP_NAMES_MAX:
-        yield "linux.seccomp.syscalls", f"too many rules: they name {named} system calls, at most {SECCOMP_NAMES_MAX} are taken"
+        yield "linux.seccomp.syscalls", f"too many rules: they name {named} system calls, at most {SECCOMP_NAMES_MAX} are taken", "name each once"
     for index, call in enumerate(calls):
         if not call["action"]:
-            yield f"linux.seccomp.syscalls[{index}].action", "missing: say what happens to these system calls, as SCMP_ACT_ALLOW"
+            yield f"linux.seccomp.syscalls[{index}].action", "missing", "say what happens to these system calls, as SCMP_ACT_ALLOW"
     if profile.get("syscalls") and not profile.get("defaultAction"):
-        yield "linux.seccomp.defaultAction", "missing: say what happens to the system calls that no rule names, as SCMP_ACT_ERRNO"
+        yield "linux.seccomp.defaultAction", "missing", "say what happens to the system calls that no rule names, as SCMP_ACT_ERRNO"
 
 
 RULES = (

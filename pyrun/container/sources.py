@@ -29,13 +29,13 @@ class Sources:
     def open_all(self, opened: dict[str, int]) -> None:
         """Adds the fds of what init gets when it starts, by the names of their slots in the plan. Raises Error."""
         for name, mount in self.needs.sources:
-            opened[name] = self._open(mount)
+            opened[name] = self.open(mount)
         for name, mount in self.needs.idmaps:
             opened[name] = self._user_namespace(mount)
 
     def open_asked(self, where: str) -> int:
         """The fd of the tree for a bind mount (its place in the config) that init asks for."""
-        return self._open(self.needs.asked[where])
+        return self.open(self.needs.asked[where])
 
     def map_asked(self, where: str, tree: int) -> None:
         """Maps the ids of a mount that only init could find, and only we may map. Closes its fd."""
@@ -44,7 +44,7 @@ class Sources:
         finally:
             posix.close(tree)
 
-    def _open(self, mount: Mount) -> int:
+    def open(self, mount: Mount) -> int:
         """An fd of the tree of a bind mount, cloned among the host's mounts."""
         flags = OPEN_TREE_CLONE | posix.O_CLOEXEC | (AT_RECURSIVE if mount.recursive else 0)
         if mount.source_nofollow:

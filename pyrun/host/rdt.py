@@ -10,7 +10,7 @@ import errno
 import posix
 
 from pyrun.base import files, log
-from pyrun.base.errors import ConfigError, words
+from pyrun.base.errors import ConfigError, HostError, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def group_of(config: dict, id: str) -> Group:
     """The Group of a container whose config has intelRdt. Raises ConfigError: resctrl is not mounted."""
     root = mount_point()
     if root is None:
-        raise ConfigError("linux.intelRdt", "resctrl is not mounted on this host: mount -t resctrl resctrl /sys/fs/resctrl (needs a CPU with RDT)")
+        cure = "mount -t resctrl resctrl /sys/fs/resctrl (needs a CPU with RDT)"
+        raise HostError("linux.intelRdt", "resctrl is not mounted on this host", cure=cure)
     return Group(config["linux"]["intelRdt"], id, root)
 
 
@@ -87,7 +88,7 @@ def new_group(config: dict, id: str) -> Group:
     for path in group.own:
         # `delete` removes what the container's state names: it must not be another's.
         if files.is_directory(path):
-            raise ConfigError("linux.intelRdt", f"{path} is there already, and is not the container's: remove it, or use another id")
+            raise HostError("linux.intelRdt", f"{path} is there already, and is not the container's", cure="remove it, or use another id")
     return group
 
 

@@ -89,7 +89,7 @@ _SWITCHES = (
 )
 
 
-def _forbidden() -> str:
+def forbidden() -> str:
     """What forbids an ordinary user its user namespaces here: a text, '' if nothing is known to."""
     for path, value in _SWITCHES:
         try:
@@ -103,10 +103,10 @@ def _forbidden() -> str:
 
 def _hint(name: str, step: str, number: int) -> str:
     if name == "clone" and number == errno.ENOSPC:
-        return _forbidden() or "the limit of namespaces is reached (sysctl user.max_*_namespaces), or 32 are nested"
+        return forbidden() or "the limit of namespaces is reached (sysctl user.max_*_namespaces), or 32 are nested"
     if number in _DENIED:
-        forbidden = _forbidden() if facts.rootless else ""
-        return forbidden or _HINTS.get((name, step)) or _DENIED_HINTS.get(name, "")
+        reason = forbidden() if facts.rootless else ""
+        return reason or _HINTS.get((name, step)) or _DENIED_HINTS.get(name, "")
     return _HINTS.get((name, step), "")
 
 

@@ -66,6 +66,6 @@ def rootfs_path(config: dict, bundle: str) -> str:
 def _label(label: str, facts: Facts) -> str:
     """linux.mountLabel, if file systems can have one here."""
     if label and not facts.selinux:
-        log.warning(f"config.json: linux.mountLabel: {label} is not set: SELinux is not enabled on this host")
+        log.doubt("linux.mountLabel", f"{label} is not set: SELinux is not enabled on this host", here=True)
         return ""
     return label

@@ -6,7 +6,7 @@ change is which ops are emitted, and in what order.
 
 from __future__ import annotations
 
-from pyrun.base.errors import ConfigError
+from pyrun.base.errors import HostError
 from pyrun.config import rules
 from pyrun.plan import namespaces
 from pyrun.plan.clone import BARRIER_HOOKS, BARRIER_START, emit_cgroup_join, emit_clone, emit_first_ids, emit_maps
@@ -36,7 +36,8 @@ def container_plan(context: Context, seccomp: Filter | None, waits: bool) -> Pla
 def first_part(context: Context) -> Plan:
     """What init does while emit_rest() goes on: it makes the namespaces."""
     if context.facts.rootless and not context.user_namespace:
-        raise ConfigError("linux.namespaces", 'rootless container requires user namespaces: add {"type": "user"} (`spec --rootless` writes it)')
+        cure = 'add {"type": "user"} (`spec --rootless` writes it)'
+        raise HostError("linux.namespaces", "rootless container requires user namespaces", cure=cure)
     plan = Plan()
     emit_first_stage(plan, context)
     plan.rest()

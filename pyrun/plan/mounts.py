@@ -222,10 +222,10 @@ def check(mount: Mount) -> None:
     """Refuses a destination in /proc that would hide the kernel's files (CVE-2019-16884), as runc does."""
     if not mount.destination.startswith("/proc/") or mount.destination in PROC_FILES:
         if mount.destination == "/proc" and mount.type != "proc" and not mount.bind:
-            raise ConfigError(f"{mount.where}.destination", '"/proc" can only be a proc mount: set type to "proc"')
+            raise ConfigError(f"{mount.where}.destination", '"/proc" can only be a proc mount', cure='set type to "proc"')
         return
     raise ConfigError(
-        f"{mount.where}.destination", f'"{mount.destination}" cannot be mounted because it is inside /proc: choose another destination'
+        f"{mount.where}.destination", f'"{mount.destination}" cannot be mounted because it is inside /proc', cure="choose another destination"
     )
 
 
@@ -245,7 +245,7 @@ def emit(plan: Plan, mount: Mount, context: Context) -> None:
     """The ops of one mount."""
     check(mount)
     if mount.destination == "/" and mount.copy_up:
-        raise ConfigError(f"{mount.where}.options", 'tmpcopyup cannot be used for "/": it would copy the whole root into memory')
+        raise ConfigError(f"{mount.where}.options", 'tmpcopyup cannot be used for "/": it would copy the whole root into memory', cure="leave it out")
     kind, source = SHOWN.get(mount.type, (None, ""))
     if kind in context.foreign and not mount.bind and not mount.remount:
         _bind_instead(mount, source)
@@ -264,7 +264,7 @@ def emit(plan: Plan, mount: Mount, context: Context) -> None:
 
 def _emit_file_system(plan: Plan, mount: Mount, context: Context) -> None:
     if not mount.type:
-        raise ConfigError(f"{mount.where}.type", 'a mount needs a type, or "bind" among its options')
+        raise ConfigError(f"{mount.where}.type", 'a mount needs a type, or "bind" among its options', cure="add one of them")
     flags = 0
     data = list(mount.data)
     point = mount.point
@@ -299,7 +299,7 @@ def _emit_bind(plan: Plan, mount: Mount, context: Context) -> None:
     if mount.data:
         from pyrun.base import log
 
-        log.warning(f"config.json: {mount.where}.options: {mount.data[0]!r} means nothing to a bind mount and is ignored")
+        log.doubt(f"{mount.where}.options", f"{mount.data[0]!r} means nothing to a bind mount and is ignored")
     point, recursive = mount.point, mount.recursive_point
     # In a user namespace the host's flags are locked. What the options do not name stays then; what they name is an error.
     named = point.clear & ~_TIMES

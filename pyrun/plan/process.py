@@ -6,7 +6,7 @@ import _struct
 
 from pyrun._native import lib
 from pyrun.base import log
-from pyrun.base.errors import ConfigError
+from pyrun.base.errors import HostError
 from pyrun.base.facts import Facts
 from pyrun.config import rules
 from pyrun.config.annotations import KEEP_GROUPS
@@ -90,14 +90,14 @@ def _mask(sets: dict, name: str, grantable: int, reason: str = "") -> int:
     mask = 0
     for index, word in enumerate(sets[name]):
         number = CAPABILITIES.get(word.upper())
-        where = f"config.json: process.capabilities.{name}[{index}]"
+        where = f"process.capabilities.{name}[{index}]"
         if number is None:
-            log.warning(f"{where}: unknown capability {word} is ignored")
+            log.doubt(where, f"unknown capability {word} is ignored")
         elif not grantable >> number & 1:
             if name == "ambient":
-                log.warning(f"{where}: can't raise ambient capability {word}: {reason or 'operation not permitted'}")
+                log.doubt(where, f"can't raise ambient capability {word}: {reason or 'operation not permitted'}")
             else:
-                log.warning(f"{where}: {word} cannot be granted and is ignored{f': {reason}' if reason else ''}")
+                log.doubt(where, f"{word} cannot be granted and is ignored{f': {reason}' if reason else ''}", here=not reason)
         else:
             mask |= 1 << number
     return mask
@@ -154,7 +154,7 @@ def emit_setup(plan: Plan, process: dict, linux: dict, facts: Facts) -> None:
         plan.personality("linux.personality", domain, persona=PERSONALITY_DOMAINS[domain])
     if linux["memoryPolicy"]:
         _emit_memory_policy(plan, linux["memoryPolicy"])
-    _emit_labels(plan, process, facts)
+    emit_labels(plan, process, facts)
     # init works with umask 0.
     plan.umask("process.user.umask", mask=process["user"]["umask"])
 
@@ -276,8 +276,10 @@ def _groups(user: dict, rights: Rights) -> Sequence[int]:
         return user["additionalGids"]
     where, reason = "process.user.additionalGids", "setgroups is denied in this user namespace (user_namespaces(7))"
     if rights.facts.rootless:
-        raise ConfigError(where, f"cannot set any additional groups in a rootless container: {reason}: map a range of gids, with newgidmap")
-    log.warning(f"config.json: {where}: not set: {reason}")
+        raise HostError(
+            where, f"cannot set any additional groups in a rootless container: {reason}", cure="map a range of gids, with newgidmap"
+        )
+    log.doubt(where, f"not set: {reason}", here=True)
     return ()
 
 
@@ -285,19 +287,19 @@ def emit_seccomp(plan: Plan, seccomp: Filter) -> None:
     plan.seccomp("linux.seccomp", flags=lib.SECCOMP_NOTIFY if seccomp.notify else 0, filter=seccomp.bpf, filter_flags=seccomp.flags)
 
 
-def _emit_labels(plan: Plan, process: dict, facts: Facts) -> None:
+def emit_labels(plan: Plan, process: dict, facts: Facts) -> None:
     """What the kernel labels the program with when it is executed (proc_pid_attr(5))."""
     profile = process["apparmorProfile"]
     if profile and profile != "unconfined":
         if not facts.apparmor:
-            raise ConfigError("process.apparmorProfile", f'"{profile}" cannot be enforced: AppArmor is not enabled on this host')
+            raise HostError("process.apparmorProfile", f'"{profile}" cannot be enforced: AppArmor is not enabled on this host')
         plan.proc_write(
             "process.apparmorProfile", profile, path="self/attr/exec", value=f"exec {profile}", preferred="self/attr/apparmor/exec"
         )
     label = process["selinuxLabel"]
     if label:
         if not facts.selinux:
-            raise ConfigError("process.selinuxLabel", f'"{label}" cannot be set: SELinux is not enabled on this host')
+            raise HostError("process.selinuxLabel", f'"{label}" cannot be set: SELinux is not enabled on this host')
         plan.proc_write("process.selinuxLabel", label, path="self/attr/exec", value=label)
 
 

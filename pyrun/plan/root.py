@@ -44,7 +44,7 @@ def _warn_of_host_mounts(config: dict) -> None:
     made = [name for name, wanted in (("root.readonly", config["root"]["readonly"]), ("mounts", config["mounts"])) if wanted]
     if made:
         where = " and ".join(made)
-        log.warning(f'config.json: {where}: mounted in the host\'s mount namespace, where it stays: add {{"type": "mount"}} to linux.namespaces')
+        log.doubt(where, 'mounted in the host\'s mount namespace, where it stays: add {"type": "mount"} to linux.namespaces')
 
 
 def first_propagation(linux: dict) -> int:

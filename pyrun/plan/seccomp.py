@@ -13,7 +13,7 @@ import posix
 from pyrun import __version__
 from pyrun._native import ffi, lib
 from pyrun.base import files, log
-from pyrun.base.errors import ConfigError, words
+from pyrun.base.errors import ConfigError, HostError, words
 from pyrun.config import normal
 
 TYPE_CHECKING = False
@@ -226,7 +226,7 @@ def _action(entry: dict, key: str, data_key: str, path: str) -> int:
     name, data = entry[key], entry[data_key]
     action = ACTIONS[name]
     if name in NEW_ACTIONS and not lib.native_seccomp_action(action):
-        raise ConfigError(f"{path}.{key}", f"this kernel does not know {name}")
+        raise HostError(f"{path}.{key}", f"this kernel does not know {name}")
     if name in DATA_LIMITS:
         if data is not None and data > DATA_LIMITS[name]:
             raise ConfigError(f"{path}.{data_key}", f"must be from 0 to {DATA_LIMITS[name]}, not {data}")
@@ -247,7 +247,7 @@ def _flags(names: Sequence[str] | None, notify: bool) -> int:
         if FLAGS[name] == WAIT_KILLABLE_RECV and not notify:
             raise ConfigError(path, f"{name} needs a rule with SCMP_ACT_NOTIFY")
         if FLAGS[name] and not flag_supported(name):
-            raise ConfigError(path, f"this kernel does not know {name}")
+            raise HostError(path, f"this kernel does not know {name}")
         flags |= FLAGS[name]
     return flags
 
@@ -261,9 +261,9 @@ def _archs(names: Sequence[str]) -> list[int]:
         arch = ARCHS[name]
         if (arch ^ native) & LITTLE_ENDIAN:
             # The words of its arguments could not be compared here. No machine runs both.
-            raise ConfigError(path, f"{name} has another byte order than this machine")
+            raise HostError(path, f"{name} has another byte order than this machine")
         if lib.native_seccomp_numbers(arch, b"", 0, ffi.NULL) < 0:
-            raise ConfigError(path, f"libseccomp {_version()} does not know {name}")
+            raise HostError(path, f"libseccomp {_version()} does not know {name}")
         if arch not in archs:
             archs.append(arch)
     return archs

@@ -99,7 +99,7 @@ def read(path: str) -> dict:
     try:
         load.check({"ociVersion": "1.0.0", "root": {"path": "/"}, "linux": {"seccomp": profile}}, bundle="/")
     except ConfigError as fault:
-        raise ConfigError(fault.path, fault.message, path) from None
+        raise ConfigError(fault.path, fault.message, path, fault.cure) from None
     return profile
 
 

@@ -266,7 +266,7 @@ def test_unified(inside):
         if world.layout == "v2":
             group.apply(section)
             assert value(group, "cgroup.max.depth") == "7"
-            with pytest.raises(ConfigError, match=r'unified\.nosuch\.max: can\'t be set: controller "nosuch" not available'):
+            with pytest.raises(ConfigError, match=r'unified\["nosuch\.max"\]: can\'t be set: controller "nosuch" not available'):
                 group.apply({"unified": {"nosuch.max": "1"}})
         else:
             with pytest.raises(ConfigError, match="invalid configuration: cannot use unified on cgroup v1"):

@@ -44,7 +44,7 @@ LIMITS = [
     ({"blockIO": {"weight": 750}}, {"blkio.bfq.weight": "750"}, {"io.weight": "default 7475"}),
     (
         {"unified": {"cgroup.max.depth": "7"}},
-        "unified.cgroup.max.depth: invalid configuration: cannot use unified on cgroup v1",
+        'unified["cgroup.max.depth"]: invalid configuration: cannot use unified on cgroup v1',
         {"cgroup.max.depth": "7"},
     ),
 ]

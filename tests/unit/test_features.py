@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from checkout import pyrun
 
-from pyrun.config import validate
+from pyrun.config import faults
 from pyrun.plan import mounts, namespaces
 
 
@@ -19,7 +19,7 @@ def features():
 
 
 def test_it_is_valid_by_the_schema(features):
-    assert list(validate.schema_faults("features", features)) == []
+    assert list(faults.schema_faults("features", features)) == []
 
 
 def test_it_names_what_the_runtime_knows(features):

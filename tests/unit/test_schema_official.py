@@ -8,7 +8,7 @@ import configs
 import jsonschema
 import pytest
 
-from pyrun.config import _checks, shape, validate
+from pyrun.config import _checks, faults, shape
 
 OFFICIAL = pathlib.Path("/usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/config-schema.json")
 pytestmark = pytest.mark.skipif(not OFFICIAL.exists(), reason="needs the package golang-github-opencontainers-specs-dev")
@@ -109,15 +109,15 @@ def test_valid(official, config):
 def test_same_verdict_but_for_what_is_listed(official):
     refused = 0
     for config in configs.mutants():
-        cleaned = validate.without_nulls(config)
-        fault, faults = shape.walk(_checks.CONFIG, cleaned), list(official.iter_errors(cleaned))
-        refused += bool(faults)
-        if faults and not fault:
-            for error in faults:
+        cleaned = faults.without_nulls(config)
+        fault, errors = shape.walk(_checks.CONFIG, cleaned), list(official.iter_errors(cleaned))
+        refused += bool(errors)
+        if errors and not fault:
+            for error in errors:
                 missing = [name for name in error.validator_value if name not in error.instance][:1] if error.validator == "required" else []
                 path = generic(shape.path_of([*error.absolute_path, *missing]))
                 assert within(path, WIDER), f"{path}: {error.message}"
-        if fault and not faults:
+        if fault and not errors:
             path, message = shape.explain(fault)
             path = generic(path)
             # The value of a variable is not shown.

@@ -7,7 +7,7 @@ import configs
 import jsonschema
 import pytest
 
-from pyrun.config import validate
+from pyrun.config import faults
 
 OFFICIAL = pathlib.Path("/usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/state-schema.json")
 pytestmark = pytest.mark.skipif(not OFFICIAL.exists(), reason="needs the package golang-github-opencontainers-specs-dev")
@@ -26,12 +26,12 @@ STRICTER = {"ociVersion", "id", "pid", "bundle", "annotations"}
 def test_same_verdict_but_for_what_is_listed():
     schema = json.loads(OFFICIAL.read_text())
     official = jsonschema.Draft4Validator(schema, resolver=jsonschema.RefResolver(OFFICIAL.as_uri(), schema))
-    assert official.is_valid(STATE) and list(validate.schema_faults("state", STATE)) == []
+    assert official.is_valid(STATE) and list(faults.schema_faults("state", STATE)) == []
     refused = 0
     for keys, _ in configs.places(STATE):
         for change in [configs.remove, *map(configs.put, configs.WRONG)] if keys else ():
-            state = validate.without_nulls(configs.changed(STATE, keys, change))
-            ours = [path for path, _ in validate.schema_faults("state", state)]
+            state = faults.without_nulls(configs.changed(STATE, keys, change))
+            ours = [path for path, *_ in faults.schema_faults("state", state)]
             theirs = list(official.iter_errors(state))
             refused += bool(theirs)
             assert ours or not theirs, state
@@ -42,4 +42,4 @@ def test_same_verdict_but_for_what_is_listed():
 def test_what_runc_adds():
     for status in ("creating", "created", "running", "stopped", "paused"):
         state = STATE | {"status": status, "rootfs": "/bundle/rootfs", "created": "2026-01-31T12:00:00.5Z", "owner": "root"}
-        assert list(validate.schema_faults("state", state)) == []
+        assert list(faults.schema_faults("state", state)) == []
