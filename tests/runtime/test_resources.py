@@ -95,7 +95,7 @@ MISSING = [
     ({"blockIO": {"weightDevice": [{"major": 7, "minor": 0, "leafWeight": 300}]}}, "blockIO.weightDevice[0]: "),
     ({"network": {"classID": 1048577}}, "network.classID: "),
     ({"network": {"priorities": [{"name": "lo", "priority": 5}]}}, "network.priorities[0]: "),
-    ({"rdma": {"no-such-device": {"hcaHandles": 3}}}, "rdma.no-such-device: "),
+    ({"rdma": {"no-such-device": {"hcaHandles": 3}}}, 'rdma["no-such-device"]: '),
     ({"blockIO": {"throttleReadBpsDevice": [{"major": 4000, "minor": 1, "rate": 1}]}}, "blockIO.throttleReadBpsDevice[0]: "),
 ]
 
