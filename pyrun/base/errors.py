@@ -21,7 +21,15 @@ class Error(Exception):
             self.code = code
 
 
-class ExecError(Error):
+class ProgramError(Error):
+    """The program cannot be executed. number: the errno."""
+
+    def __init__(self, message: str, number: int) -> None:
+        Error.__init__(self, message)
+        self.number = number
+
+
+class ExecError(ProgramError):
     """execve(2) of the program failed when all else was done: one short line, as runc's init and a shell say it."""
 
     bare = True

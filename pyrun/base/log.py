@@ -71,7 +71,7 @@ def doubt(path: str, text: str, here: bool = False) -> None:
 
 
 def error(text: str, bare: bool = False) -> None:
-    """The message that a command ends with; __main__ alone says it. bare: without the program's name on stderr."""
+    """The message that a command ends with, which __main__ says; or why a program has ended badly. bare: without our name on stderr."""
     _say("error", text, bare)
 
 

@@ -1,4 +1,4 @@
-"""The kernel's word that a container's memory ran out: waiting for it, and asking for it when a start has failed."""
+"""The kernel's word that a container's memory ran out, and how to wait for it."""
 
 from __future__ import annotations
 
@@ -6,31 +6,11 @@ import posix
 import select
 
 from pyrun.base.errors import Error
-from pyrun.base.processes import SIGKILL
 from pyrun.cgroup import tree
-from pyrun.init.session import Ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cgroup.base import Cgroup
-
-
-def blamed(error: BaseException, group: Cgroup | None, config: dict) -> BaseException:
-    """The error of a start; where init was killed and memory ran out in its cgroup, one that says so."""
-    if not isinstance(error, Ended) or error.how != -SIGKILL or not (group and _killed(group)):
-        return error
-    memory = config["linux"]["resources"].get("memory", {})
-    which = f"linux.resources.memory.limit: {memory['limit']}" if memory.get("limit") else "a limit of memory"
-    return Error(f"unable to start container process: {which} is too low: init was killed by the memory limit", error.code)
-
-
-def _killed(group: Cgroup) -> int:
-    """How many processes of a cgroup the kernel has killed because memory ran out; 0 where nobody knows (before Linux 4.13)."""
-    file = f"{group.paths['memory']}/memory.oom_control" if "memory" in group.paths else group.paths.get("", "") + V2.FILE
-    try:
-        return _count(tree.read(file))
-    except OSError:  # there is an error to report already
-        return 0
 
 
 def _count(text: str) -> int:

@@ -164,13 +164,22 @@ def execute(settings: Settings, container: Container, config: dict, process: dic
             pidfile.write(request.pid_file, init.pid)
         if request.pidfd_socket:
             interrupts.waiting(sockets.send_pidfd, request.pidfd_socket, init.pid)
-    except BaseException:
+    except BaseException as error:
         init.kill()
+        if isinstance(error, Error):
+            from pyrun.container import why
+
+            raise why.failed(error, why.Place(config | {"process": process}, group, f"/proc/{pid}/root", joins=pid)) from None
         raise
     finally:
         way.close()
     if request.detached:
         return 0
     foreground.adopt(console)
-    return foreground.wait(init.pid)
+    code = foreground.wait(init.pid)
+    if code:
+        from pyrun.container import why
+
+        why.tell(foreground.status, init.pid, why.Place(config | {"process": process}, group, joins=pid))
+    return code
 

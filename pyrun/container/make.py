@@ -6,9 +6,8 @@ import posix
 
 from pyrun._native import lib
 from pyrun.base import timeline
-from pyrun.base.errors import ConfigError
+from pyrun.base.errors import ConfigError, Error
 from pyrun.base.interrupts import hold, waiting
-from pyrun.cgroup import oom
 from pyrun.config import load, normal
 from pyrun.container import hooks
 from pyrun.container.sources import Sources
@@ -54,8 +53,10 @@ def create(
     with making.undo:
         try:
             making.make()
-        except BaseException as error:
-            raise oom.blamed(error, making.group, config) from None
+        except Error as error:
+            from pyrun.container import why
+
+            raise why.failed(error, why.Place(config, making.group, making.context.rootfs, request.bundle)) from None
     return making
 
 

@@ -9,7 +9,6 @@ from pyrun._native import lib
 from pyrun.base.errors import ConfigError, Error, words
 from pyrun.base.processes import PATIENCE, await_end, readable
 from pyrun.base.undo import Undo
-from pyrun.cgroup import oom
 from pyrun.config import normal
 from pyrun.container import end, hooks
 from pyrun.container.state import START_SOCKET
@@ -63,10 +62,14 @@ def start(container: Container) -> None:
     if sock in (-errno.ECONNREFUSED, -errno.ENOENT):
         if container.alive():
             raise Error(RUNNING)
-        raise failed_start(Ended(executed(container.data["pid"])[1]))
+        raise failed_start(Ended(executed(container.data["pid"])[1], container.data["pid"]))
     must(sock, f"connect {START_SOCKET}")
     try:
         _await_program(container, config, sock)
+    except Error as error:
+        from pyrun.container import why
+
+        raise why.failed(error, why.Place(config, container.cgroup(), container.data["rootfs"], container.data["bundle"])) from None
     finally:
         posix.close(sock)
     posix.unlink(f"{container.directory}/{START_SOCKET}")
@@ -99,7 +102,7 @@ def _await_program(container: Container, config: dict, sock: int) -> None:
             )
         message, _, _ = receive(sock)
         if not message:
-            return _check_program(container, config, unread=sent in GONE or message is UNREAD)
+            return _check_program(container, unread=sent in GONE or message is UNREAD)
         if message.type == lib.MSG_SECCOMP:
             send_listener(container, config, message.value, pid)
             code = send_go(sock, message.number)
@@ -122,7 +125,7 @@ def _explain(data: dict, message: CData) -> Error:
     return explain(note if note and list(map(type, note)) == NOTE else ("", "", ""), message)
 
 
-def _check_program(container: Container, config: dict, unread: bool) -> None:
+def _check_program(container: Container, unread: bool) -> None:
     """init has closed the connection. Raises Error, unless it is the program now, or was: that may have ended already.
 
     unread: it had not read the start. It does that right before execve, so it was not the program, whoever has reaped it since.
@@ -133,4 +136,4 @@ def _check_program(container: Container, config: dict, unread: bool) -> None:
     if container.waits_for_start():  # it forgets a connection that says nothing for a second
         raise Error("the start came too late for init (was this command stopped meanwhile?): start the container again")
     await_end(pid)
-    raise oom.blamed(failed_start(Ended(executed(pid)[1])), container.cgroup(), config)
+    raise failed_start(Ended(executed(pid)[1], pid))

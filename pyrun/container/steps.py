@@ -115,6 +115,10 @@ class Making:
         self.container.unlock()
         timeline.phase("program")
         code = foreground.wait(self.container.data["pid"], self.container.notify)
+        if code:
+            from pyrun.container import why
+
+            why.tell(foreground.status, self.container.data["pid"], why.Place(self.config, self.group))
         if not keep:
             timeline.phase("remove")
             try:

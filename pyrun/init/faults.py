@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from pyrun._native import ffi, lib
-from pyrun.base.errors import Error, ExecError, words
+from pyrun.base.errors import Error, ExecError, ProgramError, words
 from pyrun.base.facts import facts
 from pyrun.base.files import read_line
 
@@ -124,12 +124,14 @@ def explain(note: tuple[str, str, str], message: CData) -> Error:
     if detail[:6] == "idmap:":
         detail = not_idmapped(int(detail[6:]), message.value)
     if name in _EXEC_OPS:
-        if message.value == errno.ENOENT and "/" not in subject:
-            return Error(f'{where}: exec: "{subject}": executable file not found in $PATH')
-        if name == "exec":
-            return ExecError(f"exec {subject}: {reason}")
-        return Error(f'{where}: exec: "{subject}": stat {subject}: {reason}' if message.value == errno.ENOENT
-                     else f'{where}: exec: "{subject}": {reason}')
+        missing = message.value == errno.ENOENT
+        if missing and "/" not in subject:
+            said = "executable file not found in $PATH"
+        elif name == "exec":
+            return ExecError(f"exec {subject}: {reason}", message.value)
+        else:
+            said = f"stat {subject}: {reason}" if missing else reason
+        return ProgramError(f'{where}: exec: "{subject}": {said}', message.value)
     if name in ("chdir", "chdir_check"):
         text = f'{where}: chdir to cwd ("{subject}") set in config.json failed: {reason}'
     elif name in ("mount", "bind"):

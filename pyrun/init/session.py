@@ -105,7 +105,7 @@ class Init:
             if not killed or isinstance(error, Ended):
                 raise
             said = words(error.errno) if isinstance(error, OSError) else str(error)
-            raise Ended(killed, said, getattr(error, "code", 1)) from None
+            raise Ended(killed, self.pid, said, getattr(error, "code", 1)) from None
 
     def _converse(
         self, child: Event | None, barrier: Callable[[int], bool | None] | None, console: Taker, ready: Event | None, notify: Taker,
@@ -191,7 +191,7 @@ class Init:
         """EOF: the program was executed, or init died on its way."""
         if not self.first and executed(self.pid)[0]:
             return
-        raise Ended(self._how_ended())
+        raise Ended(self._how_ended(), self.pid)
 
     def _how_ended(self) -> int:
         """The exit code of an init that has died, -N for signal N. It stays a zombie, for kill(). Raises Error."""
@@ -262,12 +262,14 @@ def must(code: int, what: str) -> int:
 
 
 class Ended(Error):
-    """init ended before it was the program. how: its exit code, -N for signal N, 0: nobody knows. meanwhile: what failed by that."""
+    """init ended before it was the program. how: its exit code, -N for signal N, 0: nobody knows. pid: of the process that it was.
+    meanwhile: what failed by that.
+    """
 
-    def __init__(self, how: int, meanwhile: str = "", code: int = 1) -> None:
+    def __init__(self, how: int, pid: int, meanwhile: str = "", code: int = 1) -> None:
         told = f": exit status {how}" if how > 0 else f": signal {-how} ({(_signal.strsignal(-how) or '?').lower()})" if how else ""
         Error.__init__(self, f"init ended before the program began{told}{meanwhile and f': {meanwhile}'}", code)
-        self.how = how
+        self.how, self.pid = how, pid
 
 
 def _waitid(kind: int, id: int) -> posix.waitid_result:

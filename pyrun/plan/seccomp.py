@@ -122,6 +122,12 @@ class Filter:
         return bool(self.flags & NEW_LISTENER)
 
 
+def name_of(arch: int, number: int) -> str:
+    """The name of a system call; of one that libseccomp does not know its number."""
+    name = ffi.new("char[]", 64)
+    return ffi.string(name).decode() if lib.native_seccomp_name(arch, number, name, len(name)) == 0 else f"syscall_{number:#x}"
+
+
 def compile_of(config: dict, root: str) -> Filter | None:
     """compile_profile() of what a normal config asks for; None if that is nothing. root: --root."""
     profile = config["linux"]["seccomp"]

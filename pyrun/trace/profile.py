@@ -11,6 +11,7 @@ from pyrun.base import files, jsonio
 from pyrun.base.errors import ConfigError, Error, words
 from pyrun.config import load, normal
 from pyrun.plan.seccomp import ARCHS
+from pyrun.plan.seccomp import name_of as name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,12 +35,6 @@ COMPARE = {
 
 def native_arch() -> str:
     return ARCH_NAMES[lib.native_seccomp_arch()]
-
-
-def name_of(arch: int, number: int) -> str:
-    """The name of a system call; of one that libseccomp does not know its number."""
-    name = ffi.new("char[]", 64)
-    return ffi.string(name).decode() if lib.native_seccomp_name(arch, number, name, len(name)) == 0 else f"syscall_{number:#x}"
 
 
 def numbers(names: Sequence[str]) -> list[int]:

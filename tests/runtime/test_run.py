@@ -229,13 +229,13 @@ def test_killed_from_elsewhere(bundle, run):
 
 
 def test_deleted_from_elsewhere(bundle, run, tmp_path):
-    """The exit code is told, and nothing is said; poststop hooks run once."""
+    """The exit code is told, and that it came from outside; poststop hooks run once."""
     log = tmp_path / "log"
     b = bundle("echo ready; sleep 100").set("hooks.poststop", [{"path": "/bin/sh", "args": ["sh", "-c", f"echo x >> {log}"]}])
     r = Background(b).ready()
     run("delete", "--force", r.id)
     assert r.wait() == 137
-    assert r.out == "ready\n"
+    assert r.out == "ready\npyrun: the program was killed by signal 9: it was sent from outside of the container, memory has not run out\n"
     assert log.read_text() == "x\n"
 
 

@@ -112,13 +112,13 @@ def test_calls_newer_than_the_profile(bundle, caller):
     [
         ("ERRNO", {}, 1, "mkdir: can't create directory '/tmp/x': Operation not permitted\n"),
         ("ERRNO", {"defaultErrnoRet": errno.EDOM}, 1, "mkdir: can't create directory '/tmp/x': Numerical argument out of domain\n"),
-        ("KILL_PROCESS", {}, 128 + signal.SIGSYS, ""),
+        ("KILL_PROCESS", {}, 128 + signal.SIGSYS, "pyrun: the program was killed by signal 31: "),
     ],
 )
 def test_the_default_action(bundle, default, more, code, said):
     allowed = [name for name in names(NATIVE).values() if name != MKDIR]
     b = bundle(["mkdir", "/tmp/x"]).set("linux.seccomp", profile(default, rule("ALLOW", *allowed), **more))
-    assert b.run(code=code).err == said
+    assert b.run(code=code).err.startswith(said)
 
 
 @pytest.mark.parametrize(
