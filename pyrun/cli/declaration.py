@@ -318,6 +318,15 @@ COMMANDS = [
         text="A line for each --interval, and one when its memory runs out. It ends with the container.",
     ),
     Command(
+        "top", "", "show what all containers use, again and again",
+        text("--interval", metavar="TIME", default="1s", help="how often, as 500ms, 1s or 1m (default: 1s)"),
+        text("--sort", metavar="ORDER", default="cpu", help="cpu, memory, pids, io or name (default: cpu)"),
+        text("--format", "-f", metavar="FORMAT", default="table", help="table or json (default: table)"),
+        flag("--once", help="show it once, and end"),
+        text="On a terminal the screen is painted anew each --interval; its last line says what the keys do. Elsewhere a table is printed\n"
+             "each time, or a JSON array on a line. PSI is the part of the last 10 s in which some process had to wait (cgroup v2).",
+    ),
+    Command(
         "checkpoint", "CONTAINER-ID", "save a running container in files, and end it",
         IMAGE_PATH, WORK_PATH,
         text("--parent-path", metavar="DIR", help="the directory of an earlier --pre-dump, relative to --image-path"),

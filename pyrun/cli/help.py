@@ -58,6 +58,11 @@ EXAMPLES = {
         ("pyrun events --stats web", "what it uses now"),
         ("pyrun events --interval 1s web", "a line each second, until it ends"),
     ],
+    "top": [
+        ("pyrun top", "on a terminal: like top(1), of containers"),
+        ("pyrun top --once --sort memory", "a table, the largest first"),
+        ("pyrun top --interval 10s --format json", "a line each 10 seconds, for a program"),
+    ],
     "checkpoint": [
         ("pyrun checkpoint --image-path saved web", "web is in the directory saved, and runs no more"),
         ("pyrun checkpoint --leave-running --image-path saved web", "it is saved, and runs on"),

@@ -12,7 +12,7 @@ from pyrun.cli import completion
 from pyrun.cli.declaration import PYRUN, settings_of
 from pyrun.cli.scan import COMPLETE
 from pyrun.cli.settings import ROOTLESS
-from pyrun.commands import kill
+from pyrun.commands import kill, top
 from pyrun.container import record, state
 from pyrun.criu import arguments
 from pyrun.plan import process
@@ -28,6 +28,7 @@ WORDS = {
     "log_format": log.FORMATS,
     "manage_cgroups_mode": [mode for mode in arguments.CGROUP_MODES if mode],
     "rootless": sorted({"auto", *ROOTLESS.values()}),
+    "sort": tuple(top.ORDERS),
     "topic": tuple(PYRUN.commands),
 }
 """Option or argument -> its values, where these are known words."""
