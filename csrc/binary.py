@@ -21,10 +21,10 @@ from target import TARGET
 # The versions of CPython whose image is known to be sound. Of others the executable starts the ordinary way.
 KNOWN = [(3, 11), (3, 12), (3, 13), (3, 14)]  # 3.14.0 lacks a call that image.c needs
 # What libpython must have built in for an image: modules that cannot be loaded then.
-BUILT_IN = ["_datetime", "_posixsubprocess", "_struct", "binascii", "fcntl", "math", "select"]
+BUILT_IN = ["_datetime", "_posixsubprocess", "_struct", "binascii", "fcntl", "math", "select", "zlib"]
 # What Debian has built in, and nobody needs here. Some of it wants libraries, the names of users and hosts even libc's at run time.
 NEEDLESS = ["_blake2", "_csv", "_elementtree", "_md5", "_sha1", "_sha2", "_sha256", "_sha3", "_sha512", "_socket", "grp", "pwd", "pyexpat", "spwd",
-            "syslog", "xxsubtype", "zlib"]
+            "syslog", "xxsubtype"]
 # Ours: name -> the function that makes it.
 OWN = {"_cffi_backend": "PyInit__cffi_backend", "pyrun._json": "PyInit__json", "pyrun._native": "PyInit__native"}
 # What Python wants before it can import by itself, and what the executable runs then.
@@ -87,7 +87,7 @@ def ordinary(target: Path, sources: list[Path], library: Path) -> None:
     python: list[object] = [library] if library.exists() else [f"-L{TARGET.path('LIBDIR')}", f"-lpython{config['LDVERSION']}"]
     libraries = " ".join(config.get(name) or "" for name in ("MODLIBS", "LIBS", "SYSLIBS")).split()
     fresh = BUILD / "pyrun.new"
-    run(*TARGET.cc, "-no-pie", "-Wl,--export-dynamic", *LINKER, "-o", fresh, *objects, *python, "-lseccomp", "-lffi", *libraries, "-lm")
+    run(*TARGET.cc, "-no-pie", "-Wl,--export-dynamic", *LINKER, "-o", fresh, *objects, *python, "-lseccomp", "-lzstd", "-lffi", *libraries, "-lm")
     fresh.rename(target)
 
 
@@ -99,7 +99,7 @@ def link_image(target: Path, objects: list[Path]) -> None:
     script = re.sub(r"^  \.data +:", lambda found: data + found[0], script, count=1, flags=re.MULTILINE)
     script = re.sub(r"^  \.bss +:.*?^  }", lambda found: bss, script, count=1, flags=re.MULTILINE | re.DOTALL)
     own = write_if_changed(BUILD / "image.ld", script)
-    command = [*TARGET.cc, *IMAGE, f"-Wl,-T,{own}", "-o", target, *objects, "-lseccomp", "-lffi", "-lz", "-lm"]
+    command = [*TARGET.cc, *IMAGE, f"-Wl,-T,{own}", "-o", target, *objects, "-lseccomp", "-lzstd", "-lffi", "-lz", "-lm"]
     done = run(*command, capture_output=True, text=True, check=False)
     if done.returncode:  # otherwise the linker only warns that names of users and hosts want libc's libraries: they are not asked for
         sys.exit(f"{done.stderr}build: the linker ended with {done.returncode}: {' '.join(map(str, command))}")

@@ -35,7 +35,7 @@ CFLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-stric
 CFLAGS += shlex.split(os.environ.get("CFLAGS", ""))
 LDFLAGS = shlex.split(os.environ.get("LDFLAGS", ""))
 # What Python calls: NAME.h goes to cffi, after plan.h, and NAME.c implements it.
-INTERFACES = ["start", "native", "seccomp", "bpf", "trace"]
+INTERFACES = ["start", "native", "seccomp", "bpf", "trace", "unpack"]
 HEADERS = [CSRC / f"{name}.h" for name in ("plan", *INTERFACES)]
 SOURCES = [CSRC / f"{name}.c" for name in INTERFACES]
 # The module pyrun._json.
@@ -145,7 +145,7 @@ def build_extension(name: str, sources: list[Path], *libraries: str, directory: 
 def build_extensions(directory: Path = ROOT / "pyrun") -> None:
     """The extension modules pyrun._native and pyrun._json in `directory`."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    build_extension("_native", [native_source(), init_source(build_init()), *SOURCES], "-lseccomp", directory=directory)
+    build_extension("_native", [native_source(), init_source(build_init()), *SOURCES], "-lseccomp", "-lzstd", directory=directory)
     build_extension("_json", JSON, directory=directory)
 
 

@@ -42,6 +42,8 @@ COLD = ["pyrun.cgroup.blame", "pyrun.cli.completion", "pyrun.cli.declaration", "
         "pyrun.trace.attach", "pyrun.trace.binding", "pyrun.trace.bundle", "pyrun.trace.calls", "pyrun.trace.profile", "pyrun.trace.report",
         "pyrun.trace.structures", "pyrun.trace.tracer",
         "pyrun.validate", *(f"pyrun.validate.{name}" for name in "host judge limits places program report roots semantics subject trial".split())]
+COLD += ["pyrun.commands.unpack", "pyrun.image", *(f"pyrun.image.{name}" for name in (
+    "archive bundle config ids layers layout owners platform profile progress stream tar tree users".split()))]
 
 
 def make(root: Path, target: Path) -> None:

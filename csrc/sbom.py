@@ -65,6 +65,7 @@ COMPONENTS = {
     "libseccomp": ("LGPL-2.1-only", library, "native_seccomp_version", ()),
     "libffi": ("MIT", library, "_cffi_backend", ()),
     "zlib": ("Zlib", library, "crc32", ()),
+    "zstd": ("BSD-3-Clause", lambda _: library("libzstd"), "native_zstd_begin", ()),
     "glibc": ("LGPL-2.1-or-later", glibc, "Fatal glibc error", ()),
     "musl": ("MIT", musl, "", ()),
 }

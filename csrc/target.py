@@ -57,7 +57,7 @@ class Foreign(Native):
         root = self.build / "sysroot"
         self.sysroot = str(root)
         python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-        packages = [f"lib{python}-dev", "libc6-dev", "libffi-dev", "libseccomp-dev", "musl-dev", "zlib1g-dev"]
+        packages = [f"lib{python}-dev", "libc6-dev", "libffi-dev", "libseccomp-dev", "libzstd-dev", "musl-dev", "zlib1g-dev"]
         if subprocess.run([ROOT / "csrc/sysroot.sh", arch, root, *packages], check=False).returncode:
             sys.exit(1)
         super().__init__()

@@ -20,7 +20,7 @@ FAILURES = {"create": ("pyrun create failed: ", 1), "run": ("pyrun run failed: "
 # Commands whose names Python keeps for itself.
 FUNCTIONS = {"list": "list_", "exec": "exec_"}
 # Commands that no container's state concerns: they work wherever no directory for it can be.
-STATELESS = {"features", "plan", "spec", "validate", "version"}
+STATELESS = {"features", "plan", "spec", "unpack", "validate", "version"}
 INTERRUPTED = 130
 OUT_OF_MEMORY = "out of memory: raise the limit (ulimit -v, or that of the cgroup)"
 

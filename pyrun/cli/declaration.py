@@ -36,6 +36,7 @@ from pyrun.cli.options import (
     PRESERVE_FDS,
     THIS_BUNDLE,
     TRACE_TEXT,
+    UNPACK_TEXT,
     VALIDATE_TEXT,
     VERSION,
     WORK_PATH,
@@ -378,6 +379,17 @@ COMMANDS = [
         text("--output", "-o", metavar="FILE", help="write the report to FILE"),
         argument("target"),
         text=TRACE_TEXT,
+    ),
+    Command(
+        "unpack", "IMAGE BUNDLE", "make a bundle of a container image",
+        text("--tag", metavar="NAME", help="the image to take where IMAGE has several: its name, or the tag alone"),
+        text("--platform", metavar="OS/ARCH[/VARIANT]", help="take the image for this platform (default: this machine's)"),
+        text("--entrypoint", metavar="WORDS", help="run this in place of the image's entry point and command"),
+        text("--cmd", metavar="WORDS", help="run this in place of the image's command"),
+        texts("--env", "-e", metavar="NAME=VALUE", help="add to the environment"),
+        flag("--tty", "-t", help="give the program a terminal"),
+        argument("image"), argument("bundle"),
+        text=UNPACK_TEXT,
     ),
 ]
 

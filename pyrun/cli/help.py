@@ -85,6 +85,12 @@ EXAMPLES = {
         ("pyrun trace --check profile.json mybundle", "what would that profile have refused?"),
         ("pyrun trace -f json -o report.json web", "the container web, until ^C; it runs on"),
     ],
+    "unpack": [
+        ("pyrun unpack web.tar web", "of what `docker save -o web.tar web` wrote; then `pyrun run web`"),
+        ("pyrun unpack --tag latest layout mybundle", "of a layout in the directory `layout`, the image of that tag"),
+        ("pyrun unpack --tty --cmd sh --env LANG=C web.tar web", "with another program, on a terminal"),
+        ("pyrun unpack --platform linux/arm64 web.tar web", "an image for another machine"),
+    ],
     "help": [("pyrun help run", "the same as `pyrun run --help`")],
 }  # fmt: skip
 """A command's name -> its examples: what to type, and what it does."""

@@ -119,6 +119,21 @@ The exit code is 0 if all is right, warnings aside; 1 if the file is not valid, 
 on this host. --format json is an array of objects with level, severity, path, line, found, allowed, message and cure; what there is
 none of is null. Values of environment variables are not shown."""
 
+UNPACK_TEXT = """\
+IMAGE is an OCI image layout, a directory or a tar file, or what `docker save` or `podman save` wrote. Its layers may be packed with
+gzip or Zstandard; their digests are checked. BUNDLE is a directory that is new or empty; `pyrun run BUNDLE` then runs it. When
+something fails nothing of it stays.
+
+config.json has the image's program, environment, user, working directory and labels, and docker's capabilities, seccomp profile
+and hidden paths. WORDS are taken apart as a shell does. The network is that of no other container, with a loopback device alone; for an
+ordinary user it is the host's. A volume of the image is a directory in BUNDLE/volumes, with what the image has there. Labels are
+annotations, but for those that this runtime goes by.
+
+For an ordinary user root in the container is that user. Other owners are ids of /etc/subuid and /etc/subgid where newuidmap and
+newgidmap are installed; without them all files belong to the user. Devices are left out. A warning says what was.
+
+The layers may unpack to nine tenths of what the file system has free."""
+
 COMPLETION = """\
 bash, zsh and fish complete commands, options, the ids of containers, and signals. Where `make install` or a package has installed
 pyrun they do so already; bash then needs the package bash-completion. Else a line in a file of the shell turns it on:

@@ -15,7 +15,7 @@ DROPPED = {"__future__"}
 # Modules of ours that need more of Python. Hot modules import them inside the functions that need them, if at all.
 COLD = {name.removeprefix("pyrun.") for name in csrc.modules.COLD}
 # The packages, from the ground up: a module imports from its own package and from those before it.
-RANKS = ["base", "config", "cli", "plan", "init", "host", "cgroup", "criu", "container", "trace", "validate", "commands", "__main__"]
+RANKS = ["base", "config", "cli", "plan", "init", "host", "cgroup", "criu", "container", "trace", "validate", "image", "commands", "__main__"]
 # Made by the build: in C, of cli/declaration.py, of csrc/plan.h, of the schemas.
 BUILT = {"_native", "_json", "_build_info", "cli._argv_table", "plan._ops", "config._checks"}
 
