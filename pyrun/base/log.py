@@ -44,6 +44,11 @@ def start(path: str | None, form: str, debug_too: bool) -> None:
         _file = _open(path)
 
 
+def to_file() -> bool:
+    """Whether messages go to a file (--log)."""
+    return _file is not None
+
+
 def debugging() -> bool:
     """Whether debug lines are kept."""
     return _debug

@@ -13,8 +13,16 @@ import time
 from pyrun._native import lib
 from pyrun.base.errors import Error, words
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 SIGKILL = 9
 PATIENCE = 10_000  # ms for a process that must end: it may hang in the kernel, or be frozen
+SECOND = 1000  # ms
 LOOK = 10  # ms between two looks at a process
 REFUSED = frozenset((errno.ENOSYS, errno.EPERM, errno.EACCES))
 NEEDS = " (it takes Linux %s, and a seccomp filter around the runtime that allows it)"
@@ -81,7 +89,23 @@ class Poller:
         self.pidfds = []
 
 
-def readable(fd: int, timeout: int | None = None) -> bool:
+def patient(wait: Callable[[float | None], T], what: str, limit: float | None = None, since: float | None = None) -> T:
+    """wait(ms) until it gives something true, or `limit` ms are over (None: no end). A person in front of a terminal learns what takes
+    longer than a second: what (str), '' for nobody. since: when that has begun (time.monotonic()), None for now.
+    """
+    quiet = SECOND if since is None else max(0, SECOND - (time.monotonic() - since) * 1000)
+    if not what or (limit is not None and limit <= quiet):
+        return wait(limit)
+    found = wait(quiet)
+    if found:
+        return found
+    from pyrun.base import notice
+
+    begun = time.monotonic() - quiet / 1000 if since is None else since
+    return notice.during(wait, what, None if limit is None else limit - quiet, begun)
+
+
+def readable(fd: int, timeout: float | None = None) -> bool:
     """Waits until there is something to read; whether there is. timeout: ms, None for no end."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)

@@ -25,16 +25,22 @@ PAGE = 65536
 """The kernel keeps a limit in whole pages, of this size at most."""
 
 
+def kills(group: Cgroup | None) -> int | None:
+    """How many processes of the cgroup the kernel has killed because memory ran out; None where nobody counts them."""
+    if not group:
+        return None
+    file = f"{group.paths['memory']}/memory.oom_control" if "memory" in group.paths else f"{group.paths.get('', '')}/memory.events"
+    return count(file, "oom_kill")
+
+
 def memory(group: Cgroup | None, config: dict) -> str:
     """That the kernel has killed processes of the cgroup since memory ran out, and by which limit."""
-    if not group:
+    killed = kills(group)
+    if not group or not killed:
         return ""
-    path, kills, rows = (group.paths["memory"], "memory.oom_control", V1) if "memory" in group.paths else (group.paths.get(""), "memory.events", V2)
-    killed = count(f"{path}/{kills}", "oom_kill")
-    if not killed:
-        return ""
+    path, rows = (group.paths["memory"], V1) if "memory" in group.paths else (group.paths[""], V2)
     by = "a process was killed" if killed == 1 else f"{killed} processes were killed"
-    holder = path or ""
+    holder = path
     while text(f"{holder}/{rows[0][2]}"):
         for hits, key, limit, most in rows:
             if count(f"{holder}/{hits}", key) or number(f"{holder}/{most}") > number(f"{holder}/{limit}") * FULL:
@@ -60,7 +66,7 @@ def _used(file: str) -> str:
 def pids(group: Cgroup | None, config: dict) -> str:
     """That processes could not be made, as the limit of their number was reached."""
     path = group and (group.paths.get("pids") or group.paths.get(""))
-    times = count(f"{path}/pids.events", "max") if path else 0
+    times = count(f"{path}/pids.events", "max") if path else None
     if not times:
         return ""
     limit = text(f"{path}/pids.max").strip()
@@ -78,10 +84,10 @@ def text(path: str) -> str:
         return ""
 
 
-def count(path: str, key: str) -> int:
-    """A number of a file `key number`, or of one that has a number alone (key ''); 0 where nobody knows."""
+def count(path: str, key: str) -> int | None:
+    """A number of a file of lines `key number`, or of one that has a number alone (key ''); None where nobody knows."""
     words = (line.split() for line in text(path).splitlines())
-    return next((int(word[-1]) for word in words if word[:-1] == [key] or not key), 0)
+    return next((int(word[-1]) for word in words if word[:-1] == [key] or not key), None)
 
 
 def number(path: str) -> int:

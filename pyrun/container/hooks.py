@@ -40,7 +40,9 @@ def run(config: dict, kind: str, container: Container, status: str, inside: Targ
     watched = container.data["pid"] if status == "created" else 0
     for index, hook in enumerate(config["hooks"][kind]):
         try:
-            _run_one(hook, _state(container, status, inside), inside, watched)
+            # Where the program runs the terminal is its own.
+            what = f"hook {kind}[{index}] {hook['path']} runs" if watched else ""
+            _run_one(what, hook, _state(container, status, inside), inside, watched)
         except Error as error:
             raise Error(f"error running {kind} hook #{index}: hooks.{kind}[{index}]: {error}", error.code) from None
 
@@ -49,7 +51,7 @@ def run_all(config: dict, kind: str, container: Container, status: str) -> None:
     """Runs the hooks of one kind; a failure is a warning and the next one runs (poststop, runtime.md#lifecycle)."""
     for index, hook in enumerate(config["hooks"][kind]):
         try:
-            _run_one(hook, container.oci(status), None, 0)
+            _run_one(f"hook {kind}[{index}] {hook['path']} runs", hook, container.oci(status), None, 0)
         except Error as error:
             log.warning(f"error running {kind} hook #{index}: hooks.{kind}[{index}]: {error}")
 
@@ -83,7 +85,7 @@ class Target:
         self.ids = ids
 
 
-def _run_one(hook: dict, state: dict, inside: Target | None, watched: int) -> None:
+def _run_one(what: str, hook: dict, state: dict, inside: Target | None, watched: int) -> None:
     text = jsonio.dumps(state).encode("utf-8", "surrogateescape")
     stdin, feed = posix.pipe2(posix.O_CLOEXEC)
     output, stdout = posix.pipe2(posix.O_CLOEXEC)
@@ -101,7 +103,7 @@ def _run_one(hook: dict, state: dict, inside: Target | None, watched: int) -> No
         posix.close(stdout)
     try:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
-        code, said = _attend(pid, text, feed, output, hook["timeout"], watched)
+        code, said = _attend(what, pid, text, feed, output, hook["timeout"], watched)
     except BaseException:
         processes.end(pid)
         raise
@@ -165,8 +167,8 @@ def _spawn_inside(hook: dict, inside: Target, stdin: int, stdout: int) -> int:
     return init.pid
 
 
-def _attend(pid: int, text: bytes, feed: int, output: int, timeout: float | None, watched: int) -> tuple[int | None, str]:
-    """Feeds a hook its state and waits for it: (exit code or None when the time was up, what it said).
+def _attend(what: str, pid: int, text: bytes, feed: int, output: int, timeout: float | None, watched: int) -> tuple[int | None, str]:
+    """Feeds a hook its state and waits for it: (exit code or None when the time was up, what it said). what: for processes.patient().
 
     A hook that reads nothing is no error; one that leaves a child holding its output does not keep us. watched: pid of a
     process, or 0; if it dies (`delete --force`) so does the hook.
@@ -179,10 +181,11 @@ def _attend(pid: int, text: bytes, feed: int, output: int, timeout: float | None
     posix.set_blocking(feed, False)
     posix.set_blocking(output, False)
     said = bytearray()
-    end = time.monotonic() + timeout if timeout else None
+    begin = time.monotonic()
+    end = begin + timeout if timeout else None
     ended = False
     while not ended:
-        found = poller.wait(None if end is None else max(0, (end - time.monotonic()) * 1000))
+        found = processes.patient(poller.wait, what, None if end is None else max(0, (end - time.monotonic()) * 1000), begin)
         if not found:
             posix.kill(pid, processes.SIGKILL)
             break

@@ -140,9 +140,15 @@ def _cpu_time() -> float:
 
 
 def _from_outside(place: Place) -> str:
-    """No process can send SIGKILL to the first one of its own pid namespace."""
+    """No process can send SIGKILL to the first one of its own pid namespace; the kernel does it when memory has run out."""
     first = not place.joins and Namespaces(place.config["linux"]["namespaces"]).mask & CLONE_NEWPID
-    return f"it was sent from {'outside of the container' if first else 'another process'}, memory has not run out"
+    sender = "outside of the container" if first else "another process"
+    killed = blame.kills(place.group)
+    if killed == 0:
+        return f"it was sent from {sender}, memory has not run out"
+    if killed is None:
+        return f"it was sent from {sender}, or by the kernel as memory ran out: no cgroup tells"
+    return f"it was sent from {sender}, or by the kernel: {blame.memory(place.group, place.config)}"
 
 
 # --- a program that cannot be executed --------------------------------------------------------------------------------

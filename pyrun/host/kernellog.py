@@ -14,15 +14,18 @@ FIRST_PIDS = 0xEFFFFFFC
 PATIENCE = 0.3  # s for what the kernel writes by a thread of its own, as it does for audit records
 
 
-def last(pattern: str) -> re.Match[str] | None:
-    """The newest record in which a regular expression is found; None where there is none, or the log cannot be read."""
+def last(pattern: str, patience: float = 0) -> re.Match[str] | None:
+    """The newest record in which a regular expression is found; None where there is none, or the log cannot be read.
+
+    patience: s to wait for one.
+    """
     try:
         if posix.stat("/proc/self/ns/pid").st_ino != FIRST_PIDS:
             return None
         log = posix.open(KMSG, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
     except OSError:  # there is no /proc, or the log is for others (sysctl kernel.dmesg_restrict)
         return None
-    search, found, end = re.compile(pattern).search, None, time.monotonic() + PATIENCE
+    search, found, end = re.compile(pattern).search, None, time.monotonic() + patience
     try:
         while True:
             try:
@@ -42,7 +45,7 @@ def last(pattern: str) -> re.Match[str] | None:
 
 def refused_call(pid: int) -> tuple[int, int] | None:
     """(AUDIT_ARCH_*, number) of the system call that seccomp has killed a process for: the log has it where no auditd takes it."""
-    found = last(rf"type=1326 .*\bpid={pid} .*\bsig=31 arch=([0-9a-f]+) syscall=(\d+)\b")
+    found = last(rf"type=1326 .*\bpid={pid} .*\bsig=31 arch=([0-9a-f]+) syscall=(\d+)\b", PATIENCE)
     return (int(found[1], 16), int(found[2])) if found else None
 
 

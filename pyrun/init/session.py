@@ -11,7 +11,7 @@ from pyrun.base import log, timeline
 from pyrun.base.errors import Error, words
 from pyrun.base.files import read_line
 from pyrun.base.interrupts import Interrupted, waiting
-from pyrun.base.processes import await_end, end, readable
+from pyrun.base.processes import await_end, end, patient, readable
 from pyrun.init.faults import explain, failed_start
 
 TYPE_CHECKING = False
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 def _unasked(*_: object) -> NoReturn:
     """In the place of an answer to what the plan does not let init ask."""
     raise Error("init: a message that nobody here can answer")
+
+
+SETTING_UP = "init is setting up"
 
 
 class Init:
@@ -156,7 +159,7 @@ class Init:
         return receive(self.sock, timeout) if message is UNREAD else (message, fds, pid)
 
     def _await_message(self) -> None:
-        self._wait(readable, self.sock)
+        self._wait(patient, lambda timeout: readable(self.sock, timeout), SETTING_UP)
 
     def _wait(self, function: Callable[..., Any], *args: object) -> Any:
         """waiting(); None, too, for a signal that came when the program ran already."""

@@ -170,6 +170,7 @@ def test_memory_of_a_further_process(bundle):
     assert "pyrun: the program was killed by signal 9: it was sent from another process" in c.exec("sh", "-c", "kill -9 $$", code=137).err
     error = c.exec("sh", "-c", EATER, code=137).err
     assert f"pyrun: the program was killed by signal 9: {OOM}" in error
+    assert "it was sent from another process, or by the kernel: memory ran out, " in c.exec("sh", "-c", "kill -9 $$", code=137).err
     assert c.exec("false", code=1).err == ""
 
 

@@ -11,6 +11,7 @@ import select
 import time
 from _struct import calcsize, pack, unpack_from
 
+from pyrun.base import processes
 from pyrun.base.errors import Error, words
 from pyrun.host import sockets
 
@@ -165,7 +166,7 @@ class Connection:
         poll = select.poll()
         poll.register(self.sock, event)
         left = self.deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
+        if left <= 0 or not processes.patient(poll.poll, "waiting for systemd", left * 1000):
             raise Silent(f"{self.address}: no answer in time")
 
 
