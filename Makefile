@@ -91,7 +91,10 @@ CONTAINERD2  := build/e2e/containerd2
 # The machine of tests/vm. Its root file system is the host's, so what runs in it is installed here.
 VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-arm qemu-system-x86 systemd uidmap
 
-.PHONY: run test test-vm debian lint format coverage-check bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
+# libFuzzer, for tests/fuzz.
+FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
+
+.PHONY: run test test-vm debian lint format coverage-check fuzz bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
 
 ## install the Debian packages that the build takes, where they are missing
 needs:
@@ -153,6 +156,14 @@ FIELDS ?=
 ## see that the tests of specs/coverage.md fail when their field is ignored, as root; FIELDS="hostname linux.resources.*" for some
 coverage-check: test-needs ext
 	PYTHONPATH=tests:. $(VENV)/bin/python tests/coverage_check.py $(FIELDS)
+
+SECONDS ?= 60
+TARGETS ?=
+## any input gets a right answer or one clear error: by libFuzzer and atheris; SECONDS=3600 for each of TARGETS="config plan"
+fuzz: test-needs ext
+	@csrc/needs.sh $(FUZZ_PACKAGES)
+	@csrc/venv.sh $(PYTHON) $(VENV) tests/fuzz/requirements.txt
+	PYTHONPATH=tests:. $(VENV)/bin/python -m fuzz.long $(SECONDS) $(TARGETS)
 
 ## the linters alone, which take no root, no Debian packages and no compiler
 lint: _linters

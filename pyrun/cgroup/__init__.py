@@ -17,6 +17,8 @@ them a unit of systemd.
 
 from __future__ import annotations
 
+import errno
+
 from pyrun.base.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -92,7 +94,12 @@ def _is_cgroup(path: Any) -> bool:
         return True
     from pyrun.base import files
 
-    return files.file_system(path) in (None, *FILE_SYSTEMS)
+    try:
+        return files.file_system(path) in (None, *FILE_SYSTEMS)
+    except OSError as fault:
+        if fault.errno not in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR):
+            raise
+        return False  # no path of a cgroup
 
 
 def from_state(state: dict) -> Cgroup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.base.errors import Error
 from pyrun.cgroup import tree
 
 TYPE_CHECKING = False
@@ -44,7 +45,10 @@ def discover(pid: int | str = "self") -> list[Mount]:
 
     pid: the process whose cgroup `own` is.
     """
-    return parse(tree.read("/proc/self/mountinfo"), tree.read(f"/proc/{pid}/cgroup"), leads_to)
+    try:
+        return parse(tree.read("/proc/self/mountinfo"), tree.read(f"/proc/{pid}/cgroup"), leads_to)
+    except ValueError as fault:
+        raise Error(f"/proc/self/mountinfo or /proc/{pid}/cgroup is not as the kernel writes it: {fault}") from None
 
 
 def leads_to(point: str, device: str) -> bool:
@@ -57,7 +61,7 @@ def leads_to(point: str, device: str) -> bool:
 
 
 def parse(mountinfo: str, own: str, leads_to: Callable[[str, str], bool]) -> list[Mount]:
-    """As discover(), from the texts of /proc/self/mountinfo and /proc/self/cgroup."""
+    """As discover(), from the texts of /proc/self/mountinfo and /proc/self/cgroup. Raises ValueError."""
     cgroup_of = {}
     for line in own.splitlines():
         _, names, path = line.split(":", 2)

@@ -82,7 +82,9 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7
         if byte < 0x80:
-            return value, at
+            return value & MASK64, at
+        if shift > 63:
+            raise ValueError("a number of more than ten bytes")
 
 
 def _set(message: dict, name: str, kind: Any, value: int | bytes) -> None:

@@ -75,8 +75,9 @@ def _links(sock: int) -> dict[str, int]:
     """The devices there: their indexes by their names."""
     links = {}
     for body in _request(sock, RTM_GETLINK, _LINK.pack(0, 0, 0, 0, 0), "reading the devices", NLM_F_DUMP):
-        name = dict(_attributes(body[_LINK.size :]))[IFLA_IFNAME]
-        links[name.rstrip(b"\0").decode("utf-8", "surrogateescape")] = _LINK.unpack_from(body)[2]
+        (_, _, index, _, _), attributes = _parts(_LINK, body)
+        name = dict(attributes).get(IFLA_IFNAME, b"")
+        links[name.rstrip(b"\0").decode("utf-8", "surrogateescape")] = index
     return links
 
 
@@ -84,10 +85,10 @@ def _addresses(sock: int, link: int) -> list[tuple[int, int, int, bytes]]:
     """[(family, prefix length, flags, attributes to give it again)]: permanent and of global scope."""
     found = []
     for body in _request(sock, RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0), "reading the addresses", NLM_F_DUMP):
-        family, length, flags, scope, index = _ADDRESS.unpack_from(body)
+        (family, length, flags, scope, index), attributes = _parts(_ADDRESS, body)
         if index == link and flags & IFA_F_PERMANENT and scope == RT_SCOPE_UNIVERSE:
             # A label is made of the device's name, which may be another one now; cache info is about times.
-            kept = [one for one in _attributes(body[_ADDRESS.size :]) if one[0] not in (IFA_LABEL, IFA_CACHEINFO)]
+            kept = [one for one in attributes if one[0] not in (IFA_LABEL, IFA_CACHEINFO)]
             found.append((family, length, flags, b"".join(_attribute(kind, data) for kind, data in kept)))
     return found
 
@@ -96,10 +97,23 @@ def _attribute(kind: int, data: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(data), kind) + data + bytes(-len(data) % 4)
 
 
+def _parts(form: _struct.Struct, body: bytes) -> tuple[tuple, Iterator[tuple[int, bytes]]]:
+    """The numbers that an answer begins with, and its attributes. Raises OSError."""
+    if len(body) < form.size:
+        raise _odd()
+    return form.unpack_from(body), _attributes(body[form.size :])
+
+
+def _odd() -> OSError:
+    return OSError(errno.EBADMSG, "what the kernel answers is cut off")
+
+
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yields (type, bytes) of a run of attributes."""
     while len(data) >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(data)
+        if length < _ATTRIBUTE.size:
+            raise _odd()
         yield kind & 0x3FFF, data[_ATTRIBUTE.size : length]
         data = data[(length + 3) & ~3 :]
 
@@ -113,7 +127,11 @@ def _request(sock: int, kind: int, body: bytes, what: str, flags: int = 0) -> li
     while True:
         data = posix.read(sock, ROOM)
         while data:
+            if len(data) < _HEADER.size:
+                raise _odd()
             length, kind, *_ = _HEADER.unpack_from(data)
+            if length < _HEADER.size:
+                raise _odd()
             answer, data = data[_HEADER.size : length], data[(length + 3) & ~3 :]
             if kind == NLMSG_DONE:
                 return answers

@@ -134,6 +134,17 @@ def test_members_of_wrong_types_are_one_error(bundle, run, command):
     assert c.status() == "created"
 
 
+@pytest.mark.parametrize("name", ["/" + "x" * 300, "/" + "x/" * 3000 + "x", "/proc/version/x"], ids=["long name", "long path", "in a file"])
+def test_what_can_be_no_cgroup_is_one_error(bundle, run, name):
+    c = bundle("true").create()
+    path = record(run, c.id)
+    good = json.loads(path.read_text())
+    change(path, cgroup=good["cgroup"] | {"paths": {"": name}})
+    one_line(run("state", c.id, code=1), str(path), "damaged: cgroup")
+    change(path, **good)
+    assert c.status() == "created"
+
+
 def test_list_shows_the_others(bundle, run):
     good = bundle("true").create()
     bad = bundle("true").create()

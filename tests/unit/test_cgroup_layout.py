@@ -85,6 +85,16 @@ def test_layout(name):
 
 
 @pytest.mark.parametrize(
+    ("mountinfo", "own"),
+    [("31 23 0:28 - cgroup2 c rw\n", "0::/\n"), ("31 23 0:28 / / rw - cgroup2\n", "0::/\n"), (r"31 23 0:28 / /a\9 rw - cgroup2 c rw", "0::/\n"),
+     (V2, "0")],
+)
+def test_what_the_kernel_does_not_write(mountinfo, own):
+    with pytest.raises(ValueError, match="."):
+        layout.parse(mountinfo, own, lambda point, device: True)
+
+
+@pytest.mark.parametrize(
     ("path", "expected"),
     [
         ("/a/b", "/a/b"),

@@ -67,10 +67,39 @@ def test_a_signature_falls_apart_into_complete_types(signature):
     assert all(dbus.split(part) == [part] for part in parts)
 
 
-@pytest.mark.parametrize("signature", ["(s", "a", "z", "a(s", "{s"])
+@pytest.mark.parametrize("signature", ["(s", "a", "z", "a(s", "{s", "()", "a()", "{sv}", "a{s}", "a{ssv}", "a{vs}"])
 def test_what_is_no_signature(signature):
     with pytest.raises(ValueError, match="is no D-Bus type"):
         dbus.split(signature)
+
+
+@pytest.mark.parametrize("signature", ["s" * 256, "a" * 100 + "s", "(" * 100 + "s" + ")" * 100])
+def test_a_signature_that_is_too_much(signature):
+    with pytest.raises(ValueError, match="longer than|nested too deeply"):
+        dbus.split(signature)
+
+
+WHOLE = dbus.encode_call(1, {dbus.PATH: "/o", dbus.MEMBER: "M"}, "sv", ["x", ("as", ["y"])])
+NO_MESSAGES = {
+    "cut": WHOLE[:-4],
+    "cut in its header": WHOLE[:20],
+    "a body that is not there": WHOLE.replace(b"\x02sv\0", b"\x02ix\0")[:-12],
+    "a variant of two types": WHOLE.replace(b"\x02as\0", b"\x02ss\0"),
+    "a variant without a type": WHOLE.replace(b"\x02as\0", b"\x00\0\0\0"),
+    "an array of nothing": WHOLE.replace(b"\x02sv\0", b"\x03a()\0"),
+    "a signature that is a number": dbus.encode_call(1, {dbus.PATH: "/o"}, "", []).replace(b"\x01\x01o\0", b"\x08\x01u\0"),
+}
+
+
+@pytest.mark.parametrize("data", NO_MESSAGES.values(), ids=NO_MESSAGES)
+def test_what_is_no_message(data):
+    with pytest.raises(ValueError, match="."):
+        dbus.decode_message(data)
+
+
+def test_a_message_larger_than_any():
+    with pytest.raises(ValueError, match="it would have 4294967311 bytes"):
+        dbus.message_size(b"l\1\0\1" + b"\xff\xff\xff\xff" + bytes(8))
 
 
 @pytest.mark.parametrize(("kind", "value"), [("u", -1), ("y", 256), ("q", "x")])
@@ -179,6 +208,17 @@ def test_a_bus_that_does_not_want_us(listener):
         ask(connection, "ListNames")
     connection.close()
     server.join()
+
+
+@pytest.mark.parametrize("answer", [b"\xff" * 100, b"l\2\0\1" + bytes(4) + b"\1\0\0\0\x08\0\0\0" + b"\xff" * 8])
+def test_a_bus_that_sends_what_is_no_message(listener, answer):
+    connection = dbus.Connection(listener.getsockname(), 10)
+    sock, _ = listener.accept()
+    sock.sendall(b"OK 1234\r\n" + answer)
+    with pytest.raises(dbus.Silent, match="no message of D-Bus"):
+        ask(connection, "ListNames")
+    connection.close()
+    sock.close()
 
 
 def test_a_bus_that_hangs_up(listener):

@@ -34,7 +34,7 @@ def test_fields_of_other_tables_are_skipped():
         assert protobuf.decode(TABLE, bytes.fromhex(other) + known) == {"number": 1}
 
 
-@pytest.mark.parametrize("wire", ["08", "08 96", "12 07 74", "2b 01", "1a 02 08", "29 01", "10 01"])
+@pytest.mark.parametrize("wire", ["08", "08 96", "12 07 74", "2b 01", "1a 02 08", "29 01", "10 01", "08" + " ff" * 10 + " 01"])
 def test_bytes_that_are_no_message(wire):
     with pytest.raises(ValueError):
         protobuf.decode(TABLE, bytes.fromhex(wire))

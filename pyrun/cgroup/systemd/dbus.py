@@ -10,6 +10,7 @@ import posix
 import select
 import time
 from _struct import calcsize, pack, unpack_from
+from _struct import error as struct_error  # type: ignore[attr-defined]  # which is not told of it
 
 from pyrun.base import processes
 from pyrun.base.errors import Error, words
@@ -33,6 +34,8 @@ FIXED = 16
 AUTHENTICATION = b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n"
 STREAM = 1
 CHUNK = 65536
+# What the specification allows at most: bytes of a message and of a signature, and how many types may be in one another.
+LONGEST, LONGEST_SIGNATURE, DEEPEST = 1 << 27, 255, 64
 
 
 class Refused(Error):
@@ -95,7 +98,7 @@ class Connection:
             self._take()
         message = self.replies.pop(serial)
         if message.kind == ERROR:
-            raise Refused(message.fields[ERROR_NAME], str(*message.body[:1]))
+            raise Refused(message.fields.get(ERROR_NAME, ""), str(*message.body[:1]))
         return message.body
 
     def signal(self) -> Message:
@@ -142,11 +145,14 @@ class Connection:
                 raise Silent(f"{self.address}: authentication failed: {line.decode('utf-8', 'replace')}")
             self.authenticated = line[:2] == b"OK"
             self.input = rest
-        while (size := message_size(self.input)) > len(self.input):
-            self._read()
-        data = bytes(self.input[:size])
-        del self.input[:size]
-        return decode_message(data)
+        try:
+            while (size := message_size(self.input)) > len(self.input):
+                self._read()
+            data = bytes(self.input[:size])
+            del self.input[:size]
+            return decode_message(data)
+        except ValueError as fault:
+            raise Silent(f"{self.address}: what came is no message of D-Bus: {fault}") from None
 
     def _read(self) -> None:
         while True:
@@ -187,24 +193,30 @@ def encode_call(serial: int, fields: dict[int, Any], signature: str, values: Seq
 
 
 def message_size(data: bytes | bytearray) -> int:
-    """The size of a message that begins with these bytes; more than there are, if they do not tell yet."""
+    """The size of a message that begins with these bytes; more than there are, if they do not tell yet. Raises ValueError."""
     if len(data) < FIXED:
         return FIXED
     body, _, fields = unpack_from(_order(data) + "III", data, 4)
-    return FIXED + (fields + 7) // 8 * 8 + body
+    size = FIXED + (fields + 7) // 8 * 8 + body
+    if size > LONGEST:
+        raise ValueError(f"it would have {size} bytes")
+    return size
 
 
 def decode_message(data: bytes) -> Message:
-    """A whole message."""
-    order = _order(data)
-    pairs, offset = decode(data, 12, "a(yv)", order)
-    fields = dict(pairs)
-    offset = (offset + 7) // 8 * 8
-    body = []
-    for kind in split(fields.get(SIGNATURE, "")):
-        value, offset = decode(data, offset, kind, order)
-        body.append(value)
-    return Message(data[1], fields, body)
+    """A whole message. Raises ValueError."""
+    try:
+        order = _order(data)
+        pairs, offset = decode(data, 12, "a(yv)", order)
+        fields = dict(pairs)
+        offset = (offset + 7) // 8 * 8
+        body = []
+        for kind in split(fields.get(SIGNATURE, "")):
+            value, offset = decode(data, offset, kind, order)
+            body.append(value)
+        return Message(data[1], fields, body)
+    except (IndexError, TypeError, RecursionError, struct_error) as fault:
+        raise ValueError(str(fault)) from None
 
 
 def _order(data: bytes | bytearray) -> str:
@@ -216,6 +228,8 @@ def _order(data: bytes | bytearray) -> str:
 
 def split(signature: str) -> list[str]:
     """The complete types of a signature. Raises ValueError."""
+    if len(signature) > LONGEST_SIGNATURE:
+        raise ValueError(f"{signature[:30]!r}… is longer than a D-Bus signature may be")
     found = []
     while signature:
         size = _type_size(signature)
@@ -224,18 +238,23 @@ def split(signature: str) -> list[str]:
     return found
 
 
-def _type_size(signature: str) -> int:
+def _type_size(signature: str, depth: int = 0, entry: bool = False) -> int:
+    """entry: of an array, which alone may be of pairs of a key and a value."""
     first = signature[:1]
+    if depth > DEEPEST:
+        raise ValueError(f"{signature!r} is nested too deeply")
     if first == "a":
-        return 1 + _type_size(signature[1:])
+        return 1 + _type_size(signature[1:], depth + 1, True)
     if first in PAIRS:
-        size = 1
+        size, members = 1, 0
         while signature[size : size + 1] != PAIRS[first]:
-            size += _type_size(signature[size:])
-        return size + 1
-    if first not in ALIGNMENT:
-        raise ValueError(f"{signature!r} is no D-Bus type")
-    return 1
+            size += _type_size(signature[size:], depth + 1)
+            members += 1
+        if members and (first == "(" or (entry and members == 2 and signature[1] not in "av({")):
+            return size + 1
+    elif first in ALIGNMENT:
+        return 1
+    raise ValueError(f"{signature!r} is no D-Bus type")
 
 
 def _pad(out: bytearray, size: int) -> None:
@@ -281,13 +300,14 @@ def decode(data: bytes, offset: int, kind: str, order: str = "<") -> tuple[Any, 
         start = offset + size
         return data[start : start + length].decode("utf-8", "surrogateescape"), start + length + 1
     if first == "v":
-        inner, offset = decode(data, offset, "g", order)
-        return decode(data, offset, inner, order)
+        signature, offset = decode(data, offset, "g", order)
+        [held] = split(signature)
+        return decode(data, offset, held, order)
     values = []
     if first == "a":
         (length,) = unpack_from(order + "I", data, offset)
-        inner = ALIGNMENT[kind[1]]
-        offset = (offset + 4 + inner - 1) // inner * inner
+        size = ALIGNMENT[kind[1]]
+        offset = (offset + 4 + size - 1) // size * size
         end = offset + length
         while offset < end:
             value, offset = decode(data, offset, kind[1:], order)

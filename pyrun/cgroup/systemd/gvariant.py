@@ -16,21 +16,34 @@ KEYWORDS = {
 RANGES = {"y": (0, 8), "n": (1, 16), "q": (0, 16), "i": (1, 32), "u": (0, 32), "x": (1, 64), "t": (0, 64)}
 """(whether signed, bits) of the whole numbers."""
 ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+SHOWN = 40
+"""Characters of the text that an error has."""
+DEEPEST = 64
+"""How many values may be in one another: no type of D-Bus is deeper."""
 WORD = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-._")
 
 
 def parse(text: str) -> Variant:
     """(signature, value) of a value in text form: `true`, `'a'`, `5` (int32), `uint64 5`, `['a', 'b']`, `@as []`. Raises ValueError."""
     reader = Reader(text)
-    found = reader.value(None)
+    kind, value = reader.value(None)
     if reader.peek():
-        raise ValueError(f"more than one value, from {text[reader.at :]!r} on")
-    return found
+        raise ValueError(f"more than one value, from {text[reader.at :][:SHOWN]!r} on")
+    return one_type(kind), value
+
+
+def one_type(kind: str) -> str:
+    """A signature, which must be that of one value. Raises ValueError."""
+    from pyrun.cgroup.systemd import dbus
+
+    if dbus.split(kind) != [kind]:
+        raise ValueError(f"{kind!r} is not one D-Bus type")
+    return kind
 
 
 class Reader:
     def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
+        self.text, self.at, self.depth = text, 0, 0
 
     def peek(self) -> str:
         """The next character that is no space; '' at the end."""
@@ -46,10 +59,18 @@ class Reader:
 
     def value(self, kind: str | None) -> Variant:
         """kind: the signature it must have, None where it tells itself."""
+        if self.depth == DEEPEST:
+            raise ValueError("nested too deeply")
+        self.depth += 1
+        found = self._value(kind)
+        self.depth -= 1
+        return found
+
+    def _value(self, kind: str | None) -> Variant:
         first = self.peek()
         if first == "@":
             self.at += 1
-            return self.value(self.word(WORD | set("(){}")))
+            return self.value(one_type(self.word(WORD | set("(){}"))))
         if first in ("'", '"'):
             return self._typed(kind, "s", self.string(first), "sog")
         if first == "[":
@@ -116,7 +137,7 @@ class Reader:
             if self.peek() == ",":
                 self.at += 1
             elif self.peek() != end:
-                raise ValueError(f"expected , or {end} at {self.text[self.at :]!r}")
+                raise ValueError(f"expected , or {end} at {self.text[self.at :][:SHOWN]!r}")
         self.at += 1
 
 

@@ -10,6 +10,7 @@ from pyrun.base.errors import ConfigError
 from pyrun.cgroup.devices import ACCESS, ANY
 from pyrun.cgroup.systemd import gvariant
 from pyrun.config.annotations import SYSTEMD_PROPERTY
+from pyrun.config.shape import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def annotated(annotations: dict[str, str]) -> list[Property]:
             if name.endswith("Sec") and name[-4:-3].islower():
                 name, value = name[:-3] + "USec", microseconds(*value)
         except ValueError as fault:
-            raise ConfigError(f"annotations.{key}", f"{text!r}: {fault}") from None
+            raise ConfigError(f"annotations.{key}", f"{show(text)}: {fault}") from None
         found.append((name, value))
     return found
 
