@@ -94,7 +94,7 @@ VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-a
 # libFuzzer, for tests/fuzz.
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 
-.PHONY: run test test-vm debian lint format coverage-check fuzz bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
+.PHONY: run test test-vm debian lint format coverage-check fuzz soak bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
 
 ## install the Debian packages that the build takes, where they are missing
 needs:
@@ -164,6 +164,12 @@ fuzz: test-needs ext
 	@csrc/needs.sh $(FUZZ_PACKAGES)
 	@csrc/venv.sh $(PYTHON) $(VENV) tests/fuzz/requirements.txt
 	PYTHONPATH=tests:. $(VENV)/bin/python -m fuzz.long $(SECONDS) $(TARGETS)
+
+SOAK ?= alive=1000 cycles=10000 creators=20 seconds=600 probed=100 probing=3600 engine=100
+## load: many containers at once and one after the other, with random kills; SOAK="cycles=100000 seconds=60" changes how much
+soak: export SOAK := $(SOAK)
+soak: e2e-needs test-needs build
+	$(VENV)/bin/python -m pytest tests/soak tests/e2e/test_soak.py
 
 ## the linters alone, which take no root, no Debian packages and no compiler
 lint: _linters

@@ -6,6 +6,7 @@ All of it lives in one Sandbox for the session; what is not installed is skipped
 
 import pathlib
 import shutil
+import subprocess
 import tempfile
 import uuid
 
@@ -77,6 +78,22 @@ def containerd2(sandbox, runtime, crictl):
 @pytest.fixture(scope="module", params=["containerd", "containerd2"])
 def any_containerd(request):
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def cri(any_containerd, sandbox, busybox_tar):
+    """`cri("runp", …)`: crictl, with its images."""
+    if not any_containerd.crictl_path:
+        pytest.skip("crictl is no Debian package and not on PATH; `make e2e` builds it where there is Go")
+    root = sandbox.directory / "pause-root"
+    root.mkdir(exist_ok=True)
+    source = HERE / "pause.c"
+    subprocess.run(["gcc", "-O2", "-static", "-o", root / "pause", source], check=True)
+    pause = images.pack(root, sandbox.directory / "pause-layer.tar")
+    for layer, name, command in ((pause, "localhost/pause:1", "/pause"), (busybox_tar, "localhost/busybox:1", "/bin/sh")):
+        archive = images.oci_archive(sandbox.directory / "cri.tar", layer, name, [command])
+        any_containerd.ctr("image", "import", archive, namespace="k8s.io")
+    return any_containerd.crictl
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,27 @@
+"""What a machine has: counts that a leak of one for each container would raise by as many."""
+
+import pathlib
+
+
+def counts():
+    """{what: count} of all of the machine: others' come and go meanwhile."""
+    found = {"mounts": _lines("/proc/self/mountinfo"), "files": int(_text("/proc/sys/fs/file-nr").split()[0])}
+    found["processes"] = sum(path.name.isdigit() for path in pathlib.Path("/proc").iterdir())
+    found["keys"] = _lines("/proc/keys")
+    found["cgroups"] = sum(int(line.split()[2]) for line in _text("/proc/cgroups").splitlines()[1:])
+    memory = dict(line.split(":") for line in _text("/proc/meminfo").splitlines())
+    found["MiB of the kernel"] = (int(memory["SUnreclaim"].split()[0]) + int(memory["KernelStack"].split()[0])) // 1024
+    return found
+
+
+def grown(before, after, containers):
+    """What has grown by as much as the containers were: nothing may have."""
+    return {name: (before[name], count) for name, count in after.items() if count - before[name] >= max(containers, 200)}
+
+
+def _text(path):
+    return pathlib.Path(path).read_text()
+
+
+def _lines(path):
+    return len(_text(path).splitlines())
