@@ -94,7 +94,7 @@ VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-a
 # libFuzzer, for tests/fuzz.
 FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
 
-.PHONY: run test test-vm debian lint format coverage-check fuzz soak bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
+.PHONY: run test test-vm debian lint format coverage-check fuzz sanitize soak bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
 
 ## install the Debian packages that the build takes, where they are missing
 needs:
@@ -164,6 +164,16 @@ fuzz: test-needs ext
 	@csrc/needs.sh $(FUZZ_PACKAGES)
 	@csrc/venv.sh $(PYTHON) $(VENV) tests/fuzz/requirements.txt
 	PYTHONPATH=tests:. $(VENV)/bin/python -m fuzz.long $(SECONDS) $(TARGETS)
+
+# What is undefined in C is a trap, which ends init. The address sanitizer takes a C library that is loaded, and init is static and runs from
+# a memfd; tests/fuzz has it for the parts of init that read.
+UNDEFINED := -fsanitize=undefined -fsanitize-undefined-trap-on-error
+INIT_TESTS := tests/unit/test_init_verify.py $(addprefix tests/runtime/test_,$(addsuffix .py,covered_proc cwd devices exec fds idmapped_mounts \
+              init_start labels mount_options mounts namespaces process propagation protection root_mount seccomp_run small_limits terminal userns))
+## the tests of what init does, with an init that ends at what is undefined in C
+sanitize: test-needs ext
+	INIT_CFLAGS="$(UNDEFINED)" $(BUILD) ext && INIT_CFLAGS="$(UNDEFINED)" $(BUILD) binary
+	$(VENV)/bin/python -m pytest $(INIT_TESTS); result=$$?; $(BUILD) ext && $(BUILD) binary && exit $$result
 
 SOAK ?= alive=1000 cycles=10000 creators=20 seconds=600 probed=100 probing=3600 engine=100
 ## load: many containers at once and one after the other, with random kills; SOAK="cycles=100000 seconds=60" changes how much

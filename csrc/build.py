@@ -34,6 +34,8 @@ CFLAGS = ["-O2", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-stric
 # What a packager or a user wants besides.
 CFLAGS += shlex.split(os.environ.get("CFLAGS", ""))
 LDFLAGS = shlex.split(os.environ.get("LDFLAGS", ""))
+# What `make sanitize` wants of init besides.
+INIT_CFLAGS = shlex.split(os.environ.get("INIT_CFLAGS", ""))
 # What Python calls: NAME.h goes to cffi, after plan.h, and NAME.c implements it.
 INTERFACES = ["start", "native", "seccomp", "bpf", "trace", "unpack"]
 HEADERS = [CSRC / f"{name}.h" for name in ("plan", *INTERFACES)]
@@ -98,7 +100,7 @@ def build_init() -> Path:
             "-Wl,--gc-sections,-z,noexecstack,-z,noseparate-code,-z,norelro,--build-id=none",
             "-iquote", CSRC, "-iquote", CSRC / "init", "-idirafter", f"{TARGET.sysroot}/usr/include",
             "-idirafter", f"{TARGET.sysroot}/usr/include/{TARGET.config.get('MULTIARCH')}",
-            "-o", target, *sources)
+            *INIT_CFLAGS, "-o", target, *sources)
     return target
 
 
@@ -190,7 +192,7 @@ def main(what: str) -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
     lock = os.open(ROOT / "build", os.O_RDONLY | os.O_CLOEXEC)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    write_if_changed(BUILD / "settings", f"{sys.version}\n{TARGET.cc} {CFLAGS} {LDFLAGS}\n")
+    write_if_changed(BUILD / "settings", f"{sys.version}\n{TARGET.cc} {CFLAGS} {LDFLAGS} {INIT_CFLAGS}\n")
     build_types()
     if what == "types":
         return

@@ -299,7 +299,7 @@ static void set_allocators(int clean) {
 
 void image_prepare(void) {
     seeding = 1;
-    memory_size = image_memory_end - image_memory;
+    memory_size = image_memory_end - image_memory; // cppcheck-suppress subtractPointers  # both are the linker's, of one segment
     main_thread = __real_pthread_self();
     PyObjectArenaAllocator allocator = {NULL, arena_take, arena_free};
     PyObject_SetArenaAllocator(&allocator);

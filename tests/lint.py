@@ -1,6 +1,6 @@
 """Runs the linters: `make lint`, `make format`, the pre-commit hook and tests/unit/test_lint.py all take them from here.
 
-    lint.py [--fix] [NAME …]     NAME: ruff, mypy, clang-format, shellcheck; without one, all
+    lint.py [--fix] [NAME …]     NAME: ruff, mypy, clang-format, shellcheck, cppcheck; without one, all
 
 Their settings are in pyproject.toml and .clang-format. --fix: those that can, mend what they find.
 """
@@ -24,6 +24,9 @@ LINTERS = {
     "mypy": ["mypy"],
     "clang-format": ["clang-format", "--dry-run", "-Werror", *C_SOURCES],
     "shellcheck": ["shellcheck", *SHELL_SCRIPTS],
+    # What it takes for wrong, slow or not portable; not its remarks on style. An answer stands at the place.
+    "cppcheck": ["cppcheck", "--quiet", "--error-exitcode=1", "--std=c11", "--enable=warning,performance,portability", "--inline-suppr",
+                 "--suppress=missingIncludeSystem", "-D__x86_64__", "-Icsrc", "-Icsrc/init", *files("csrc/**/*.c")],
 }
 FIXERS = {
     "ruff": ["ruff", "check", "--fix", "."],

@@ -89,7 +89,7 @@ void send_timing(uint64_t begin) {
 
 /* Waits for MSG_GO with this number. If the runtime has gone, init just ends: there is nobody to send an error to. */
 int await_go(uint32_t number) {
-    struct plan_msg msg;
+    struct plan_msg msg = {0};
     size_t got = 0;
 
     while (got < sizeof msg) {
@@ -132,7 +132,7 @@ static int receive(struct plan_msg *msg, int files[PLAN_PASSED]) {
 
 /* await_go(); returns the fd that comes along. */
 int await_go_fd(uint32_t number) {
-    struct plan_msg msg;
+    struct plan_msg msg = {0};
     int files[PLAN_PASSED];
 
     if (receive(&msg, files) < 0)
@@ -142,7 +142,7 @@ int await_go_fd(uint32_t number) {
 
 /* Waits for MSG_REST. Returns how many files came; more: how many are still to come. */
 int await_rest(int files[PLAN_PASSED], uint32_t *more) {
-    struct plan_msg msg;
+    struct plan_msg msg = {0};
     const int count = receive(&msg, files);
 
     if (count >= 0 && msg.type != MSG_REST)

@@ -222,6 +222,7 @@ def test_limits_of_cgroup_v2(limits, expected):
         ({"cpu": {"shares": 512, "idle": 1, "cpus": "0"}}, {"CPUShares": 512}),
         ({"cpu": {"quota": 50000, "period": 200000}}, {"CPUQuotaPerSecUSec": 250000, "CPUQuotaPeriodUSec": 200000}),
         ({"cpu": {"quota": -1}}, {"CPUQuotaPerSecUSec": INFINITY, "CPUQuotaPeriodUSec": 100000}),
+        ({"cpu": {"quota": (1 << 63) - 1, "period": 1000}}, {"CPUQuotaPerSecUSec": INFINITY, "CPUQuotaPeriodUSec": 1000}),
         ({"pids": {"limit": 9}}, {"TasksMax": 9}),
         ({"blockIO": {"weight": 500}}, {"BlockIOWeight": 500}),
     ],

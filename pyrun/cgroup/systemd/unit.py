@@ -216,7 +216,7 @@ def quota_properties(quota: str, period: int, systemd: int) -> list[Property]:
     per_second = size(quota)
     if per_second != INFINITY:
         # Kept as a whole percentage of a CPU; a bit more does no harm below, a bit less would.
-        per_second = -(-per_second * 1_000_000 // period // 10_000) * 10_000
+        per_second = min(-(-per_second * 1_000_000 // period // 10_000) * 10_000, INFINITY)
     found = [("CPUQuotaPerSecUSec", ("t", per_second))]
     return [*found, ("CPUQuotaPeriodUSec", ("t", period))] if systemd >= 242 else found
 
