@@ -21,10 +21,9 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quiet(request):
+def quiet():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(targets.output, "write", lambda text: None)
-        patch.setattr(targets.log, "_say", lambda *words: None)
+        targets.quiet(patch.setattr)
         yield
     targets.tidy()
 
