@@ -1,6 +1,7 @@
 /* Where init waits: for the runtime, and for the start of the user's program. */
 #include "init.h"
 
+#include <sys/mman.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -15,6 +16,7 @@ int op_barrier(const struct plan_op *op) {
 /* The first file of all is the part itself, which needs no slot. The others fill the slots that it adds, in the order in which they come. */
 int op_rest(const struct plan_op *op) {
     const uint32_t number = self.index;
+    const struct plan_header *done = self.plan;
     uint32_t slot = self.plan->fd_count, more = 1;
     int part = -1;
 
@@ -35,6 +37,7 @@ int op_rest(const struct plan_op *op) {
     if (map_plan(part, number + 1) < 0)
         return -1;
     close(part);
+    munmap((void *)done, plan_size(done)); /* init may wait for days, and this part's memory with it */
     if (slot != self.plan->fd_count)
         return fail_errno(STEP_PROTOCOL, EPROTO);
     self.index = number;

@@ -46,6 +46,8 @@ typedef int op_function(const struct plan_op *op);
 /* The op with this number, which must be in the current part of the plan; the number after its last op. */
 #define op_at(number) (&self.ops[(number) - self.plan->first_op])
 #define plan_end() (self.plan->first_op + self.plan->op_count)
+/* Of a part, in bytes. */
+#define plan_size(plan) (sizeof *(plan) + (uint64_t)(plan)->op_count * sizeof(struct plan_op) + (plan)->string_size)
 #define op_fd(operand) ((operand).slot < 0 ? -1 : self.table[(operand).slot])
 
 /* plan_table.c, which the build makes of plan.h: what runs each op, and what verify.c holds its record to */

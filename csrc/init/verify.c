@@ -92,7 +92,7 @@ static int header(const struct plan_header *plan, size_t size, uint32_t first_op
         return 0;
     if (plan->fd_count < 2 || plan->fd_count > PLAN_MAX_FDS || plan->string_size == 0)
         return 0;
-    return size == sizeof *plan + (uint64_t)plan->op_count * sizeof(struct plan_op) + plan->string_size;
+    return size == plan_size(plan);
 }
 
 /* Checks the plan and points self at it; the index of a bad record is left in self.index (UINT32_MAX: the header). */

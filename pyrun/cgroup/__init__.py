@@ -23,6 +23,7 @@ from pyrun.base.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
     from pyrun.cgroup.base import Cgroup
@@ -81,7 +82,15 @@ def is_state(state: Any) -> bool:
         return False
     if "systemd" in state and (state["systemd"].__class__ is not list or list(map(type, state["systemd"])) != [str, bool]):
         return False
-    return all(map(_is_cgroup, state["paths"].values()))
+    return _all_usual(state["paths"].values()) or all(map(_is_cgroup, state["paths"].values()))
+
+
+def _all_usual(paths: Collection[Any]) -> bool:
+    """Whether all are paths below USUAL: what _is_cgroup() looks for in each, looked for in all of them at once."""
+    if set(map(type, paths)) != {str}:
+        return False
+    whole = "\0" + "/\0".join(paths) + "/"
+    return whole.count("\0") == whole.count("\0" + USUAL) == len(paths) and not ("//" in whole or "/./" in whole or "/../" in whole)
 
 
 def _is_cgroup(path: Any) -> bool:

@@ -44,20 +44,15 @@ def delete(settings: Settings, *, id: str, force: bool) -> int:
 
 def read_config(container: Container) -> dict:
     """The normal config for its poststop hooks; a container killed while it was made may not have got that far."""
+    if "poststop" not in container.data["hooks"]:
+        return NO_HOOKS
     try:
-        config = container.config()
+        return container.normal()
     except FileNotFoundError:
         return NO_HOOKS
     except (OSError, Error) as fault:
         log.warning(f"no poststop hooks are run: {fault}")
         return NO_HOOKS
-    return normal_of(config) if config.get("hooks") else NO_HOOKS
-
-
-def normal_of(config: dict) -> dict:
-    from pyrun.config import normal  # few have hooks
-
-    return normal.config_of(config)
 
 
 def remove_remains(settings: Settings, id: str, force: bool, gone: record.Gone) -> int:
@@ -94,7 +89,7 @@ def end_damaged(settings: Settings, container: Container, fault: Error, locked: 
     if not locked and not container.lock_now():
         raise Error(f"container {container.id} is being created or changed: try again")
     try:
-        config = normal_of(container.config())
+        config = container.normal()
         group = container.cgroup() or cgroup.open(config, container.id, with_systemd(settings, config))
     except (Error, OSError, TypeError, AttributeError, KeyError) as reason:  # of a config.json that is damaged too
         raise unseen(container, fault, reason) from None

@@ -126,7 +126,9 @@ class Creation(Making):
 
     def compile_plan(self) -> None:
         timeline.phase("compile plan")
-        emit_rest(self.init.plan, self.context, self.filter(), self.waits)
+        # An init that waits for its id maps, or asks for a mount, takes no more of the plan before it has them.
+        part = None if self.context.user_namespace else self.init.give_rest
+        emit_rest(self.init.plan, self.context, self.filter(), self.waits, part)
 
     def give_plan(self) -> None:
         self.init.give_rest(self.files)

@@ -18,11 +18,11 @@ FORMAT = 2
 """`version` of the state.json that is written. 1 had no such member, and numbers for the names of ops in `notes`."""
 BLANK = {
     "version": FORMAT, "plan": 0, "id": "", "ociVersion": "", "bundle": "", "rootfs": "", "annotations": {}, "created": "", "pid": 0,
-    "startTime": 0, "bootId": "", "creating": False, "mask": 0, "notes": {}, "rdt": [], "stdio": [], "cgroup": None,
+    "startTime": 0, "bootId": "", "creating": False, "mask": 0, "notes": {}, "rdt": [], "stdio": [], "hooks": [], "cgroup": None,
 }  # fmt: skip
 """The members of state.json, with values of their types."""
-OLD = {"version": 1, "plan": 1, "rdt": [], "stdio": []}
-"""Members that releases before FORMAT 2 left out."""
+OLD = {"version": 1, "plan": 1, "rdt": [], "stdio": [], "hooks": ["startContainer", "poststart", "poststop"]}
+"""Members that older releases left out. Of hooks: there may be any."""
 _NAMES = [name for name in BLANK if name != "cgroup"]
 _KINDS = [type(BLANK[name]) for name in _NAMES]
 _PID_LIMIT = 1 << 22  # the kernel's
@@ -89,6 +89,7 @@ def _wrong_member(data: dict) -> str:
     if not 0 <= data["pid"] <= _PID_LIMIT:
         return "pid"
     for name, values, kind in (("annotations", data["annotations"].values(), str), ("rdt", data["rdt"], str), ("stdio", data["stdio"], str),
+                               ("hooks", data["hooks"], str),
                                ("notes", data["notes"].values(), list)):  # fmt: skip
         if values and set(map(type, values)) != {kind}:
             return name

@@ -9,7 +9,6 @@ from pyrun._native import lib
 from pyrun.base.errors import ConfigError, Error, words
 from pyrun.base.processes import PATIENCE, await_end, readable
 from pyrun.base.undo import Undo
-from pyrun.config import normal
 from pyrun.container import end, hooks
 from pyrun.container.state import START_SOCKET
 from pyrun.host.sockets import send_listener
@@ -19,8 +18,6 @@ from pyrun.plan.namespaces import first_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pyrun._native import CData
     from pyrun.container.state import Container
 
@@ -51,13 +48,13 @@ def start(container: Container) -> None:
             else RUNNING if status == "paused"
             else f"cannot start a container that is {status}"
         )  # fmt: skip
-    config = normal.config_of(container.config())
-    if not config["process"]:
+    if not _has_program(container):
         raise ConfigError("process", "there is nothing to start: the config has no process")
-    # init forgets a connection that stays silent, so the one that starts the program cannot be made before the hooks.
-    if config["hooks"]["startContainer"] and not container.waits_for_start():
-        raise Error(RUNNING)
-    _run_hooks(container, config, "startContainer", "created", lambda: inside(container, config))
+    if "startContainer" in container.data["hooks"]:
+        # init forgets a connection that stays silent, so the one that starts the program cannot be made before the hooks.
+        if not container.waits_for_start():
+            raise Error(RUNNING)
+        _run_hooks(container, "startContainer", "created", inside(container, container.normal()))
     sock = connect(container.lock_fd, START_SOCKET.encode(), 1)
     if sock in (-errno.ECONNREFUSED, -errno.ENOENT):
         if container.alive():
@@ -65,29 +62,35 @@ def start(container: Container) -> None:
         raise failed_start(Ended(executed(container.data["pid"])[1], container.data["pid"]))
     must(sock, f"connect {START_SOCKET}")
     try:
-        _await_program(container, config, sock)
+        _await_program(container, sock)
     except Error as error:
         from pyrun.container import why
 
-        raise why.failed(error, why.Place(config, container.cgroup(), container.data["rootfs"], container.data["bundle"])) from None
+        place = why.Place(container.normal(), container.cgroup(), container.data["rootfs"], container.data["bundle"])
+        raise why.failed(error, place) from None
     finally:
         posix.close(sock)
     posix.unlink(f"{container.directory}/{START_SOCKET}")
-    _run_hooks(container, config, "poststart", "running")
+    if "poststart" in container.data["hooks"]:
+        _run_hooks(container, "poststart", "running")
 
 
-def _run_hooks(container: Container, config: dict, kind: str, status: str, target: Callable[[], hooks.Target] | None = None) -> None:
-    """If one fails, that ends the container (spec 1.3, runtime.md#lifecycle). target(): where those run that run inside."""
-    if not config["hooks"][kind]:
-        return
+def _has_program(container: Container) -> bool:
+    """Whether there is something to start: what is noted of init's ops tells that sooner than the config."""
+    return any(note[:1] == ["exec"] for note in container.data["notes"].values()) or bool(container.normal()["process"])
+
+
+def _run_hooks(container: Container, kind: str, status: str, target: hooks.Target | None = None) -> None:
+    """If one fails, that ends the container (spec 1.3, runtime.md#lifecycle). target: where those run that run inside."""
+    config = container.normal()
     with Undo() as undo:
         undo.then(end.run_poststop, container, config)
         undo.push(end.remove, container)
         undo.push(end.kill_init, container)
-        hooks.run(config, kind, container, status, target and target())
+        hooks.run(config, kind, container, status, target)
 
 
-def _await_program(container: Container, config: dict, sock: int) -> None:
+def _await_program(container: Container, sock: int) -> None:
     """Sends the start, and reads init's last messages until it is the program."""
     pid = container.data["pid"]
     sent = send(sock, b"\0")
@@ -104,7 +107,7 @@ def _await_program(container: Container, config: dict, sock: int) -> None:
         if not message:
             return _check_program(container, unread=sent in GONE or message is UNREAD)
         if message.type == lib.MSG_SECCOMP:
-            send_listener(container, config, message.value, pid)
+            send_listener(container, container.normal(), message.value, pid)
             code = send_go(sock, message.number)
             if code not in GONE:
                 must(code, f"{START_SOCKET}: send")

@@ -56,7 +56,8 @@ class Container:
 
     `data` is state.json: id, bundle, rootfs, created, annotations, pid, startTime, bootId, creating, cgroup
     (cgroup.Cgroup.to_state), rdt (paths in resctrl that go with it), mask (CLONE_NEW* of its namespaces), notes (of the
-    ops after `start`), stdio (what it was given: fds.stdio), version (FORMAT), plan (PLAN_VERSION of its init).
+    ops after `start`), stdio (what it was given: fds.stdio), hooks (the kinds of which its config has any), version (FORMAT),
+    plan (PLAN_VERSION of its init).
     """
 
     def __init__(self, root: str, data: dict, uid: int = 0, text: bytes = b"") -> None:
@@ -188,6 +189,12 @@ class Container:
         if config.__class__ is not dict:
             raise Error(f"{path} is damaged: not an object")
         return config
+
+    def normal(self) -> dict:
+        """The same with all its members."""
+        from pyrun.config import normal  # `start` and `delete` need it for hooks and faults alone
+
+        return normal.config_of(self.config())
 
     # --- the process
 

@@ -61,6 +61,7 @@ class Making:
             "rdt": self.shares.own if self.shares else [],
             "mask": Namespaces(self.linux["namespaces"]).mask,
             "stdio": fds.stdio(),
+            "hooks": [kind for kind, hooks in self.config["hooks"].items() if hooks],
         }
         self.container.save()
 

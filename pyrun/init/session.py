@@ -87,6 +87,7 @@ class Init:
             self.plan.close_files(files, self.files)
             posix.close(memory)
         self.ops, self.files = len(self.plan.records), len(self.plan.files)
+        self.plan.begin_part()
 
     def drive(
         self, child: Event | None = None, barrier: Callable[[int], bool | None] | None = None, console: Taker = _unasked,

@@ -25,6 +25,10 @@ from pyrun.plan.records import Plan
 from pyrun.plan.root import emit_pivot, emit_protection, emit_root
 from pyrun.plan.seccomp import Filter
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def container_plan(context: Context, seccomp: Filter | None, waits: bool) -> Plan:
     """The whole plan. waits: stop for `start` (create) instead of going on (run). seccomp: the compiled filter, or None."""
@@ -34,21 +38,30 @@ def container_plan(context: Context, seccomp: Filter | None, waits: bool) -> Pla
 
 
 def first_part(context: Context) -> Plan:
-    """What init does while emit_rest() goes on: it makes the namespaces."""
+    """What init does while emit_rest() goes on: it makes the namespaces, and joins the cgroup."""
     if context.facts.rootless and not context.user_namespace:
         cure = 'add {"type": "user"} (`spec --rootless` writes it)'
         raise HostError("linux.namespaces", "rootless container requires user namespaces", cure=cure)
     plan = Plan()
     emit_first_stage(plan, context)
+    if not waits_for_maps(context):
+        emit_new_namespaces(plan, context)
     plan.rest()
     return plan
 
 
-def emit_rest(plan: Plan, context: Context, seccomp: Filter | None, waits: bool) -> None:
+def waits_for_maps(context: Context) -> bool:
+    """Whether init, right after the clone, waits for its id maps: they are written when all of the plan is sent."""
+    return bool(context.spaces.new & CLONE_NEWUSER)
+
+
+def emit_rest(plan: Plan, context: Context, seccomp: Filter | None, waits: bool, part: Callable[[], None] | None = None) -> None:
+    """All that follows the first part. part(): sends init what there is of the plan so far, with an op `rest` at its end."""
     process, linux, hooks = context.process, context.linux, context.config["hooks"]
 
-    emit_new_namespaces(plan, context)
-    read_only_later = emit_root(plan, context)
+    if waits_for_maps(context):
+        emit_new_namespaces(plan, context)
+    read_only_later = emit_root(plan, context, part)
     if process and process["terminal"]:
         emit_console(plan, process, bind="/dev/console")
     if hooks["prestart"] or hooks["createRuntime"] or hooks["createContainer"]:
@@ -86,7 +99,7 @@ def emit_first_stage(plan: Plan, context: Context) -> None:
 
 def emit_new_namespaces(plan: Plan, context: Context) -> None:
     config, linux, new = context.config, context.linux, context.spaces.new
-    if new & CLONE_NEWUSER:
+    if waits_for_maps(context):
         emit_maps(plan, "linux.uidMappings", context.facts.rootless)
         emit_first_ids(plan, "linux.uidMappings", linux)
         if context.facts.rootless:

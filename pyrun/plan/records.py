@@ -34,6 +34,9 @@ class Needs:
         self.idmaps: list[tuple[str, Any]] = []
         self.asked: dict[str, Any] = {}
 
+    def nothing(self) -> bool:
+        return not self.sources and not self.idmaps and not self.asked
+
 
 class Plan(Ops):
     """A list of ops under construction: each method of Ops adds one.
@@ -45,8 +48,7 @@ class Plan(Ops):
     def __init__(self) -> None:
         self.records: list[bytes] = []
         self.notes: list[tuple[str, str, str]] = []  # (name of the op, where, subject) of each record
-        self.area = bytearray(8)  # offset 0 is the empty string
-        self.offsets = {"": 0}
+        self.begin_part()
         self.needs = Needs()
         # (path, open flags, where) -> slot; path None: whoever starts init brings the file, by the name that `where` is.
         self.files: dict[tuple[str | None, int, str], int] = {}
@@ -92,6 +94,11 @@ class Plan(Ops):
         return self.file(None, 0, name)
 
     # --- launching
+
+    def begin_part(self) -> None:
+        """The ops from here on are packed without the strings of those before."""
+        self.area = bytearray(8)  # offset 0 is the empty string
+        self.offsets = {"": 0}
 
     def pack(self, flags: int = 0, since: int = 0) -> bytes:
         """The plan as init reads it, from the op with the number `since` on. flags: PLAN_TIMED or 0."""

@@ -9,9 +9,18 @@ from pyrun.plan.context import Context
 from pyrun.plan.mounts import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, PROPAGATION_WORDS, Mount
 from pyrun.plan.records import Plan
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def emit_root(plan: Plan, context: Context) -> list[Mount]:
-    """The root file system, what is mounted on it, and its devices. Returns the mounts that become read-only later."""
+PART = 32  # mounts: while init makes these, the next are compiled
+
+
+def emit_root(plan: Plan, context: Context, part: Callable[[], None] | None = None) -> list[Mount]:
+    """The root file system, what is mounted on it, and its devices. Returns the mounts that become read-only later.
+
+    part(): sends init what there is of the plan so far.
+    """
     config, linux, path = context.config, context.linux, context.rootfs
     own_mounts = context.spaces.has("mount")
     if own_mounts:
@@ -27,7 +36,8 @@ def emit_root(plan: Plan, context: Context) -> list[Mount]:
         _warn_of_host_mounts(config)
     own_dev = False
     read_only_later = []
-    for mount in mounts.parse(config, context.request.bundle, context.additions.mounts):
+    found = mounts.parse(config, context.request.bundle, context.additions.mounts)
+    for number, mount in enumerate(found, 1):
         if mount.destination == "/dev":
             own_dev = own_dev or mount.bind
         if mount.destination in ("/", "/dev") and mount.point.set & mounts.ATTR_RDONLY and mount.type == "tmpfs":
@@ -35,6 +45,9 @@ def emit_root(plan: Plan, context: Context) -> list[Mount]:
             mount.point.word("rw")
             read_only_later.append(mount)
         mounts.emit(plan, mount, context)
+        if part and number % PART == 0 and number < len(found) and own_mounts and plan.needs.nothing():
+            plan.rest()
+            part()
     if not own_dev:
         devices.emit(plan, linux["devices"], context.binds_devices)
     return read_only_later

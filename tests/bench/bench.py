@@ -26,8 +26,10 @@ import bundles
 HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 RUNS = int(os.environ.get("RUNS") or 50)
-LISTED = 1000
-AT_ONCE = 100
+ALIVE = (1, 10, 100, 1000)
+AT_ONCE = (1, 4, 16, 64, 100)
+MOUNTS = (1, 10, 100, 300, 1000)
+GROWTH_RUNS = 10
 DOCKER_RUNS = 10
 PR_SET_CHILD_SUBREAPER = 36
 INNER = "PYRUN_BENCH_INNER"
@@ -75,17 +77,14 @@ class Bench:
         self.finish(self.start(command), command)
         return (time.perf_counter_ns() - begin) / 1e6
 
-    def life(self, runtime, name, call, created=lambda: None):
-        """A container's whole life. call(row, argv) runs each command; created() is called between create and start."""
+    def life(self, runtime, name, call):
+        """A container's whole life. call(row, argv) runs each command."""
         call("run", runtime.command("run", "--bundle", self.bundles["true"], name))
         call("run, docker's config", runtime.command("run", "--bundle", self.bundles["docker"], name))
-        call("run, 300 mounts", runtime.command("run", "--bundle", self.bundles["mounts"], name))
         call("create", runtime.command("create", "--bundle", self.bundles["sleep"], "--pid-file", self.pid_file, name))
-        created()
         call("state", runtime.command("state", name))
         call("start", runtime.command("start", name))
         call("exec", runtime.command("exec", name, "/bin/true"))
-        call("list, 1 container", runtime.command("list"))
         call("kill", runtime.command("kill", name, "KILL"))
         os.waitpid(int(self.pid_file.read_text()), 0)  # an orphan of the runtime, so a child of this subreaper
         call("delete", runtime.command("delete", name))
@@ -105,44 +104,63 @@ class Bench:
     def measure_lives(self, runtimes):
         self.in_turns(runtimes, RUNS, lambda runtime, turn, call: self.life(runtime, f"bench-{os.getpid()}-{turn}", call))
 
-    def measure_lists(self, runtimes):
-        """With LISTED running containers of each runtime."""
-        for runtime in runtimes:
-            for number in range(LISTED):
+    def measure_alive(self, runtimes):
+        """What the commands take as more and more containers run."""
+        for number in range(1, ALIVE[-1] + 1):
+            for runtime in runtimes:
                 self.spawn(runtime.command("run", "--detach", "--bundle", self.bundles["listed"], f"listed-{runtime.name}-{number}"))
-        self.in_turns(runtimes, RUNS, lambda runtime, _, call: call(f"list, {LISTED} containers", runtime.command("list")))
+            if number in ALIVE:
+                self.among(runtimes, number)
         remove_all(runtimes)
+
+    def among(self, runtimes, number):
+        def commands(runtime, turn, call):
+            name = f"among-{runtime.name}-{turn}"
+            call(f"create, {number} containers", runtime.command("create", "--bundle", self.bundles["listed"], "--pid-file", self.pid_file, name))
+            call(f"state, {number} containers", runtime.command("state", name))
+            os.kill(int(self.pid_file.read_text()), signal.SIGKILL)
+            os.waitpid(int(self.pid_file.read_text()), 0)
+            call(f"delete, {number} containers", runtime.command("delete", name))
+            call(f"list, {number} containers", runtime.command("list"))
+
+        self.in_turns(runtimes, RUNS if number == ALIVE[-1] else GROWTH_RUNS, commands)
+
+    def measure_mounts(self, runtimes):
+        for number in MOUNTS:
+            bundle = self.bundles[f"mounts-{number}"]
+            self.in_turns(
+                runtimes, RUNS if number == 300 else GROWTH_RUNS,
+                lambda runtime, turn, call, bundle=bundle, number=number: call(
+                    f"run, {number} mounts", runtime.command("run", "--bundle", bundle, f"mounts-{runtime.name}-{turn}")
+                ),
+            )  # fmt: skip
 
     def measure_crowds(self, runtimes):
         """So many creates at once, and what the created containers hold."""
+        for number in AT_ONCE:
+            self.in_turns(runtimes, 5, lambda runtime, turn, _, number=number: self.crowd(runtime, turn, number))
 
-        def crowd(runtime, turn, _):
-            ids = [f"crowd-{runtime.name}-{turn}-{number}" for number in range(AT_ONCE)]
-            commands = [runtime.command("create", "--bundle", self.bundles["sleep"], id) for id in ids]
-            begin = time.perf_counter_ns()
-            started = [(self.start(command), command) for command in commands]
-            for pid, command in started:
-                self.finish(pid, command)
-            if turn:
-                runtime.times.setdefault(f"{AT_ONCE} creates at once", []).append((time.perf_counter_ns() - begin) / 1e6)
-            rollups = [smaps_rollup(pid) for pid in children()]
-            runtime.memory[f"{AT_ONCE} created containers, private"] = sum(r["Private_Clean"] + r["Private_Dirty"] for r in rollups)
-            remove_all([runtime])
-
-        self.in_turns(runtimes, 3, crowd)
+    def crowd(self, runtime, turn, number):
+        ids = [f"crowd-{runtime.name}-{turn}-{index}" for index in range(number)]
+        commands = [runtime.command("create", "--bundle", self.bundles["sleep"], id) for id in ids]
+        begin = time.perf_counter_ns()
+        started = [(self.start(command), command) for command in commands]
+        for pid, command in started:
+            self.finish(pid, command)
+        if turn:
+            runtime.times.setdefault(f"{number} creates at once", []).append((time.perf_counter_ns() - begin) / 1e6)
+        rollups = [smaps_rollup(pid) for pid in children()]
+        runtime.memory[f"{number} created containers, private"] = sum(r["Private_Clean"] + r["Private_Dirty"] for r in rollups)
+        remove_all([runtime])
 
     def measure_memory(self, runtime):
         def call(row, argv):
             self.spawn([str(self.peak), str(self.directory / "peak.out"), *argv])
-            if row in ("run", "exec", "state"):
-                runtime.memory[f"peak of {row}"] = int((self.directory / "peak.out").read_text())
+            if row in ("create", "start", "exec", "state"):
+                peak, own = map(int, (self.directory / "peak.out").read_text().split())
+                runtime.memory[f"{row}: peak"], runtime.memory[f"{row}: its own"] = peak, own
 
-        def created():
-            # Everything that create leaves behind is a child of this process by now.
-            rollups = [smaps_rollup(pid) for pid in children()]
-            runtime.memory["a created container, private"] = sum(r["Private_Clean"] + r["Private_Dirty"] for r in rollups)
-
-        self.life(runtime, f"bench-{os.getpid()}-memory", call, created)
+        self.life(runtime, f"bench-{os.getpid()}-memory", call)
 
     def measure_docker(self, runtimes):
         if absent := engine.missing():
@@ -231,14 +249,15 @@ def main():
         peak = directory / "peak"
         subprocess.run(["cc", "-O2", "-static", "-o", peak, HERE / "peak.c"], check=True)
         runtimes = find_runtimes(directory)
-        bench = Bench(directory, peak, bundles.make_all(directory, runtimes[0].path))
+        bench = Bench(directory, peak, bundles.make_all(directory, runtimes[0].path, MOUNTS))
         try:
             floor = [bench.spawn(["/bin/true"]) for _ in range(RUNS)]
             bench.measure_lives(runtimes)
             for runtime in runtimes:
                 bench.measure_memory(runtime)
+            bench.measure_mounts(runtimes)
             bench.measure_crowds(runtimes)
-            bench.measure_lists(runtimes)
+            bench.measure_alive(runtimes)
             bench.measure_docker(runtimes)
         finally:
             remove_all(runtimes)

@@ -1,19 +1,20 @@
 """The bundles that are measured: a root file system of busybox, and configs as callers of a runtime write them."""
 
+import functools
 import json
 import pathlib
 import shutil
 import subprocess
 
-MANY_MOUNTS = 300
 CAPABILITIES = "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
 
 
-def make_all(directory, pyrun):
-    """name -> bundle (Path). pyrun: the path of a pyrun, whose `spec` gives the usual config."""
+def make_all(directory, pyrun, mounts):
+    """name -> bundle (Path). pyrun: the path of a pyrun, whose `spec` gives the usual config. mounts: numbers of bind mounts."""
     busybox = shutil.which("busybox")
     made = {}
-    for name, change in CHANGES.items():
+    changes = CHANGES | {f"mounts-{number}": functools.partial(many_mounts, number) for number in mounts}
+    for name, change in changes.items():
         made[name] = bundle = directory / name
         (bundle / "rootfs/bin").mkdir(parents=True)
         shutil.copy(busybox, bundle / "rootfs/bin/busybox")
@@ -63,8 +64,8 @@ def docker(config, bundle):
     linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}, *rules], "pids": {"limit": 1000}}
 
 
-def many_mounts(config, bundle):
-    for number in range(MANY_MOUNTS):
+def many_mounts(count, config, bundle):
+    for number in range(count):
         (bundle / f"volumes/{number}").mkdir(parents=True)
         config["mounts"].append(
             {"destination": f"/volumes/{number}", "type": "bind", "source": str(bundle / f"volumes/{number}"), "options": ["rbind", "rw"]}
@@ -72,4 +73,4 @@ def many_mounts(config, bundle):
     config["root"]["readonly"] = False
 
 
-CHANGES = {"true": lambda config, bundle: None, "sleep": sleep, "listed": listed, "docker": docker, "mounts": many_mounts}
+CHANGES = {"true": lambda config, bundle: None, "sleep": sleep, "listed": listed, "docker": docker}

@@ -1,11 +1,26 @@
-"""results/figures.json -> a table on stdout, the short table in the README, and results/times.svg."""
+"""results/figures.json -> a table on stdout, the short table in the README, and the charts results/times.svg and growth.svg."""
 
 import json
 import pathlib
+import re
+
+import matplotlib
+
+matplotlib.use("svg")
+matplotlib.rcParams["svg.hashsalt"] = "pyrun"
+from matplotlib import pyplot  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 README = HERE.parent.parent / "README.md"
+GROWING = {name: re.compile(row) for name, row in {
+    "create, so many running": r"create, (\d+) containers", "state, so many running": r"state, (\d+) containers",
+    "delete, so many running": r"delete, (\d+) containers", "list": r"list, (\d+) containers",
+    "run with so many mounts": r"run, (\d+) mounts", "so many creates at once": r"(\d+) creates at once",
+}.items()}  # fmt: skip
+"""Rows of one kind that differ in a number."""
+SHOWN = ("list, 1000 containers", "run, 300 mounts", "100 creates at once")
+"""Those of them that stand beside the others."""
 BEGIN, END = "<!-- figures: made by `make bench` -->", "<!-- end of figures -->"
 
 
@@ -13,6 +28,28 @@ def ratios(of, cells):
     """How much the first runtime needs of what each of the others does: best to best."""
     first, *others = cells.values()
     return {name: of(first) / of(other) for name, other in zip(list(cells)[1:], others)}
+
+
+def shown(found):
+    """The rows of the short table: row -> {runtime: [best, median]}."""
+    growing = {row for row in found["times"] if any(pattern.fullmatch(row) for pattern in GROWING.values())}
+    return {row: cells for row, cells in found["times"].items() if row not in growing or row in SHOWN}
+
+
+def curves(found):
+    """name in GROWING -> {runtime: [(number, best time)]}."""
+    made = {}
+    for name, pattern in GROWING.items():
+        for row, cells in found["times"].items():
+            if match := pattern.fullmatch(row):
+                for runtime, (best, _) in cells.items():
+                    made.setdefault(name, {}).setdefault(runtime, []).append((int(match[1]), best))
+    return made
+
+
+def slope(points):
+    """Microseconds that one more takes, from the first point to the last."""
+    return (points[-1][1] - points[0][1]) / (points[-1][0] - points[0][0]) * 1000
 
 
 def print_all(found):
@@ -29,6 +66,10 @@ def print_all(found):
             line = f"{row:36}" + "".join(f"{text(cells[name]):>20}" for name in names)
             print(line + "".join(f"{ratio:16.2f}" for ratio in ratios(number, cells).values()))
         print()
+    names = list(found["runtimes"])
+    print(f"{'one more takes, us':36}" + "".join(f"{name:>20}" for name in names))
+    for name, lines in curves(found).items():
+        print(f"{name:36}" + "".join(f"{slope(lines[runtime]):20.1f}" for runtime in names))
 
 
 def readme_table(found):
@@ -42,11 +83,17 @@ def readme_table(found):
         f"| command | {' | '.join(names)} | {' | '.join(f'{names[0]} : {name}' for name in names[1:])} |",
         f"|---|{'---|' * (2 * len(names) - 1)}",
     ]
-    for row, cells in found["times"].items():
-        shown = [f"{best:g} / {median:g}" for best, median in cells.values()] + [f"{ratio:.2f}" for ratio in ratios(lambda c: c[0], cells).values()]
-        lines.append(f"| {row} | {' | '.join(shown)} |")
+    for row, cells in shown(found).items():
+        texts = [f"{best:g} / {median:g}" for best, median in cells.values()] + [f"{ratio:.2f}" for ratio in ratios(lambda c: c[0], cells).values()]
+        lines.append(f"| {row} | {' | '.join(texts)} |")
     lines += ["", f"| memory, KiB | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     lines += [f"| {row} | {' | '.join(map(str, cells.values()))} |" for row, cells in found["memory"].items()]
+    lines += ["", "What one more of them adds, in microseconds ![growth](tests/bench/results/growth.svg)", ""]
+    lines += [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    lines += [
+        f"| {name}, {line[names[0]][0][0]} to {line[names[0]][-1][0]} | {' | '.join(f'{slope(line[runtime]):.0f}' for runtime in names)} |"
+        for name, line in curves(found).items()
+    ]
     return "\n".join(lines)
 
 
@@ -56,22 +103,31 @@ def write_readme(found):
     README.write_text(f"{before}{BEGIN}\n{readme_table(found)}\n{END}{rest.split(END)[1]}")
 
 
+def draw_growth(found):
+    figure, places = pyplot.subplots(2, 3, figsize=(12, 7))
+    for axes, (title, lines) in zip(places.flat, curves(found).items(), strict=True):
+        for name, points in lines.items():
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
+        axes.set_title(title)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_ylabel("ms")
+    places.flat[0].legend()
+    figure.tight_layout()
+    figure.savefig(RESULTS / "growth.svg", metadata={"Date": None})
+
+
 def draw(found):
     """Bars of the best times, each row relative to pyrun's."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "pyrun"
-    from matplotlib import pyplot
-
-    names, rows = list(found["runtimes"]), list(found["times"])
+    names, times = list(found["runtimes"]), shown(found)
+    rows = list(times)
     figure, axes = pyplot.subplots(figsize=(9, 0.5 * len(rows) + 1.2))
     height = 0.8 / len(names)
     for index, name in enumerate(names):
-        values = [found["times"][row][name][0] / found["times"][row][names[0]][0] for row in rows]
+        values = [times[row][name][0] / times[row][names[0]][0] for row in rows]
         places = [place + height * (index - (len(names) - 1) / 2) for place in range(len(rows))]
         bars = axes.barh(places, values, height * 0.9, label=name)
-        axes.bar_label(bars, [f"{found['times'][row][name][0]:.1f} ms" for row in rows], padding=2, fontsize=7)
+        axes.bar_label(bars, [f"{times[row][name][0]:.1f} ms" for row in rows], padding=2, fontsize=7)
     axes.set_yticks(range(len(rows)), rows)
     axes.invert_yaxis()
     axes.set_xlabel(f"time, {names[0]} = 1 (best of {found['runs']})")
@@ -86,6 +142,7 @@ def main():
     print_all(found)
     write_readme(found)
     draw(found)
+    draw_growth(found)
 
 
 if __name__ == "__main__":

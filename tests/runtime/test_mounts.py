@@ -209,6 +209,28 @@ def test_three_hundred_mounts(bundle, tmp_path, mapped):
     assert b.run().out == "300\nthe last"
 
 
+@pytest.mark.parametrize(
+    ("number", "change", "reason"),
+    [
+        (250, {"destination": "/proc/self/x"}, 'mounts[{}].destination: "/proc/self/x" cannot be mounted because it is inside /proc'),
+        (250, {"source": "/nonexistent"}, "mounts[{}].source: "),
+        (3, {"source": "/nonexistent"}, "mounts[{}].source: "),
+    ],
+    ids=["forbidden", "failing", "failing-early"],
+)
+def test_one_of_three_hundred_mounts_is_wrong(bundle, tmp_path, number, change, reason):
+    """init makes the first of them while the others are looked at."""
+    b = bundle("true")
+    (tmp_path / "data").mkdir()
+    before = len(b.config["mounts"])
+    for count in range(300):
+        b.mount(f"/many/{count}", source=str(tmp_path / "data"), options=["rbind"])
+    b.config["mounts"][before + number].update(change)
+    result = b.run(code=1)
+    assert result.err.count("\n") == 1
+    assert reason.format(before + number) in result.err
+
+
 def test_parallel_runs_on_one_root_file_system(bundle, run):
     """All of them make the same missing targets (BuildKit does this)."""
     b = bundle("echo fine")
