@@ -50,6 +50,12 @@ def memory(group: Cgroup | None, config: dict) -> str:
     return f"memory ran out, {by}: no limit of {path} was hit, so it was the machine's memory, or that of a cgroup above"
 
 
+def given(config: dict) -> str:
+    """The same, of a process whose cgroup has gone."""
+    limit = config["linux"]["resources"].get("memory", {}).get("limit")
+    return f"memory ran out, a process was killed: {f'linux.resources.memory.limit is {size(limit)}' if limit else 'by a limit of its cgroup'}"
+
+
 def _limit(file: str, given: dict) -> str:
     """given: linux.resources.memory, where the file's cgroup is the container's."""
     limit = number(file)

@@ -31,13 +31,19 @@ class Usage:
 
     def sample(self) -> list[Row]:
         rows = []
-        for id in record.ids(self.root):
+        for id in self._ids():
             try:
                 rows.append(counters(state.load(self.root, id)))
             except (Error, OSError):  # it is being made or removed, or damaged: `list` says what it is
                 continue
         before, self.last = self.last, {row["id"]: row for row in rows}
         return [shown(row, before.get(row["id"])) for row in rows]
+
+    def _ids(self) -> list[str]:
+        try:
+            return record.ids(self.root)
+        except FileNotFoundError:  # no container has been there yet
+            return []
 
 
 def counters(container: Container) -> Row:

@@ -117,11 +117,15 @@ def refused(pid: int, place: Place) -> str:
 
 
 def out_of_memory(pid: int, place: Place) -> str:
-    """A cgroup's counters are those of all that it has ever had: of one process in it the log alone knows."""
-    told = kernellog.out_of_memory(pid) if place.joins else ""
+    """A cgroup counts all that it has ever had: of one process in it the log alone knows. The same goes for a cgroup that systemd has
+    removed as soon as it was empty.
+    """
+    if not place.joins and blame.kills(place.group) is not None:
+        return blame.memory(place.group, place.config)
+    told = kernellog.out_of_memory(pid)
     if told == "machine":
         return "the machine's memory ran out"
-    return blame.memory(place.group, place.config) if told or not place.joins else ""
+    return (blame.memory(place.group, place.config) or blame.given(place.config)) if told else ""
 
 
 def _rlimit(number: int, place: Place) -> str:

@@ -93,7 +93,6 @@ def test_lines_without_a_terminal(run, two, tmp_path):
 
 
 def test_containers_that_do_not_run(run, bundle):
-    run.root.mkdir(mode=0o700)
     assert run("top", "--once", "--format", "json").out == "[]\n"
     assert len(run("top", "--once").out.splitlines()) == 1
     created, paused, stopped = (bundle("sleep 1000").create() for _ in range(3))

