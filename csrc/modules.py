@@ -44,6 +44,8 @@ COLD = ["pyrun.base.notice", "pyrun.cgroup.blame", "pyrun.cli.completion", "pyru
         "pyrun.validate", *(f"pyrun.validate.{name}" for name in "host judge limits places program report roots semantics subject trial".split())]
 COLD += ["pyrun.commands.unpack", "pyrun.image", *(f"pyrun.image.{name}" for name in (
     "archive bundle config ids layers layout owners platform profile progress stream tar tree users".split()))]
+COLD += ["pyrun.cgroup.available", "pyrun.cgroup.intended", "pyrun.cli.paint", "pyrun.commands.plan", "pyrun.container.outline",
+         "pyrun.plan.describe", "pyrun.plan.overview"]
 
 
 def make(root: Path, target: Path) -> None:

@@ -64,7 +64,7 @@ class Filter:
         for wider in ((kind, ANY, minor), (kind, major, ANY), (kind, ANY, ANY)):
             # The controller would ignore it and leave the wider one standing: a rule that only seems to hold.
             if wider != device and self.exceptions.get(wider, 0) & access:
-                raise ValueError(f"cannot punch a hole in the wider rule {_text(wider, self.exceptions[wider])}")
+                raise ValueError(f"cannot punch a hole in the wider rule {text(wider, self.exceptions[wider])}")
         left = self.exceptions.pop(device, 0) & ~access
         if left:
             self.exceptions[device] = left
@@ -82,7 +82,7 @@ def compile(rules: Iterable[dict], where: str) -> Filter:
         try:
             found.add(True, device, access)
         except ValueError as fault:
-            raise ConfigError(where, f"the default device {_text(device, access)} must be allowed, but: {fault}") from None
+            raise ConfigError(where, f"the default device {text(device, access)} must be allowed, but: {fault}") from None
     return found
 
 
@@ -113,7 +113,7 @@ def _access(text: str | None) -> int:
     return bits
 
 
-def _text(device: Device, access: int) -> str:
+def text(device: Device, access: int) -> str:
     """A rule as the files of v1 have it: `c 1:3 rwm`."""
     kind, *numbers = device
     major, minor = ("*" if number is ANY else number for number in numbers)
@@ -144,7 +144,7 @@ def v1_writes(target: Filter, current: Filter | None = None) -> list[tuple[str, 
 
 def _beyond(some: dict[Device, int], others: dict[Device, int]) -> list[str]:
     """The texts for what some exceptions cover and others don't."""
-    return [_text(device, left) for device, access in some.items() if (left := access & ~others.get(device, 0))]
+    return [text(device, left) for device, access in some.items() if (left := access & ~others.get(device, 0))]
 
 
 def parse(text: str) -> Filter:

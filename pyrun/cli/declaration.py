@@ -363,11 +363,14 @@ COMMANDS = [
         text=VALIDATE_TEXT,
     ),
     Command(
-        "plan", "[BUNDLE]", "show step by step how a bundle's container would be made",
+        "plan", "[BUNDLE]", "show how a bundle's container would be made",
         THIS_BUNDLE,
-        text("--format", "-f", metavar="FORMAT", default="text", help="text or json (default: text)"),
+        text("--format", "-f", metavar="FORMAT", default="text", help="text, steps or json (default: text)"),
+        text("--diff", metavar="DIR", help="show what would be different for the bundle in DIR"),
         BUNDLE_ARGUMENT,
-        text="Nothing is made. Each step names the part of config.json that it comes from. Of the environment the names are shown.",
+        text="Nothing is made. It is all that create and start would do, by subject: namespaces, cgroup, mounts and so on. --format steps has it\n"
+             "step by step, in order, and json too; each step names the part of config.json that it comes from. Of the environment the names\n"
+             "are shown. Paths in the bundle begin with a dot.",
     ),
     Command(
         "trace", "BUNDLE | CONTAINER-ID", "report what a container's processes ask of the kernel",

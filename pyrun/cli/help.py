@@ -75,8 +75,9 @@ EXAMPLES = {
         ("pyrun validate --format json mybundle", "an array for scripts; so is the exit code"),
     ],
     "plan": [
-        ("pyrun plan mybundle", "the steps, in their order"),
-        ("pyrun plan --format json mybundle", "the same, for a program"),
+        ("pyrun plan mybundle", "the container at a glance"),
+        ("pyrun plan --format steps mybundle", "step by step; json is the same for a program"),
+        ("pyrun plan --diff other mybundle", "what would be different with the bundle in other"),
     ],
     "trace": [
         ("pyrun trace mybundle", "runs it; then tables of calls, files, capabilities, refusals"),

@@ -160,8 +160,8 @@ def _from_outside(place: Place) -> str:
 
 def not_executable(place: Place, number: int) -> str:
     """What execve(2) has seen of a file when it gave an errno."""
-    rootfs = Rootfs(place.root, {} if place.joins else {path: source for path, (source, _) in _mounts(place).items()})
-    judge = Judge(rootfs, _user(place), number, lambda found: _noexec(found, place))
+    rootfs = Rootfs(place.root, {} if place.joins else {path: source for path, (source, _) in mounts_of(place).items()})
+    judge = Judge(rootfs, user_of(place), number, lambda found: noexec(found, place))
     try:
         for path in Program(place.process, ()).candidates:
             try:
@@ -175,7 +175,7 @@ def not_executable(place: Place, number: int) -> str:
         rootfs.close()
 
 
-def _mounts(place: Place) -> dict[str, tuple[str, int]]:
+def mounts_of(place: Place) -> dict[str, tuple[str, int]]:
     """destination -> (the host's file that is bound there, '' where it is none; the index in mounts)."""
     found = {}
     for index, mount in enumerate(place.config["mounts"]):
@@ -184,8 +184,8 @@ def _mounts(place: Place) -> dict[str, tuple[str, int]]:
     return found
 
 
-def _noexec(found: Found, place: Place) -> str:
-    for path, (_, index) in reversed(() if place.joins else _mounts(place).items()):
+def noexec(found: Found, place: Place) -> str:
+    for path, (_, index) in reversed(() if place.joins else mounts_of(place).items()):
         if found.path.startswith(f"{path}/") or found.path == path:
             if "noexec" in place.config["mounts"][index]["options"]:
                 return f"mounts[{index}], on {path}, has the option noexec"
@@ -200,7 +200,7 @@ def _noexec(found: Found, place: Place) -> str:
     return "it lies on a mount that is noexec"
 
 
-def _user(place: Place) -> User:
+def user_of(place: Place) -> User:
     linux, user = place.config["linux"], place.process["user"]
     uid, gids = user["uid"], [user["gid"], *user["additionalGids"]]
     almighty = bool({"CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"} & set(place.process["capabilities"]["effective"]))

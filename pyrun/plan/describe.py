@@ -276,21 +276,43 @@ LINES = {
 }  # fmt: skip
 
 
+# The same for what the runtime does itself (container/outline.py).
+STEPS = {
+    "state": " {directory}|; {files}",
+    "systemd_unit": " {name} of {manager} systemd",
+    "cgroup": " {path}",
+    "cgroup_write": " {path}|={value}|; rather in {rather}",
+    "device_rules": " all {default}|; but allowed {allowed}|; but forbidden {forbidden}|; allowed as usual {usual}",
+    "rdt": " {path}|; {schemata}",
+    "net_device": " {name}|; as {becomes}",
+    "uid_map": " {lines}|; by {writer}",
+    "gid_map": " {lines}|; by {writer}",
+    "hook": " {kind} {path}|; args {args}|; env {env}|; timeout {timeout} s",
+    "seccomp_listener": " to {path}",
+}
+
+
 def lines(plan: Plan, profile: dict | None = None) -> list[str]:
     """The same for people, a line each, with what is not empty."""
-    return [_line(entry) for entry in data(plan, profile)]
+    return [line(entry) for entry in data(plan, profile)]
 
 
-def _line(entry: dict) -> str:
+def line(entry: dict) -> str:
+    words = said(entry)
+    return entry["op"] + (f" {words}" if words else "") + (f"  # {entry['where']}" if entry["where"] else "")
+
+
+def said(entry: dict) -> str:
+    """What a line has of an entry of data() behind its name and before its place."""
     texts = {member: text for member, value in entry["operands"].items() if (text := _text(member, value))}
-    said = ""
-    for piece in LINES.get(entry["op"], "|".join(f"; {member} {{{member}}}" for member in entry["operands"])).split("|"):
+    words = ""
+    for piece in (LINES | STEPS).get(entry["op"], "|".join(f"; {member} {{{member}}}" for member in entry["operands"])).split("|"):
         try:
-            said += piece.format_map(texts)
+            words += piece.format_map(texts)
         except KeyError:  # it is empty
             pass
-    said += "".join(f"; {flag.replace('_', ' ')}" for flag in entry["flags"])
-    return entry["op"] + f" {said.lstrip('; ')}".rstrip() + (f"  # {entry['where']}" if entry["where"] else "")
+    words += "".join(f"; {flag.replace('_', ' ')}" for flag in entry["flags"])
+    return words.lstrip("; ").rstrip()
 
 
 def _text(member: str, value: Any) -> str:
@@ -300,14 +322,14 @@ def _text(member: str, value: Any) -> str:
     if member == "filter":
         return _filter(value)
     if member == "argv":
-        return " ".join(map(_quoted, value))
+        return " ".join(map(quoted, value))
     if isinstance(value, dict):
         return ", ".join(f"{name} {_text(name, part)}" for name, part in value.items() if part)
     if isinstance(value, list):
-        return ", ".join(map(_quoted, value))
+        return ", ".join(map(quoted, value))
     if value is None or (value == 0 and member in ("rows", "columns")):
         return ""
-    return str(value) if member in READINGS or not value else _quoted(value)
+    return str(value) if member in READINGS or not value else quoted(value)
 
 
 def _filter(value: dict) -> str:
@@ -322,7 +344,7 @@ def _done(entry: dict) -> str:
     return ACTIONS.get(entry["action"]) or errno.errorcode.get(entry["data"]) or f"errno {entry['data']}"
 
 
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
     """As it is, if nobody can take it for something else."""
     text = str(value)
     return text if text and text.isprintable() and not any(letter in " '\"#;" for letter in text) else repr(text)

@@ -39,10 +39,10 @@ def judge(subject: Subject) -> list[Finding]:
         if (one.path, one.severity) not in seen or level == SCHEMA:
             seen.add((one.path, one.severity))
             line, excerpt = places.find(one.path)
-            shown = "" if "env" in re.split(r"[.\[]", one.path) else excerpt
+            shown = "" if "env" in one.path and "env" in re.split(r"[.\[]", one.path) else excerpt
             later.append(Finding(level, one.severity, one.path, line, shown, allowed or faults.allowed_of(one.message), one.message, one.cure))
-    order = {SCHEMA: 0, SEMANTICS: 1, HOST: 2}
-    return found + sorted(later, key=lambda finding: (order[finding.level], finding.line))
+    later.sort(key=lambda finding: finding.line)
+    return found + [finding for level in (SCHEMA, SEMANTICS, HOST) for finding in later if finding.level == level]
 
 
 def _form(subject: Subject) -> Iterator[Finding]:
@@ -75,7 +75,9 @@ def _syntax_cure(data: bytes, line: int, column: int, message: str) -> str:
 
 def _meaning(subject: Subject) -> Iterator[tuple[str, Found, str]]:
     """Yields (level, what was found, what is allowed or '')."""
-    schema = [_whole_path(subject, fault) for fault in faults.schema_faults(subject.name, subject.given)]
+    schema = list(faults.schema_faults(subject.name, subject.given))
+    if subject.prefix:
+        schema = [fault._replace(path=_prefixed(subject, fault.path)) for fault in schema]
     for fault in schema:
         yield SCHEMA, Found(fault.path, fault.message, fault.cure), fault.allowed
     subject.know_wrong(fault.path for fault in schema)
@@ -96,10 +98,6 @@ def _meaning(subject: Subject) -> Iterator[tuple[str, Found, str]]:
             yield level, one, ""
     for one in subject.run(host.CHECKS) if here else ():
         yield HOST, one, ""
-
-
-def _whole_path(subject: Subject, fault: faults.Fault) -> faults.Fault:
-    return fault._replace(path=_prefixed(subject, fault.path))
 
 
 def _prefixed(subject: Subject, path: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import posix
-
 from pyrun.base import jsonio
 from pyrun.base.errors import visible
+from pyrun.cli.paint import Paint
 from pyrun.validate.subject import ERROR, HOST
 
 TYPE_CHECKING = False
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 FINE, INVALID, NOT_HERE = 0, 1, 2
 """Exit codes."""
-COLOURS = {"error": "1;31", "warning": "1;33", "strong": "1", "dim": "2", "cure": "32", "good": "1;32"}
 
 
 def verdict(findings: Iterable[Finding]) -> int:
@@ -27,17 +25,7 @@ def verdict(findings: Iterable[Finding]) -> int:
 
 def document(findings: Iterable[Finding]) -> str:
     """For programs. What is not there is null."""
-    return jsonio.dumps([{name: value or None for name, value in finding._asdict().items()} for finding in findings]) + "\n"
-
-
-class Paint:
-    """Colours, on a terminal and without $NO_COLOR (no-color.org)."""
-
-    def __init__(self) -> None:
-        self.on = posix.isatty(1) and not posix.environ.get(b"NO_COLOR") and posix.environ.get(b"TERM") != b"dumb"
-
-    def __call__(self, colour: str, text: str) -> str:
-        return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if self.on and text else text
+    return jsonio.dumps([dict(zip(finding._fields, (value or None for value in finding), strict=True)) for finding in findings]) + "\n"
 
 
 def text(file: str, findings: Sequence[Finding]) -> str:

@@ -21,9 +21,10 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quiet():
+def quiet(request):
     with pytest.MonkeyPatch.context() as patch:
-        targets.quiet(patch.setattr)
+        patch.setattr(targets.output, "write", lambda text: None)
+        patch.setattr(targets.log, "_say", lambda *words: None)
         yield
     targets.tidy()
 

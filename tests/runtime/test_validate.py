@@ -194,14 +194,15 @@ def joined(path):
 
 
 HERE = {
-    "no such program": (change("process.args", ["nosuch"]), "process.args[0]", 'there is no "nosuch" in $PATH ('),
-    "not executable": (program("x", b"#!/bin/sh\n", 0o644), "process.args[0]", "/x is not executable"),
-    "no interpreter": (program("x", b"#!/bin/python9 -I\n"), "process.args[0]", "/x is a script for /bin/python9"),
-    "no form of a program": (program("x", b"echo hi\n"), "process.args[0]", "exec format error"),
-    "no loader": (compiled, "process.args[0]", "/x needs the loader /lib"),
-    "another machine's": (of_another_machine, "process.args[0]", "/x is a program for ppc64"),
+    "no such program": (change("process.args", ["nosuch"]), "process.args[0]", 'there is no "nosuch" in the root file system, in none of'),
+    "not executable": (program("x", b"#!/bin/sh\n", 0o644), "process.args[0]", "/x: nobody may execute it (mode 0644"),
+    "no interpreter": (program("x", b"#!/bin/python9 -I\n"), "process.args[0]", "/x: its interpreter /bin/python9 (#! line) is not there"),
+    "no form of a program": (program("x", b"echo hi\n"), "process.args[0]", "/x: it is neither an ELF file nor a script"),
+    "no loader": (compiled, "process.args[0]", "/x: its loader /lib"),
+    "another machine's": (of_another_machine, "process.args[0]", "/x: it is for ppc64le"),
     "noexec": (
-        lambda made: made.mount("/bin", type="bind", source=str(made.rootfs / "bin"), options=["bind", "noexec"]), "process.args[0]", "noexec"),
+        lambda made: made.mount("/bin", type="bind", source=str(made.rootfs / "bin"), options=["bind", "noexec"]), "process.args[0]",
+        "has the option noexec"),
     "no root": (change("root.path", "nowhere"), "root.path", "no such file or directory"),
     "no source": (lambda made: made.mount("/x", type="bind", source="/no/source"), "mounts[7].source", "/no/source: no such file"),
     "a file system without id maps": (idmapped_proc, "mounts[7]", "proc must support idmapped mounts"),
