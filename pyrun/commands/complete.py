@@ -72,6 +72,8 @@ def values(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     if name == "target":
         running = [CompletionItem(id, help=status) for id, status in containers(ctx, {"running"}) if id.startswith(incomplete)]
         return [*running, CompletionItem(incomplete, type="dir")]
+    if name == "image":
+        return [CompletionItem(incomplete, type="file")]
     if name in ("id", "bundle"):
         return [CompletionItem(incomplete, type="dir")]
     words = (str(param.default), "json") if name == "format" else WORDS.get(name)

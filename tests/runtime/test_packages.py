@@ -177,7 +177,7 @@ def test_no_package_that_the_executable_carries_is_missing_in_the_list(component
     carried = set(re.findall(rb"\b(" + known + rb")/\w+\.py", EXECUTABLE.read_bytes()))
     listed = {entry["name"] for entry in components["components"]}
     assert {modules.get(name.decode(), name.decode()) for name in carried} <= listed
-    assert {"cpython", "cffi", "click", "jsonschema", "attrs", "pyrsistent", "libseccomp", "libffi", "glibc"} <= listed
+    assert {"cpython", "cffi", "click", "jsonschema", "attrs", "pyrsistent", "libseccomp", "libffi", "zlib", "zstd", "glibc"} <= listed
 
 
 def test_the_license_of_each_component_is_in_the_package(components):

@@ -83,6 +83,34 @@ def test_a_packed_layer_may_come_in_several_parts(unpack, tmp_path, call):
         assert (tmp_path / f"{name}-bundle/rootfs/data").stat().st_size == 300_000
 
 
+def test_what_docker_saves_since_version_25(call, tmp_path):
+    """An OCI image layout, with manifest.json beside it for older versions: the blobs are the layers of both."""
+    blobs = Blobs()
+    descriptor = put_image(blobs, [Layer().file("x", b"1")]) | {"annotations": {"io.containerd.image.name": "docker.io/library/x:1"}}
+    manifest = json.loads(blobs[descriptor["digest"]])
+    paths = [f"blobs/{part['digest'].replace(':', '/')}" for part in (manifest["config"], *manifest["layers"])]
+    image = layout(tmp_path / "image", images=[descriptor], blobs=blobs)
+    (image / "manifest.json").write_text(json.dumps([{"Config": paths[0], "RepoTags": ["x:1"], "Layers": paths[1:]}]))
+    for number, index in enumerate((True, False)):
+        if not index:
+            (image / "index.json").unlink()
+        call("unpack", image, tmp_path / f"bundle{number}")
+        assert (tmp_path / f"bundle{number}/rootfs/x").read_text() == "1"
+
+
+def test_layers_that_are_links_to_others(call, tmp_path):
+    """docker has an equal layer once in an archive, and a symlink in the other's place."""
+    image = archive(tmp_path / "image.tar", [Layer().file("x", b"1"), Layer().file("x", b"1")])
+    with tarfile.open(image) as tar, tarfile.open(tmp_path / "other.tar", "w") as other:
+        for entry in tar:
+            content = tar.extractfile(entry)
+            if entry.name == "1/layer.tar":
+                entry.type, entry.linkname, entry.size, content = tarfile.SYMTYPE, "../0/layer.tar", 0, None
+            other.addfile(entry, content)
+    call("unpack", tmp_path / "other.tar", tmp_path / "bundle")
+    assert (tmp_path / "bundle/rootfs/x").read_text() == "1"
+
+
 # --- files
 
 
