@@ -92,7 +92,7 @@ CONTAINERD2  := build/e2e/containerd2
 VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-arm qemu-system-x86 systemd uidmap
 
 # libFuzzer, for tests/fuzz.
-FUZZ_PACKAGES := clang-14 libclang-rt-14-dev
+FUZZ_PACKAGES := clang libclang-rt-dev
 
 .PHONY: run test test-vm debian lint format coverage-check fuzz sanitize soak bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
 

@@ -88,7 +88,7 @@ def run(name, seconds):
     begin = time.monotonic()
     try:
         if name in programs.TARGETS:
-            said = programs.call(name, "clang-14", f"-max_total_time={seconds // 4}", *LIMITS, directory)
+            said = programs.call(name, "clang", f"-max_total_time={seconds // 4}", *LIMITS, directory)
             count = programs.inputs(said)
             said = programs.call(name, "gcc", f"-max_total_time={seconds - seconds // 4}", f"-seed={time.time_ns()}", directory)
         else:
