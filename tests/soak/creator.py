@@ -39,23 +39,26 @@ class Creator:
         self.counts["commands"] += 1
         process = subprocess.Popen([*self.command, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if kill:
-            try:
-                process.wait(self.chance.uniform(0, LONGEST_DELAY))
-            except subprocess.TimeoutExpired:
+            time.sleep(self.chance.uniform(0, LONGEST_DELAY))
+            if process.poll() is None:
                 process.kill()
                 self.counts["commands killed"] += 1
-        if "create" in words or "run" in words or "exec" in words:
-            # A container has these as its stdout and stderr: to their end it may be long.
-            code = process.wait(PATIENCE)
-            for pipe in (process.stdout, process.stderr):
-                os.set_blocking(pipe.fileno(), False)
-            said = [pipe.read() or b"" for pipe in (process.stdout, process.stderr)]
-            process.stdout.close()
-            process.stderr.close()
-        else:
-            said = process.communicate(timeout=PATIENCE)
-            code = process.returncode
-        return code, *(text.decode(errors="replace") for text in said)
+        self.wait(process)
+        said = []
+        for pipe in (process.stdout, process.stderr):
+            # Not to its end: a container has it too.
+            os.set_blocking(pipe.fileno(), False)
+            said.append((pipe.read() or b"").decode(errors="replace"))
+            pipe.close()
+        return process.returncode, *said
+
+    def wait(self, process):
+        """Waits for its end, and reaps what else ends: a pid namespace is not gone while there is a zombie in it."""
+        signal.alarm(PATIENCE)
+        while process.returncode is None and (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT).si_pid) != process.pid:
+            os.waitpid(ended, 0)
+        process.wait()
+        signal.alarm(0)
 
     def right(self, *words):
         code, out, err = self.call(*words)
@@ -103,7 +106,7 @@ class Creator:
             time.sleep(self.chance.uniform(0, LONGEST_DELAY / 4))
             os.kill(self.init(), signal.SIGKILL)
             self.counts["inits killed"] += 1
-            start.wait(PATIENCE)
+            self.wait(start)
             self.until(lambda: self.status(id) == "stopped", f"{id}, whose init was killed, is stopped")
             return
         if disturbed == "start":
@@ -143,8 +146,13 @@ class Creator:
             raise Wrong(f"delete --force {id} has left {left}")
 
 
+def too_long(*_):
+    raise Wrong(f"a command does not end in {PATIENCE} s")
+
+
 def main(program, root, bundle, name, seconds, seed):
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGALRM, too_long)
     creator = Creator(program, root, bundle, name, seed)
     end = time.monotonic() + float(seconds)
     try:
@@ -155,7 +163,7 @@ def main(program, root, bundle, name, seconds, seed):
             creator.reap()
             if time.monotonic() > deadline:
                 raise Wrong(f"processes are left: {children}")
-    except (Wrong, subprocess.TimeoutExpired) as fault:
+    except Wrong as fault:
         print(fault, file=sys.stderr)
         return 1
     finally:
