@@ -7,7 +7,6 @@ import posix
 from pyrun.base import files
 from pyrun.base.errors import Error, words
 from pyrun.base.facts import facts
-from pyrun.cgroup.base import NO_PERMISSION
 from pyrun.config import mount_option, rules
 from pyrun.config.shape import path_of
 from pyrun.host import idmap
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     Founds = Iterator[Found]
 
 OLDEST = (5, 10)
+DELEGATE = "have one delegated (systemd: Delegate=yes for user@.service, and --systemd-cgroup), or leave the limits out"
 # What takes a newer kernel than that (specs/kernels.md): what it is called, and since when it is there.
 IDMAPPED, BELOW, NO_SYMLINKS = ("id-mapped mounts", (5, 12)), ("options for all mounts below one", (5, 12)), ("nosymfollow", (5, 14))
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
@@ -174,7 +174,7 @@ def cgroup_place(subject: Subject) -> Founds:
     if denied:
         yield Found("linux.cgroupsPath", f"no permission to make the cgroup {denied[0]}", "choose one below a cgroup that is delegated to you")
     elif not group.paths and group.mounts and any(value for name, value in group.resources.items() if name != "devices"):
-        yield Found("linux.resources", "the limits need a cgroup, and none is delegated to this user", NO_PERMISSION)
+        yield Found("linux.resources", "the limits need a cgroup, and none is delegated to this user", DELEGATE)
 
 
 def id_ranges(subject: Subject) -> Founds:
@@ -197,14 +197,15 @@ def _ids(kind: str, mappings: list[dict], own: int) -> Founds:
         if "subid:" in _text("/etc/nsswitch.conf"):  # they are not in the file
             return
         allowed, cure = [(own, 1), *_subordinate(kind)], f"usermod --add-sub{kind}s FIRST-LAST {_user_name()}"
-        text = f"are not this user's: /etc/sub{kind} gives him {_ranges(allowed[1:])}"
+        text = f"this user may map: besides {own}, /etc/sub{kind} gives him {_ranges(allowed[1:])}"
     else:
         allowed = [(int(first), int(size)) for _, first, size in map(str.split, _inside_first(kind))]
-        text, cure = f"are not in the user namespace that this runs in: it has {_ranges(allowed)}", f"take them from /proc/self/{kind}_map"
+        text, cure = f"the user namespace has that this runs in: {_ranges(allowed)}", f"take them from /proc/self/{kind}_map"
     for index, entry in enumerate(mappings):
         first, last = entry["hostID"], entry["hostID"] + entry["size"] - 1
         if not any(begin <= first and last < begin + size for begin, size in allowed):
-            yield Found(f"{where}[{index}].hostID", f"{kind}s {first}-{last} {text}", cure)
+            ids = f"{kind} {first} is not one that" if first == last else f"{kind}s {first}-{last} are not ones that"
+            yield Found(f"{where}[{index}].hostID", f"{ids} {text}", cure)
 
 
 def _inside_first(kind: str) -> list[str]:

@@ -413,3 +413,14 @@ def test_the_real_root_does_not_trust_its_state(bundle, run, user):
         assert refused.returncode != 0 and "call pyrun as that user" in refused.stderr
     assert c.status() == "running"
     c.delete("--force")
+
+
+def test_validate(bundle, run):
+    """What an ordinary user has runs; ids of others do not."""
+    b = bundle("true").write()
+    assert "config.json is valid" in run("validate", b.directory).out
+    b.set("linux.uidMappings", [{"containerID": 0, "hostID": 0, "size": 1}]).write()
+    found = json.loads(run("validate", "--format", "json", b.directory, code=2).out)
+    (fault,) = (one for one in found if one["severity"] == "error")
+    assert (fault["level"], fault["path"]) == ("host", "linux.uidMappings[0].hostID")
+    assert "linux.uidMappings: newuidmap: " in b.run(code=1).err
