@@ -235,7 +235,8 @@ def test_deleted_from_elsewhere(bundle, run, tmp_path):
     r = Background(b).ready()
     run("delete", "--force", r.id)
     assert r.wait() == 137
-    assert r.out == "ready\npyrun: the program was killed by signal 9: it was sent from outside of the container, memory has not run out\n"
+    # Whether memory had run out may have gone with the cgroup.
+    assert r.out.startswith("ready\npyrun: the program was killed by signal 9: it was sent from outside of the container, ")
     assert log.read_text() == "x\n"
 
 
