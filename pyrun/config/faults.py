@@ -100,10 +100,12 @@ def validator(name: str) -> Any:
 def _items(validator: Any, schema: dict, value: Any, _schema: dict) -> Iterator[Any]:
     """jsonschema takes its time, which counts for a long list: it is asked for the entries alone that the hot checks refuse."""
     if isinstance(value, list):
-        node = _node(schema)
+        node, inner = _node(schema), validator.evolve(schema=schema)
         for index, entry in enumerate(value):
             if node is None or shape.walk(node, entry):
-                yield from validator.descend(entry, schema, path=index)
+                for error in inner.iter_errors(entry):
+                    error.path.appendleft(index)
+                    yield error
 
 
 _nodes = {}  # id of a schema, which lives as long as its validator and so as long as we do -> what _node() gives
