@@ -94,7 +94,7 @@ VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-a
 # libFuzzer, for tests/fuzz.
 FUZZ_PACKAGES := clang libclang-rt-dev
 
-.PHONY: run test test-vm debian lint format coverage-check fuzz sanitize soak bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
+.PHONY: run test faults test-vm debian lint format coverage-check fuzz sanitize soak bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
 
 ## install the Debian packages that the build takes, where they are missing
 needs:
@@ -104,6 +104,11 @@ needs:
 test-needs: venv
 	@csrc/needs.sh $(TEST_PACKAGES)
 	@csrc/venv.sh $(PYTHON) $(VENV) tests/requirements-lint.txt tests/requirements.txt
+
+POINTS ?=
+## faults: each command killed or failing at each of its system calls, as root (hours); POINTS="--stride 7 create exec" for some
+faults: test-needs ext build
+	PYTHONPATH=tests:. $(VENV)/bin/python tests/faults/sweep.py $(POINTS)
 
 ## build, and run the bundle `hello`: a container that shows that it is one
 run: build

@@ -261,17 +261,19 @@ unsigned long long native_file_system(int fd) {
 enum { STATE = 3, FLAGS = 9, START = 22, EXIT_CODE = 52 }; /* of proc_pid_stat(5), where fields are counted from 1 */
 enum { STAT_SIZE = 1024 };
 
-/* The process's status from its state on, NULL if there is none. The name before that may hold spaces and parentheses. */
-static const char *read_stat(int pid, char text[STAT_SIZE]) {
-    ssize_t size = 0;
+/* The process's status from its state on. NULL: there is none (*error is ESRCH), or it cannot be read. The name before that may hold
+ * spaces and parentheses. */
+static const char *read_stat(int pid, char text[STAT_SIZE], int *error) {
+    ssize_t size = -1;
     int fd;
 
     snprintf(text, STAT_SIZE, "/proc/%d/stat", pid);
     fd = open(text, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
+    if (fd >= 0)
         size = read(fd, text, STAT_SIZE - 1);
+    *error = size >= 0 || errno == ENOENT ? ESRCH : errno;
+    if (fd >= 0)
         close(fd);
-    }
     text[size > 0 ? size : 0] = '\0';
     const char *name_end = strrchr(text, ')');
     return name_end == NULL || strspn(name_end, ") ") != 2 ? NULL : name_end + 2;
@@ -283,21 +285,25 @@ static unsigned long long stat_number(const char *field, int number) {
     return field == NULL ? 0 : strtoull(field, NULL, 10);
 }
 
-unsigned long long native_process_start(int pid) {
+long long native_process_start(int pid) {
     char text[STAT_SIZE];
-    const char *stat = read_stat(pid, text);
+    int error;
+    const char *stat = read_stat(pid, text, &error);
 
-    return stat == NULL || strchr("ZXx", *stat) != NULL ? 0 : stat_number(stat, START);
+    if (stat == NULL)
+        return error == ESRCH ? 0 : -error;
+    return strchr("ZXx", *stat) != NULL ? 0 : (long long)stat_number(stat, START);
 }
 
 /* The kernel sets PF_FORKNOEXEC in a process that is cloned and takes it away in execve, before it closes files there. */
 int native_executed(int pid, int *status) {
     enum { PF_FORKNOEXEC = 0x40 };
     char text[STAT_SIZE];
-    const char *stat = read_stat(pid, text);
+    int error;
+    const char *stat = read_stat(pid, text, &error);
 
     *status = stat == NULL ? 0 : (int)stat_number(stat, EXIT_CODE);
-    return stat == NULL ? -ESRCH : (stat_number(stat, FLAGS) & PF_FORKNOEXEC) == 0;
+    return stat == NULL ? -error : (stat_number(stat, FLAGS) & PF_FORKNOEXEC) == 0;
 }
 
 int native_capabilities(unsigned long long out[4]) {

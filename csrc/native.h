@@ -34,11 +34,12 @@ int native_propagation(int tree, unsigned long propagation);
 int native_idmap(int tree, int recursive, int userns);
 unsigned long long native_file_system(int fd); /* f_type of statfs(2); 0: unknown */
 
-/* Start time of a live process in clock ticks since boot (proc_pid_stat(5), field 22); 0 if it is gone or a zombie. */
-unsigned long long native_process_start(int pid);
+/* Start time of a live process in clock ticks since boot (proc_pid_stat(5), field 22); 0 if it is gone or a zombie, -errno where that
+ * cannot be found out. */
+long long native_process_start(int pid);
 
-/* Whether a process that was cloned has executed a program: 1, 0, or -ESRCH if there is no such process any more. *status: how a
- * zombie ended, as of waitpid(2), 0 where the caller may not see that. */
+/* Whether a process that was cloned has executed a program: 1, 0, -ESRCH if there is no such process any more, or another
+ * -errno. *status: how a zombie ended, as of waitpid(2), 0 where the caller may not see that. */
 int native_executed(int pid, int *status);
 
 /* Effective, permitted, inheritable, bounding capabilities of the caller, as masks. */

@@ -41,9 +41,9 @@ SYSTEM_CALL = 0x404  # NT_ARM_SYSTEM_CALL
 
 
 class X86:
-    """Where a stopped process has its system call's number and result."""
+    """Where a stopped process has its system call's number, result and third argument."""
 
-    number, result = "orig_rax", "rax"
+    number, result, third = "orig_rax", "rax", "rdx"
 
     @staticmethod
     def begins(registers):
@@ -58,7 +58,7 @@ class X86:
 
 
 class Arm:
-    number, result = "r8", "r0"
+    number, result, third = "r8", "r0", "r2"
 
     @staticmethod
     def begins(registers):

@@ -112,8 +112,16 @@ def readable(fd: int, timeout: float | None = None) -> bool:
     return bool(poll.poll(timeout))
 
 
+def start_time(pid: int) -> int:
+    """When a process was started (clock ticks since boot), 0 if it is gone or a zombie. Raises OSError: that cannot be found out."""
+    time = lib.native_process_start(pid)
+    if time < 0:
+        raise OSError(-time, posix.strerror(-time), f"/proc/{pid}/stat")
+    return time
+
+
 def ended(pid: int) -> bool:
-    """Whether a process is gone, or a zombie."""
+    """Whether a process is gone, or a zombie. One that cannot be looked at now is neither: whoever waits for it looks again."""
     return lib.native_process_start(pid) == 0
 
 

@@ -339,11 +339,17 @@ class Cgroup:
         if not self.state["claimed"]:
             self._remove_unclaimed()
             return
+        failed = None
         for path in dict.fromkeys(self.paths.values()):
             try:
                 tree.remove(path)
             except OSError as fault:
-                self._remove_slowly(path, fault)
+                try:
+                    self._remove_slowly(path, fault)
+                except (OSError, Error) as error:  # the others go all the same
+                    failed = failed or error
+        if failed:
+            raise failed
 
     def _remove_unclaimed(self) -> None:
         """The runtime was killed when the state was on disk: the directories may be ours, or those of another container
@@ -358,11 +364,14 @@ class Cgroup:
 
     def _remove_slowly(self, path: str, fault: OSError) -> None:
         # A process that has just ended may still be on its way out of the cgroup, so killing comes second.
-        killed = False
+        killed, tries = False, 3
         for _ in tree.pauses(END_TIMEOUT):
             denied = fault.errno in DENIED and self._is_rootless()
             if not denied and fault.errno != errno.EBUSY:
-                break
+                # It may pass, as a want of memory does. What is left here nobody finds any more.
+                tries -= 1
+                if not tries:
+                    break
             inside = (denied or not killed) and tree.pids(path)
             if denied and not inside:
                 from pyrun.base import log

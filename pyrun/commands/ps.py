@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import posix
 
 from pyrun._native import lib
@@ -55,7 +56,8 @@ def call_ps(options: Sequence[str]) -> str:
         pid = posix.posix_spawnp("ps", ["ps", *options], posix.environ, file_actions=actions)
     except OSError as fault:
         posix.close(reader)
-        raise Error(f'exec: "ps": {words(fault.errno)}: its package is procps') from None
+        cure = ": its package is procps" if fault.errno == errno.ENOENT else ""
+        raise Error(f'exec: "ps": {words(fault.errno)}{cure}') from None
     finally:
         posix.close(writer)
     shown = files.read_fd(reader, "ps").decode(errors="surrogateescape")

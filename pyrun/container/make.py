@@ -115,9 +115,9 @@ class Creation(Making):
         self.sources.open_all(self.files)
 
     def close_files(self) -> None:
-        for fd in self.files.values():
+        files, self.files = self.files, {}  # none is closed twice, whatever close(2) says
+        for fd in files.values():
             posix.close(fd)
-        self.files = {}
 
     def start_init(self) -> None:
         timeline.phase("start init")

@@ -14,6 +14,7 @@ from pyrun import SPEC_VERSION, cgroup
 from pyrun._native import lib
 from pyrun.base import files, jsonio
 from pyrun.base.errors import Error, words
+from pyrun.base.processes import start_time
 from pyrun.container import record
 from pyrun.container.record import Gone
 
@@ -200,12 +201,12 @@ class Container:
 
     def set_process(self, pid: int) -> None:
         self.data["pid"] = pid
-        self.data["startTime"] = lib.native_process_start(pid)
+        self.data["startTime"] = start_time(pid)
 
     def alive(self) -> bool:
-        """Whether init, or the program it became, still runs (and not another process with its pid)."""
+        """Whether init, or the program it became, still runs (and not another process with its pid). OSError: it cannot be found out."""
         data = self.data
-        if not data["pid"] or not data["startTime"] or data["startTime"] != lib.native_process_start(data["pid"]):
+        if not data["pid"] or not data["startTime"] or data["startTime"] != start_time(data["pid"]):
             return False
         # Where one of them is unknown the time of the start decides.
         return data["bootId"] in (boot_id(), "") or not boot_id()
@@ -341,11 +342,21 @@ def make_directories(path: str) -> None:
 def _remove_tree(directory: str) -> None:
     try:
         # state.json is the last to go: whatever kills us, `delete` finds a container, or nothing that could live.
-        for name in sorted(posix.listdir(directory), key=record.STATE.__eq__):
+        for name in sorted(_names(directory), key=record.STATE.__eq__):
             _remove_entry(f"{directory}/{name}")
         posix.rmdir(directory)
     except FileNotFoundError:
         pass
+
+
+def _names(directory: str) -> list[str]:
+    """What is in a state directory; where we may open no more, what can be there while a container is made."""
+    try:
+        return posix.listdir(directory)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        return [CONFIG, START_SOCKET, record.STATE]
 
 
 def _remove_entry(path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrun import cgroup
 from pyrun.base import jsonio, log, timeline
-from pyrun.base.errors import Error
+from pyrun.base.errors import Error, words
 from pyrun.base.interrupts import waiting
 from pyrun.base.undo import Undo
 from pyrun.container import end, hooks
@@ -115,18 +115,30 @@ class Making:
         foreground.adopt(self.console)
         self.container.unlock()
         timeline.phase("program")
-        code = foreground.wait(self.container.data["pid"], self.container.notify)
-        if code:
-            from pyrun.container import why
+        try:
+            code = foreground.wait(self.container.data["pid"], self.container.notify)
+            if code:
+                from pyrun.container import why
 
-            why.tell(foreground.status, self.container.data["pid"], why.Place(self.config, self.group))
+                why.tell(foreground.status, self.container.data["pid"], why.Place(self.config, self.group))
+        except (Error, OSError):
+            end.kill_init(self.container)  # nobody attends it any more
+            if not keep:
+                self._remove()
+            raise
         if not keep:
-            timeline.phase("remove")
-            try:
-                self.container.lock()
-                end.destroy(self.container, self.config)
-            except Gone:
-                pass  # `delete --force` was what ended it
-            except Error as error:
-                log.warning(str(error))
+            self._remove()
         return code
+
+    def _remove(self) -> None:
+        """Removes the container whose program has ended; what fails there is a warning."""
+        timeline.phase("remove")
+        try:
+            self.container.lock()
+            end.destroy(self.container, self.config)
+        except Gone:
+            pass  # `delete --force` was what ended it
+        except Error as error:
+            log.warning(str(error))
+        except OSError as error:
+            log.warning(f"container {self.container.id} is left: {error.filename}: {words(error.errno)}: `delete` removes it")

@@ -46,6 +46,8 @@ _DENIED_HINTS = {
     "rlimit": "without CAP_SYS_RESOURCE no hard limit can be higher than the caller's own, and RLIMIT_NOFILE never than sysctl fs.nr_open",
     "sysctl": "the kernel lets no user namespace write it: set it on the host",
 }
+# Calls without which there is no other way, and the first kernel that has them.
+_NEW_CALLS = {"move_mount": "5.2", "fsconfig": "5.2", "fsmount": "5.2", "seccomp": "3.17"}
 # The member of a mount that a step is about.
 _MOUNT_MEMBERS = {
     "open_tree": ".source", "fsopen": ".type", "open_target": ".destination", "ordinary_dir": ".destination", "inside_proc": ".destination",
@@ -104,9 +106,14 @@ def forbidden() -> str:
 def _hint(name: str, step: str, number: int) -> str:
     if name == "clone" and number == errno.ENOSPC:
         return forbidden() or "the limit of namespaces is reached (sysctl user.max_*_namespaces), or 32 are nested"
+    if number == errno.ENOSYS and step in _NEW_CALLS:
+        return f"it takes Linux {_NEW_CALLS[step]}, and a seccomp filter around the runtime that allows it"
     if number in _DENIED:
         reason = forbidden() if facts.rootless else ""
-        return reason or _HINTS.get((name, step)) or _DENIED_HINTS.get(name, "")
+        hint = reason or _HINTS.get((name, step)) or _DENIED_HINTS.get(name, "")
+        if number == errno.EPERM and step in _NEW_CALLS:  # as the filter of an outer container says it
+            return f"{hint}{hint and '; '}a seccomp filter around the runtime must allow {step}"
+        return hint
     return _HINTS.get((name, step), "")
 
 

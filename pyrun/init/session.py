@@ -293,7 +293,7 @@ def executed(pid: int) -> tuple[bool, int]:
     """
     status = ffi.new("int *")
     code = lib.native_executed(pid, status)
-    return code != 0, posix.waitstatus_to_exitcode(status[0])
+    return (code == -errno.ESRCH or must(code, f"/proc/{pid}/stat") != 0), posix.waitstatus_to_exitcode(status[0])
 
 
 def _passed(fds: Sequence[int]) -> int:
