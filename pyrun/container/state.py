@@ -148,8 +148,8 @@ class Container:
         return True
 
     def unlock(self) -> None:
-        posix.close(self.lock_fd)
-        self.lock_fd = -1
+        fd, self.lock_fd = self.lock_fd, -1
+        posix.close(fd)
 
     def locked_elsewhere(self) -> bool:
         """Whether another command is at work on it now."""

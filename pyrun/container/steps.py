@@ -112,10 +112,10 @@ class Making:
 
     def attend(self, foreground: Foreground, keep: bool = False) -> int:
         """Stays until the program ends; then removes the container, unless it is to be kept. Returns the exit code."""
-        foreground.adopt(self.console)
-        self.container.unlock()
-        timeline.phase("program")
         try:
+            foreground.adopt(self.console)
+            self.container.unlock()
+            timeline.phase("program")
             code = foreground.wait(self.container.data["pid"], self.container.notify)
             if code:
                 from pyrun.container import why
@@ -141,4 +141,5 @@ class Making:
         except Error as error:
             log.warning(str(error))
         except OSError as error:
-            log.warning(f"container {self.container.id} is left: {error.filename}: {words(error.errno)}: `delete` removes it")
+            what = f"{error.filename}: {words(error.errno)}" if error.filename else words(error.errno)
+            log.warning(f"container {self.container.id} is left: {what}: `delete` removes it")

@@ -3,7 +3,6 @@
 import itertools
 
 import pytest
-from faults.following import spawn
 
 LIVE = {
     "start": ("start", None),
@@ -26,7 +25,7 @@ def at_once(world, name, *commands):
     for number, words in enumerate(commands):
         err = world.directory / f"once.{number}"
         words = [name if word is None else word for word in words]
-        running[spawn(world.command(*words), world.directory / f"once.out.{number}", err)] = (words, err)
+        running[world.begin(words, world.directory / f"once.out.{number}", err)] = (words, err)
     for pid, (words, _) in sorted(running.items(), key=lambda item: item[1][0][0] != "pause"):
         codes[pid] = world.wait(pid)
         if words[0] == "pause":  # an exec waits until what it has entered goes on

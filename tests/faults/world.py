@@ -89,10 +89,16 @@ class World:
     def call(self, *words, code=0, out="call.out", err="call.err"):
         """Calls the runtime; its exit code (asserted, unless that is None), output, errors."""
         files = [self.directory / name for name in (out, err)]
-        found = self.wait(spawn(self.command(*words), *files))
+        found = self.wait(self.begin(words, *files))
         said = [file.read_text() for file in files]
         assert code in (None, found), f"{words}: {found}: {said[1]}"
         return found, *said
+
+    def begin(self, words, out, err):
+        """Starts a command; its pid."""
+        pid = spawn(self.command(*words), out, err)
+        self.ended.pop(pid, None)  # of another that had this pid before
+        return pid
 
     def wait(self, pid):
         """Waits for a child's end; its exit code, -N for signal N."""
