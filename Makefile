@@ -94,7 +94,7 @@ VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-a
 # libFuzzer, for tests/fuzz.
 FUZZ_PACKAGES := clang libclang-rt-dev
 
-.PHONY: run test faults test-vm debian lint format coverage-check fuzz sanitize soak bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
+.PHONY: run demo test faults test-vm debian lint format coverage-check fuzz sanitize soak bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
 
 ## install the Debian packages that the build takes, where they are missing
 needs:
@@ -114,6 +114,11 @@ faults: test-needs ext build
 run: build
 	bundles/rootfs.sh hello
 	build/pyrun run bundles/hello
+
+## record the terminal session that README.md shows: bundles/demo.svg
+demo: build
+	bundles/rootfs.sh hello shell
+	$(VENV)/bin/python bundles/demo.py
 
 TESTS ?= tests
 ## all tests, as root; TESTS="tests/unit -k plan" runs some of them
