@@ -162,6 +162,13 @@ $(CRICTL):
 	cd build/e2e/module && { [ -f go.mod ] || go mod init crictl; } && go get sigs.k8s.io/cri-tools@v1.37.0 && \
 	    go get sigs.k8s.io/cri-tools/cmd/crictl && go build -o ../crictl sigs.k8s.io/cri-tools/cmd/crictl
 
+# By hand: it takes some minutes. Its go.mod excludes modules, which `go install` does not take either.
+build/e2e/buildkitd:
+	mkdir -p build/e2e/buildkit
+	cd build/e2e/buildkit && { [ -f go.mod ] || go mod init buildkit; } && \
+	    go get $(foreach name,buildkitd buildctl,github.com/moby/buildkit/cmd/$(name)@v0.26.3) && \
+	    go build -o .. $(foreach name,buildkitd buildctl,github.com/moby/buildkit/cmd/$(name))
+
 FIELDS ?=
 ## see that the tests of specs/coverage.md fail when their field is ignored, as root; FIELDS="hostname linux.resources.*" for some
 coverage-check: test-needs ext

@@ -2,10 +2,14 @@
 
 import hashlib
 import os
+import shutil
 import stat
 import tarfile
 
 import pytest
+from e2e.images import PATH
+from e2e.sandbox import soon
+from harness import PROJECT
 
 # Four layers, with all that a layer can have: files replaced, removed, moved; directories emptied and made anew.
 DOCKERFILE = """
@@ -121,3 +125,44 @@ def test_podman_save(run, tmp_path, podman, saved, image, form):
     target = tmp_path / "podman-image"
     podman("save", "--format", form, "--output", target, name)
     check(run, tmp_path, target, image[1])
+
+
+# --- BuildKit
+
+
+@pytest.fixture(scope="module")
+def buildkit(sandbox, runtime, docker, busybox_tar):
+    """(build(output), what `docker export` gives of the same image)."""
+    programs = PROJECT / "build/e2e"
+    if not shutil.which(programs / "buildkitd"):
+        pytest.skip("no buildkitd in build/e2e: `make build/e2e/buildkitd` builds it where there is Go, in some minutes")
+    here = sandbox.directory / "buildkit"
+    here.mkdir()
+    shutil.copy(busybox_tar, here / "busybox.tar")
+    (here / "Dockerfile").write_text(DOCKERFILE.replace("FROM busybox", f"FROM scratch\nADD busybox.tar /\nENV {PATH}"))
+    worker = ["--containerd-worker=false", "--oci-worker-binary", runtime, "--oci-worker-snapshotter", "native", "--oci-worker-net", "host"]
+    address = f"unix://{here}/sock"
+    sandbox.background(programs / "buildkitd", "--root", here / "root", "--addr", address, *worker, log="buildkitd.log")
+    call = [programs / "buildctl", "--addr", address]
+    soon(lambda: sandbox.run(*call, "debug", "workers"), 40, what="buildkitd answers")
+
+    def build(output):
+        local = [f"--local={name}={here}" for name in ("context", "dockerfile")]
+        sandbox.run(*call, "build", "--frontend", "dockerfile.v0", *local, "--output", output)
+
+    build(f"type=docker,name=unpack:buildkit,dest={here}/docker.tar")
+    docker("load", "--input", here / "docker.tar")
+    container = docker("create", "unpack:buildkit").out
+    docker("export", "--output", here / "export.tar", container)
+    docker("rm", container)
+    return build, exported(here / "export.tar")
+
+
+OUTPUTS = ["type=docker", "type=oci", "type=oci,tar=false", *(f"type=oci,force-compression=true,compression={how}" for how in ("zstd", "estargz"))]
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_buildkit(run, tmp_path, buildkit, output):
+    build, wanted = buildkit
+    build(f"{output},dest={tmp_path}/image")
+    check(run, tmp_path, tmp_path / "image", wanted)
