@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import posix
 
+from pyrun.base import log
 from pyrun.base.errors import Error, HostError, words
 from pyrun.base.facts import facts
 from pyrun.base.files import read_line
@@ -354,13 +355,14 @@ class Cgroup:
     def _remove_unclaimed(self) -> None:
         """The runtime was killed when the state was on disk: the directories may be ours, or those of another container
         with the same cgroupsPath, which create() would have refused. Only what nobody uses goes; an init without its runtime
-        ends by itself.
+        ends by itself, on a busy machine after seconds.
         """
         left = list(dict.fromkeys(self.paths.values()))
-        for _ in tree.pauses(0.5):
+        for _ in tree.pauses(END_TIMEOUT):
             left = [path for path in left if _is_busy(path)]
             if not left:
                 return
+        log.warning(f"cgroups that are in use, maybe by another container, are left: {', '.join(left)}")
 
     def _remove_slowly(self, path: str, fault: OSError) -> None:
         # A process that has just ended may still be on its way out of the cgroup, so killing comes second.

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import threading
 
@@ -132,6 +133,20 @@ def test_members_of_wrong_types_are_one_error(bundle, run, command):
         one_line(run(*words, code=255 if command == "exec" else 1), str(path))
         path.write_text(good)
     assert c.status() == "created"
+
+
+def test_the_cgroup_of_a_create_that_was_killed_goes_when_its_last_process_has_ended(bundle, run):
+    c = bundle("true").create()
+    path = record(run, c.id)
+    group = json.loads(path.read_text())["cgroup"]
+    with subprocess.Popen(["sleep", "1.5"]) as late:
+        for directory in group["paths"].values():
+            pathlib.Path(directory, "cgroup.procs").write_text(str(late.pid))
+        os.kill(c.pid, signal.SIGKILL)
+        c.wait()
+        change(path, cgroup=group | {"claimed": False}, creating=True, pid=0)
+        c.delete("--force")
+    assert cgroups_named(c.id) == []
 
 
 @pytest.mark.parametrize("name", ["/" + "x" * 300, "/" + "x/" * 3000 + "x", "/proc/version/x"], ids=["long name", "long path", "in a file"])

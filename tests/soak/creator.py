@@ -95,9 +95,11 @@ class Creator:
             self.right("delete", id)
         elif disturbed == "delete":
             self.call("delete", "--force", id, kill=True)
-        self.right("delete", "--force", id)
+        code, _, said = self.call("delete", "--force", id)
+        if code != 0:
+            raise Wrong(f"delete --force {id}: exit code {code}: {said.strip()}")
         self.reap()
-        self.gone(id)
+        self.gone(id, f"{disturbed} was disturbed: {said.strip()}")
 
     def live(self, id, disturbed):
         if disturbed == "init":
@@ -138,12 +140,12 @@ class Creator:
         except ChildProcessError:
             pass
 
-    def gone(self, id):
+    def gone(self, id, how):
         left = [path for path in (f"{self.root}/{id}",) if os.path.lexists(path)]
         for place in ("", "*/", "system.slice/*", "*/system.slice/*"):
             left += glob.glob(f"/sys/fs/cgroup/{place}{id}") + glob.glob(f"/sys/fs/cgroup/{place}{id}.scope")
         if left:
-            raise Wrong(f"delete --force {id} has left {left}")
+            raise Wrong(f"delete --force {id} has left {left}; {how}")
 
 
 def too_long(*_):
