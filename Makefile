@@ -94,7 +94,7 @@ VM_PACKAGES := apparmor dbus dbus-user-session kmod libpam-systemd qemu-system-a
 # libFuzzer, for tests/fuzz.
 FUZZ_PACKAGES := clang libclang-rt-dev
 
-.PHONY: run demo test faults test-vm debian lint format coverage-check fuzz sanitize soak bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
+.PHONY: run demo test faults security test-vm debian lint format coverage-check fuzz sanitize soak bench conformance install uninstall needs test-needs e2e e2e-needs vm-needs
 
 ## install the Debian packages that the build takes, where they are missing
 needs:
@@ -104,6 +104,12 @@ needs:
 test-needs: venv
 	@csrc/needs.sh $(TEST_PACKAGES)
 	@csrc/venv.sh $(PYTHON) $(VENV) tests/requirements-lint.txt tests/requirements.txt
+
+SECONDS_EACH ?= 60
+## tests/security, each race for SECONDS_EACH, with a count of swaps and creates, as root
+security: export SECONDS_EACH := $(SECONDS_EACH)
+security: test-needs ext build
+	$(VENV)/bin/python -m pytest -q -rP --show-capture=stdout tests/security
 
 POINTS ?=
 ## faults: each command killed or failing at each of its system calls, as root (hours); POINTS="--stride 7 create exec" for some

@@ -1,0 +1,75 @@
+"""What a mount lands on is exchanged for a symlink to the host, as fast as another container that shares the volume can: each kind of target.
+
+`make security` does it for longer: $SECONDS_EACH for each target.
+"""
+
+import os
+import pathlib
+import stat
+import time
+
+import pytest
+
+SECONDS = float(os.environ.get("SECONDS_EACH") or 1)
+CORE_PATTERN = pathlib.Path("/proc/sys/kernel/core_pattern")
+BASE = ("/proc", "/sys")
+MOUNTS = {
+    "bind": {"source": "/usr/share/doc", "options": ["rbind", "ro"]},
+    "tmpfs": {"type": "tmpfs", "source": "tmpfs"},
+    "proc": {"type": "proc", "source": "proc"},
+    "sysfs": {"type": "sysfs", "source": "sysfs", "options": ["ro"]},
+}
+KINDS = [*MOUNTS, "masked directory", "masked file", "readonly", "device", "null", "pts"]
+
+
+def target_of(b, volume, kind):
+    """Sets the bundle up so that something is mounted on, or made at, a name in the volume. Returns that name, as it lies on the host."""
+    target = volume / "x"
+    if kind in ("masked file", "device"):
+        target.write_text("of the volume\n")
+    elif kind == "null":
+        os.mknod(target := volume / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    else:
+        target.mkdir()
+    inside = f"/volume/{target.name}"
+    if kind in MOUNTS:
+        b.mount(inside, **MOUNTS[kind])
+    elif kind == "pts":
+        b.mount(inside, type="devpts", source="devpts", options=["newinstance", "ptmxmode=0666"])
+    elif kind == "device":
+        b.set("linux.devices", [{"path": f"{inside}-dir/full", "type": "c", "major": 1, "minor": 7}])
+        target = volume / "x-dir"
+        target.mkdir()
+    elif kind == "null":
+        b.mount("/dev", source=str(volume), options=["bind"])
+        b.set("linux.maskedPaths", ["/masked"])
+        (b.rootfs / "masked").touch()
+    else:
+        b.set("linux.maskedPaths" if kind.startswith("masked") else "linux.readonlyPaths", ["/proc/sys", inside][kind.startswith("masked") :])
+    return target
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_race(kind, bundle, victim, swapper):
+    core_pattern = CORE_PATTERN.read_text()
+    b = bundle("cat /proc/self/mountinfo; cat /volume/*/file /volume/x /dev/null/file ; echo pwned >/masked; true")
+    b.config["mounts"] = [entry for entry in b.config["mounts"] if entry["destination"] in BASE]
+    b.set("linux.maskedPaths", []).set("linux.readonlyPaths", ["/proc/sys"])
+    volume = b.directory / "volume"
+    volume.mkdir()
+    b.mount("/volume", source=str(volume), options=["rbind"])
+    target = target_of(b, volume, kind)
+    file = kind in ("masked file", "null")
+    (volume / "evil").symlink_to(CORE_PATTERN if kind == "null" else victim.path / ("file" if file else "dir"))
+    ran, outcomes, end = 0, set(), time.monotonic() + SECONDS
+    with swapper(target, volume / "evil") as race:
+        while time.monotonic() < end or ran < 5:
+            result = b.run(code=None)
+            ran += 1
+            outcomes.add(result.code)
+            assert "of the host" not in result.out, result
+            assert len([line for line in result.err.splitlines() if line.startswith("pyrun")]) <= 1, result
+            assert not [line for line in result.out.splitlines() if str(victim.path) in line.split(" - ")[0].split()[4:5]], result
+    print(f"{kind}: {race.count} swaps against {ran} creates, 0 escapes")
+    assert race.count > 100 and outcomes <= {0, 1}
+    assert victim.unchanged() and CORE_PATTERN.read_text() == core_pattern
