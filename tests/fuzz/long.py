@@ -13,6 +13,7 @@ import pathlib
 import random
 import subprocess
 import sys
+import tempfile
 import time
 
 from fuzz import programs
@@ -75,9 +76,12 @@ def by_chance(name, seconds, directory):
 def python(name, *words):
     """Runs a target of Python in a process of its own; returns its output. AssertionError: it found something."""
     command = [sys.executable, "-m", "fuzz.long", CHILD, name, *map(str, words)]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
-    )
+    # libFuzzer ends the process without a word to Python, so that what it has made is removed here.
+    with tempfile.TemporaryDirectory(prefix="pyrun-fuzz-", dir="/dev/shm") as directory:
+        done = subprocess.run(
+            command, env=os.environ | {"TMPDIR": directory}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", check=False,
+        )  # fmt: skip
     assert done.returncode == 0, done.stdout[max(done.stdout.find("=== Uncaught"), 0) :][:6000]
     return done.stdout
 

@@ -51,7 +51,7 @@ REAL = {
 V1 = [["pids"], ["cpu", "cpuacct"], ["name=systemd"], [""]]
 MACHINES = [([[""]], {}), (V1, {"selinux": False}), ([[""]], {"uid": 1000, "gid": 1000, "capabilities": (0, ALL_CAPABILITIES)}),
             (V1, {"in_user_namespace": True, "owns_mounts": False, "denies_setgroups": True})]  # fmt: skip
-DIRECTORY = tempfile.mkdtemp(prefix="pyrun-fuzz-", dir="/dev/shm")
+DIRECTORY = tempfile.mkdtemp(prefix="pyrun-fuzz-", dir=os.environ.get("TMPDIR", "/dev/shm"))
 """The bundle, with a root file system."""
 os.mkdir(f"{DIRECTORY}/rootfs")
 
