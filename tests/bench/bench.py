@@ -30,6 +30,8 @@ ALIVE = (1, 10, 100, 1000)
 AT_ONCE = (1, 4, 16, 64, 100)
 MOUNTS = (1, 10, 100, 300, 1000)
 GROWTH_RUNS = 10
+SETTLE = 0.03
+"""Seconds before a command: the kernel takes the namespaces of the last container apart after its end, and new ones wait for that."""
 DOCKER_RUNS = 10
 PR_SET_CHILD_SUBREAPER = 36
 INNER = "PYRUN_BENCH_INNER"
@@ -95,6 +97,7 @@ class Bench:
             for runtime in runtimes[turn % len(runtimes) :] + runtimes[: turn % len(runtimes)]:
 
                 def call(row, argv, runtime=runtime, warm=turn > 0):
+                    time.sleep(SETTLE)
                     milliseconds = self.spawn(argv)
                     if warm:
                         runtime.times.setdefault(row, []).append(milliseconds)
