@@ -15,7 +15,7 @@ from pyrun.cgroup.layout import Hierarchy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pyrun.cgroup.layout import Mount
     from pyrun.cgroup.resources import Write
@@ -341,12 +341,13 @@ class Cgroup:
             self._remove_unclaimed()
             return
         failed = None
+        pauses = tree.pauses(END_TIMEOUT)  # of all of them together: a process that does not end is in each of v1's
         for path in dict.fromkeys(self.paths.values()):
             try:
                 tree.remove(path)
             except OSError as fault:
                 try:
-                    self._remove_slowly(path, fault)
+                    self._remove_slowly(path, fault, pauses)
                 except (OSError, Error) as error:  # the others go all the same
                     failed = failed or error
         if failed:
@@ -364,10 +365,10 @@ class Cgroup:
                 return
         log.warning(f"cgroups that are in use, maybe by another container, are left: {', '.join(left)}")
 
-    def _remove_slowly(self, path: str, fault: OSError) -> None:
+    def _remove_slowly(self, path: str, fault: OSError, pauses: Iterator[None]) -> None:
         # A process that has just ended may still be on its way out of the cgroup, so killing comes second.
         killed, tries = False, 3
-        for _ in tree.pauses(END_TIMEOUT):
+        for _ in pauses:
             denied = fault.errno in DENIED and self._is_rootless()
             if not denied and fault.errno != errno.EBUSY:
                 # It may pass, as a want of memory does. What is left here nobody finds any more.
@@ -376,8 +377,6 @@ class Cgroup:
                     break
             inside = (denied or not killed) and tree.pids(path)
             if denied and not inside:
-                from pyrun.base import log
-
                 log.warning(f"rmdir {path}: {words(fault.errno)}")
                 return
             if not killed and inside:
