@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import posix
 
 from pyrun.base import files
@@ -9,6 +10,8 @@ from pyrun.base.errors import Error, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyrun.image.tree import Tree
 
 REGULAR = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
@@ -31,7 +34,7 @@ def find(tree: Tree, user: str) -> dict:
         gid = _id(of_group[2] if of_group else group)
         return {"uid": uid, "gid": gid, "additionalGids": [gid]}
     # The group of the user is among the others too: what a file denies to it, a program must not get at by dropping it (CVE-2022-36109).
-    more = [_id(row[2]) for row in groups if person and person[0] in row[3].split(",")]
+    more = [_id(row[2]) for row in groups if person and f",{person[0]}," in f",{row[3]},"]
     return {"uid": uid, "gid": gid, "additionalGids": list(dict.fromkeys([gid, *more]))}
 
 
@@ -41,20 +44,21 @@ def _id(word: str) -> int:
     return int(word)
 
 
-def _rows(tree: Tree, path: str, columns: int) -> list[list[str]]:
-    """The lines of a file of the root file system; none where it is not there."""
+def _rows(tree: Tree, path: str, columns: int) -> Iterator[list[str]]:
+    """The lines of a file of the root file system, one at a time: millions of short ones would fill the memory. None where it is not there."""
     try:
         fd = tree.open(path, REGULAR)
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return
     except OSError as fault:
         raise Error(f"{path} of the image: {words(fault.errno)}") from None
     try:
         about = posix.fstat(fd)
         if about.st_mode & files.S_IFMT != files.S_IFREG or about.st_size > LARGE:
             raise Error(f"{path} of the image is no file, or one of more than {LARGE >> 20} MiB")
-        lines = files.read_fd(fd, path).decode("utf-8", "surrogateescape").split("\n")
+        text = files.read_fd(fd, path).decode("utf-8", "surrogateescape")
     finally:
         posix.close(fd)
-    rows = [line.split(":") for line in lines if line and line[0] not in "#+-"]
-    return [row for row in rows if len(row) >= columns]
+    for line in io.StringIO(text):
+        if line[0] not in "#+-" and line.count(":") >= columns - 1:
+            yield line.rstrip("\n").split(":", columns)

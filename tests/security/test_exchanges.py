@@ -73,3 +73,27 @@ def test_race(kind, bundle, victim, swapper):
     print(f"{kind}: {race.count} swaps against {ran} creates, 0 escapes")
     assert race.count > 100 and outcomes <= {0, 1}
     assert victim.unchanged() and CORE_PATTERN.read_text() == core_pattern
+
+
+@pytest.mark.parametrize("place", ["console", "pts"])
+def test_race_of_a_terminal(place, bundle, victim, swapper):
+    """/dev is a volume, and the program has a terminal, which comes from /dev/pts and is mounted on /dev/console."""
+    b = bundle("tty; cat /dev/console/file /dev/pts/file; echo pwned >/dev/console; touch /dev/pts/pwned; true", terminal=True)
+    volume = b.directory / "volume"
+    (volume / "pts").mkdir(parents=True)
+    (volume / "console").touch()
+    (volume / "evil").symlink_to(victim.path / ("file" if place == "console" else "dir"))
+    b.config["mounts"] = [entry for entry in b.config["mounts"] if entry["destination"] in ("/proc", "/dev", "/dev/pts")]
+    b.config["mounts"][1] = {"destination": "/dev", "source": str(volume), "options": ["bind"]}
+    b.set("linux.maskedPaths", [])
+    ran, outcomes, end = 0, set(), time.monotonic() + SECONDS
+    with swapper(volume / place, volume / "evil") as race:
+        while time.monotonic() < end or ran < 5:
+            terminal = b.terminal()
+            outcomes.add(terminal.wait())
+            ran += 1
+            assert "of the host" not in terminal.text, terminal.text
+            assert len([line for line in terminal.text.splitlines() if line.startswith("pyrun")]) <= 1, terminal.text
+    print(f"{place}: {race.count} swaps against {ran} creates, 0 escapes")
+    assert race.count > 100 and outcomes <= {0, 1}
+    assert victim.unchanged()
