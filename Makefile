@@ -79,7 +79,7 @@ CROSS_amd64   := gcc-x86-64-linux-gnu qemu-user
 CROSS_arm64   := gcc-aarch64-linux-gnu qemu-user
 PACKAGES      := gcc libc6-dev musl-tools libseccomp-dev libffi-dev libzstd-dev python3-dev python3-venv busybox-static $(CROSS_$(CROSS))
 DEB_PACKAGES  := debhelper lintian
-TEST_PACKAGES := bash-completion criu debootstrap elfutils fish git iproute2 iptables man-db mandoc procps uidmap util-linux strace runc zsh \
+TEST_PACKAGES := bash-completion criu debootstrap elfutils fish git iproute2 iptables man-db mandoc procps uidmap util-linux strace runc zsh zstd \
                  golang-github-opencontainers-specs-dev $(DEB_PACKAGES)
 
 # The engines of tests/e2e, and what is no Debian package: the kubelet's client and containerd 2 are built where there is Go.

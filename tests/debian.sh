@@ -1,6 +1,6 @@
 #!/bin/sh
 # debian.sh SUITE COMMAND: runs a shell command in a fresh Debian of this release, in a copy of the checkout. Needs root and debootstrap.
-# The kernel and the network are the machine's, and the devices that every program needs: bound one by one, so that nothing in the root can
+# The kernel and the network are the machine's, and the devices that every program needs, and the kernel's log: bound one by one, so that nothing in the root can
 # remove or replace them. What is mounted stays in a namespace of its own. The root is removed when all went well.
 set -eu
 unset PIP_FIND_LINKS # a folder of this machine
@@ -29,7 +29,8 @@ unshare --mount --propagation private sh -euc '
     mount --bind "$1" "$1"
     cd "$1"
     for name in proc sys; do mount --rbind "/$name" "$name"; done
-    for name in null zero full random urandom tty; do mount --bind "/dev/$name" "dev/$name"; done
+    [ ! -e /dev/kmsg ] || touch dev/kmsg
+    for name in null zero full random urandom tty kmsg; do [ ! -e "/dev/$name" ] || mount --bind "/dev/$name" "dev/$name"; done
     mount -t devpts devpts dev/pts
     mount -t tmpfs shm dev/shm
     mount -t tmpfs run run

@@ -14,6 +14,7 @@ EATER = "x=12345678; while :; do x=$x$x; done"
 LIMIT = 32 << 20
 OOM = "memory ran out, a process was killed: linux.resources.memory.limit is 32 MiB"
 # systemd removes a cgroup as soon as it is empty, and with it what it tells.
+log = pytest.mark.skipif(not os.access("/dev/kmsg", os.R_OK), reason="there is no log of the kernel here")
 gone = pytest.mark.skipif(SYSTEMD, reason="systemd may have removed the cgroup")
 
 
@@ -168,6 +169,7 @@ def test_memory_of_a_child(bundle):
     assert f"pyrun: the program ended with status 3: {OOM}" in error
 
 
+@log
 def test_memory_of_a_further_process(bundle):
     c = bundle("sleep 100").set("linux.resources.memory", {"limit": LIMIT, "swap": LIMIT}).detached()
     assert "pyrun: the program was killed by signal 9: it was sent from another process" in c.exec("sh", "-c", "kill -9 $$", code=137).err
@@ -185,6 +187,7 @@ def test_the_number_of_processes(bundle):
     assert "pyrun: the program ended with status 2: the limit of processes was reached, once: linux.resources.pids.limit is 2\n" in error
 
 
+@log
 @pytest.mark.parametrize("command", ["run", "exec"])
 def test_seccomp_names_the_call(command, bundle):
     allowed = [name for name in names(NATIVE).values() if name != "mkdirat" and name != "mkdir"]
@@ -201,6 +204,7 @@ def test_seccomp_names_the_call(command, bundle):
     until(lambda: "killed by signal 31: linux.seccomp does not allow the system call mkdir" in call(code=159).err)
 
 
+@log
 def test_seccomp_that_kills_init(bundle):
     allowed = [name for name in names(NATIVE).values() if name != "execve"]
     b = bundle().set("linux.seccomp", profile("KILL_PROCESS", rule("ALLOW", *allowed)))
