@@ -12,7 +12,7 @@ import pytest
 from harness import until
 from looks import user_namespace
 
-EXECS, AT_ONCE, LIMIT = 30, 3, 1
+EXECS, AT_ONCE = 30, 3
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +41,13 @@ def hostile(bundle, tracer):
     return make
 
 
-def execs(container, count):
-    """(stderr, exit code) of so many execs, a few at once; each is told to end (SIGTERM) when its time is over."""
+def execs(container, count, limit=10):
+    """(stderr, exit code) of so many execs, a few at once; each is told to end (SIGTERM) after so many seconds."""
     results = []
 
     def some():
         for _ in range(count // AT_ONCE):
-            command = ["timeout", "--kill-after=1", str(LIMIT), *container.runner.command("exec", container.id, "true")]
+            command = ["timeout", "--kill-after=1", str(limit), *container.runner.command("exec", container.id, "true")]
             process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20)
             results.append((process.stderr, process.returncode))
 
@@ -71,7 +71,7 @@ def test_tracing(own_users, hostile):
 def test_the_tracer_is_fast_enough(hostile):
     """With the capability of the host's user namespace it has them, so what it is refused above is not refused by chance."""
     container = hostile("trace", False, True)
-    until(lambda: execs(container, AT_ONCE) and "traced" in container.out)
+    until(lambda: execs(container, AT_ONCE, limit=1) and "traced" in container.out)
 
 
 def names(container):
@@ -83,7 +83,7 @@ def names(container):
 def test_stopping(own_users, hostile):
     """Root of the container may stop its own root's processes. An exec ends when it is told to, and takes what it has begun along."""
     container, results = hostile("stop", own_users, own_users), []
-    until(lambda: results.extend(execs(container, AT_ONCE)) or "stopped" in container.out)
+    until(lambda: results.extend(execs(container, AT_ONCE, limit=1)) or "stopped" in container.out)
     # Told to end (124): while init was stopped that is said. A program that is stopped is the caller's to kill (137).
     told = "pyrun: exec failed: unable to start container process: interrupted by signal 15\n"
     assert set(results) <= {("", 0), (told, 124), ("", 124), ("", 137)}, results
