@@ -354,7 +354,7 @@ COMMANDS = [
     ),
     Command("features", "", "show what this runtime can do, as JSON", text="The form is that of the specification's features.md."),
     Command(
-        "validate", "[BUNDLE] | --process FILE | --resources FILE", "tell all that is wrong with a config, and whether it runs here",
+        "validate", "[BUNDLE] | --process FILE | --resources FILE", "tell what is wrong with a config, and whether it runs here",
         THIS_BUNDLE,
         text("--process", "-p", metavar="FILE", help="look at FILE instead, which is as `exec --process` takes it"),
         text("--resources", "-r", metavar="FILE", help="look at FILE instead, which is as `update --resources` takes it; - is stdin"),
