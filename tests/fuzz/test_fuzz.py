@@ -25,6 +25,8 @@ def quiet(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(targets.output, "write", lambda text: None)
         patch.setattr(targets.log, "_say", lambda *words: None)
+        for name in ("_file", "_format", "_debug"):  # what `--log` and the like set
+            patch.setattr(targets.log, name, getattr(targets.log, name))
         yield
     targets.tidy()
 
