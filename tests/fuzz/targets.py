@@ -359,7 +359,8 @@ SEEDS = {
 }
 
 
-def quiet():
-    """Nothing is said: warnings, help."""
-    log.start("/dev/null", "text", False)
-    output.write = lambda text: None
+def quiet(put=setattr):
+    """Nothing is said, warnings nor help, and no log is opened: its name is whatever an input says. put: as setattr."""
+    put(log, "_say", lambda *words: None)
+    put(log, "start", lambda *words: None)
+    put(output, "write", lambda text: None)

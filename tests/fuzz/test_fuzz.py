@@ -21,12 +21,9 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quiet(request):
+def quiet():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(targets.output, "write", lambda text: None)
-        patch.setattr(targets.log, "_say", lambda *words: None)
-        for name in ("_file", "_format", "_debug"):  # what `--log` and the like set
-            patch.setattr(targets.log, name, getattr(targets.log, name))
+        targets.quiet(patch.setattr)
         yield
     targets.tidy()
 
