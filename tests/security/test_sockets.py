@@ -1,5 +1,6 @@
 """Others connect to the sockets by which pyrun is told to start a container, and to which it sends a terminal."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -110,8 +111,7 @@ def test_a_console_socket_that_is_none(what, bundle, tmp_path, leftovers):
     elif what == "directory":
         path.mkdir()
     elif what == "datagrams":
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
-            os.chdir(tmp_path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server, contextlib.chdir(tmp_path):
             server.bind(path.name)
     else:
         path.symlink_to("none" if what == "link to none" else path.name)
