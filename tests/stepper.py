@@ -31,6 +31,7 @@ from ptrace.binding.func import (
     ptrace,
 )
 from ptrace.binding.linux_struct import iovec_struct
+from ptrace.error import PtraceError
 from ptrace.syscall import SYSCALL_NAMES
 
 SYSCALL_STOP = signal.SIGTRAP | 0x80
@@ -169,9 +170,26 @@ class Follower:
         self.stages = {self.pid: 0}  # pid -> 0 the command, 1 init's first stage, 2 the process that becomes the program
 
     def kill_at(self, point):
-        """Kills the process that is about to make the system call of this number. Returns it (int), 0 if there were fewer."""
-        count, killed, new = 0, 0, set()
-        self._go_on(self.pid, 0)
+        """Kills the process that is at the system call stop of this number. Returns it (int), 0 if there were fewer."""
+        count, killed = 0, 0
+
+        def stop(pid):
+            nonlocal count, killed
+            count += 1
+            if count == point:
+                killed = pid
+                os.kill(pid, signal.SIGKILL)
+            return not killed
+
+        self._go_on(self.pid)
+        self.follow(stop)
+        return killed
+
+    def follow(self, stop):
+        """Until the command has ended: stop(pid) at the begin and the end of each system call, until it gives False. Of the processes that
+        come one from the other it is asked for the last: the first stage has nothing to do but to end, once it has cloned the second.
+        """
+        new = set()
         while self.code is None:
             pid, status = os.waitpid(-1, WALL)
             if not os.WIFSTOPPED(status):
@@ -188,24 +206,22 @@ class Follower:
                 self.stages[child] = self.stages[pid] + 1
                 if child not in new:
                     new.add(os.waitpid(child, WALL)[0])
-                self._go_on(child, 0)
+                self._go_on(child)
             if event == PTRACE_EVENT_EXEC and self.stages[pid] == 2:
-                ptrace_detach(pid)
                 del self.stages[pid]
+                ptrace_detach(pid)
                 continue
-            # The first stage has nothing to do but to end, once it has cloned the second.
-            if number == SYSCALL_STOP and not killed and self.stages[pid] == max(self.stages.values()):
-                count += 1
-                if count == point:
-                    killed = pid
-                    os.kill(pid, signal.SIGKILL)
-                    continue
-            self._go_on(pid, number if event == 0 and number not in (SYSCALL_STOP, signal.SIGSTOP) else 0)
+            if number == SYSCALL_STOP and stop and self.stages[pid] == max(self.stages.values()) and not stop(pid):
+                stop = None
+            self._go_on(pid, number if event == 0 and number not in (SYSCALL_STOP, signal.SIGSTOP) else 0, stop)
         self._let_go()
-        return killed
 
-    def _go_on(self, pid, number):
-        (ptrace_syscall if self.stages.get(pid) else ptrace_cont)(pid, number)
+    def _go_on(self, pid, number=0, stop=True):
+        try:
+            (ptrace_syscall if stop and self.stages.get(pid) else ptrace_cont)(pid, number)
+        except PtraceError as error:  # it was killed meanwhile
+            if error.errno != errno.ESRCH:
+                raise
 
     def _let_go(self):
         """What outlives the command is left alone."""

@@ -1,14 +1,13 @@
 """Images without a registry: busybox-static, and Debian with a compiler and Apache's httpd by debootstrap."""
 
 import hashlib
-import io
 import json
 import os
 import pathlib
 import platform
 import subprocess
-import tarfile
 
+import images
 from harness import make_rootfs
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -77,9 +76,4 @@ def oci_archive(path, layer, name, command):
         "index.json": json.dumps({"schemaVersion": 2, "manifests": [manifest]}).encode(),
         **{f"blobs/sha256/{digest}": data for digest, data in blobs.items()},
     }
-    with tarfile.open(path, "w") as archive:
-        for file, data in files.items():
-            entry = tarfile.TarInfo(file)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return path
+    return images.write(path, files)

@@ -11,21 +11,16 @@ from typing import NamedTuple
 
 from ptrace.binding import (
     ptrace_attach,
-    ptrace_cont,
-    ptrace_detach,
-    ptrace_geteventmsg,
     ptrace_getregs,
     ptrace_setoptions,
     ptrace_setregs,
     ptrace_syscall,
 )
-from ptrace.binding.func import PTRACE_EVENT_CLONE, PTRACE_EVENT_EXEC, PTRACE_EVENT_FORK, PTRACE_EVENT_VFORK, ptrace
-from ptrace.error import PtraceError
+from ptrace.binding.func import ptrace
 from ptrace.syscall import SYSCALL_NAMES
-from stepper import MACHINE, SYSCALL_STOP, WALL, WORD, Follower, Stepper
+from stepper import MACHINE, WALL, WORD, Follower, Stepper
 
 GET_SYSCALL_INFO, ENTRY = 0x420E, 1
-NEW_PROCESS = {PTRACE_EVENT_FORK, PTRACE_EVENT_VFORK, PTRACE_EVENT_CLONE}
 CUTTABLE = {"read", "write", "pread64", "pwrite64"}
 """Calls whose third argument is the number of bytes."""
 WHOLE = ("/proc/", "/sys/", "socket:")
@@ -111,7 +106,7 @@ class Cut:
 FAULTS = [Kill(), *map(Fail, ("ENOSPC", "EIO", "ENOMEM", "EMFILE", "EINTR", "EPERM")), Cut()]
 
 
-class Followed:
+class Followed(Follower):
     """A command and whom of it to follow: `pyrun`, itself; `init`, which it starts; or a pid, the init that waits for it.
 
     `init` is followed as stepper.Follower does: of the processes that come one from the other, the last, until it executes the program.
@@ -170,50 +165,12 @@ class Followed:
 
     def _follow(self, look, end=lambda pid: None):
         """look(pid, INFO) at the begin of each call, and end(pid) at its end; when look gives False they are not asked again."""
-        new = set()
-        while self.code is None:
-            pid, status = os.waitpid(-1, WALL)
-            if not os.WIFSTOPPED(status):
-                self.stages.pop(pid, None)
-                if pid == self.pid:
-                    self.code = os.waitstatus_to_exitcode(status)
-                continue
-            number, event = os.WSTOPSIG(status), status >> 16
-            if pid not in self.stages:  # a new one, stopped; its parent's news may come later
-                new.add(pid)
-                continue
-            if event in NEW_PROCESS:
-                child = ptrace_geteventmsg(pid)
-                self.stages[child] = self.stages[pid] + 1
-                if child not in new:
-                    new.add(os.waitpid(child, WALL)[0])
-                self._go_on(child)
-            if event == PTRACE_EVENT_EXEC and self.stages[pid] == 2:
-                del self.stages[pid]
-                ptrace_detach(pid)
-                continue
-            if number == SYSCALL_STOP and look and self.stages[pid] == max(self.stages.values()):
-                if not (info := begun(pid)):
-                    end(pid)
-                elif not look(pid, info):
-                    look = None
-            self._go_on(pid, number if event == 0 and number not in (SYSCALL_STOP, signal.SIGSTOP) else 0, look)
-        self._let_go()
 
-    def _go_on(self, pid, number=0, look=True):
-        try:
-            (ptrace_syscall if look and self.stages.get(pid) else ptrace_cont)(pid, number)
-        except PtraceError as error:  # it was killed meanwhile
-            if error.errno != errno.ESRCH:
-                raise
+        def stop(pid):
+            info = begun(pid)
+            return look(pid, info) if info else end(pid) is None
 
-    def _let_go(self):
-        """What outlives the command is left alone."""
-        for pid in self.stages:
-            os.kill(pid, signal.SIGSTOP)
-            if os.WIFSTOPPED(os.waitpid(pid, WALL)[1]):
-                ptrace_detach(pid)
-                os.kill(pid, signal.SIGCONT)
+        self.follow(stop)
 
 
 def spawn(command, out, err):
