@@ -155,7 +155,7 @@ def build_extensions(directory: Path = ROOT / "pyrun") -> None:
 
 # Modules of pyrun made from others: name -> (what prints it, the sources it depends on).
 GENERATED = {
-    "cli/_argv_table": (["pyrun.cli.declaration", "--argv-table"], ["pyrun/cli/declaration.py", "pyrun/cli/options.py", "pyrun/cli/scan.py"]),
+    "cli/_argv_table": (["pyrun.cli.table"], ["pyrun/cli/table.py", "pyrun/cli/declaration.py", "pyrun/cli/options.py", "pyrun/cli/scan.py"]),
     "config/_checks": (["pyrun.config.schemas"], ["pyrun/config/schemas.py", *(f"specs/{path.name}" for path in (ROOT / "specs").glob("*.json"))]),
 }
 

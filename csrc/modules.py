@@ -36,16 +36,19 @@ OURS = ("pyrun/", "carried.py", "seed.py")
 # What is imported first: it brings what each command needs, from the one that needs the least on, so that this lies together.
 FIRST = ["pyrun.__main__", *(f"pyrun.commands.{name}" for name in "state kill delete start list exec create run".split())]
 # Modules of pyrun that a hot command does not import. They come last into the image.
-COLD = ["pyrun.base.notice", "pyrun.cgroup.blame", "pyrun.cli.completion", "pyrun.cli.declaration", "pyrun.cli.help", "pyrun.cli.options",
-        "pyrun.commands.complete", "pyrun.commands.top", "pyrun.commands.trace", "pyrun.config.faults", "pyrun.config.schemas",
-        "pyrun.container.usage", "pyrun.container.why", "pyrun.host.kernellog", "pyrun.host.program", "pyrun.host.rootfs", "pyrun.host.screen",
-        "pyrun.trace", "pyrun.trace.attach", "pyrun.trace.binding", "pyrun.trace.bundle", "pyrun.trace.calls", "pyrun.trace.profile",
-        "pyrun.trace.report", "pyrun.trace.structures", "pyrun.trace.tracer",
-        "pyrun.validate", *(f"pyrun.validate.{name}" for name in "host judge limits places program report roots semantics subject trial".split())]
-COLD += ["pyrun.commands.unpack", "pyrun.image", *(f"pyrun.image.{name}" for name in (
-    "archive bundle config ids layers layout owners platform profile progress stream tar tree users".split()))]
-COLD += ["pyrun.cgroup.available", "pyrun.cgroup.intended", "pyrun.cli.paint", "pyrun.commands.plan", "pyrun.container.outline",
-         "pyrun.plan.describe", "pyrun.plan.overview"]
+COLD = [*("pyrun.image", "pyrun.trace", "pyrun.validate"), *(f"pyrun.{package}.{name}" for package, names in {
+    "base": "notice",
+    "cgroup": "available blame intended",
+    "cli": "completion declaration help options paint table",
+    "commands": "complete plan top trace unpack",
+    "config": "faults schemas",
+    "container": "outline usage why",
+    "host": "kernellog program rootfs screen",
+    "image": "archive bundle config ids layers layout owners platform profile progress stream tar tree users",
+    "plan": "describe overview",
+    "trace": "attach binding bundle calls profile report structures tracer",
+    "validate": "host judge limits places program report roots semantics subject trial",
+}.items() for name in names.split())]
 
 
 def make(root: Path, target: Path) -> None:

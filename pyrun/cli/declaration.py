@@ -1,12 +1,10 @@
 """The command tree: every command, option and help text, declared once, in click.
 
-What a hot command's words mean is also written into the table that pyrun/cli/scan.py reads; `python -m pyrun.cli.declaration --argv-table`
-prints it as a Python module. Both ways scan words with scan.scan() and give a command the same keyword arguments.
+What a hot command's words mean is also written into the table that pyrun/cli/scan.py reads (pyrun/cli/table.py).
+Both ways scan words with scan.scan() and give a command the same keyword arguments.
 """
 
 from __future__ import annotations
-
-import sys
 
 import click
 
@@ -433,36 +431,3 @@ def arguments_of(command: click.Command) -> tuple[tuple[str, str], ...]:
         (param.name or "", "rest" if param.nargs == -1 else "one" if param.required else "maybe")
         for param in command.params if isinstance(param, click.Argument)
     )
-
-
-def table() -> tuple[dict[str, scan.Option], dict[str, dict]]:
-    """GLOBALS and COMMANDS for scan.read(): the commands, and no help."""
-    def without_help(options: dict[str, scan.Option]) -> dict[str, scan.Option]:
-        return {name: row for name, row in options.items() if row[0] != "help"}
-
-    return without_help(options_of(PYRUN)), {
-        command.name: {
-            "options": without_help(options_of(command)),
-            "defaults": {
-                param.name: param.default for param in command.params
-                if param is not HELP and (isinstance(param, click.Option) or (param.name, "maybe") in arguments_of(command))
-            },
-            "arguments": arguments_of(command),
-            "stop": command.stop,
-        }
-        for command in COMMANDS
-    }
-
-
-def table_source() -> str:
-    """The table as a Python module."""
-    from pprint import pformat
-
-    options, commands = (pformat(part, width=120, sort_dicts=False) for part in table())
-    return f'"""The hot commands\' options, made from pyrun/cli/declaration.py."""\n\nGLOBALS = {options}\n\nCOMMANDS = {commands}\n'
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] != ["--argv-table"]:
-        sys.exit("usage: python -m pyrun.cli.declaration --argv-table")
-    output.write(table_source())

@@ -6,7 +6,7 @@ import errno
 import posix
 
 from pyrun._native import lib
-from pyrun.base.errors import ConfigError, Error, words
+from pyrun.base.errors import ConfigError, Error, ProgramError, words
 from pyrun.base.processes import PATIENCE, await_end, readable
 from pyrun.base.undo import Undo
 from pyrun.container import end, hooks
@@ -63,7 +63,7 @@ def start(container: Container) -> None:
     must(sock, f"connect {START_SOCKET}")
     try:
         _await_program(container, sock)
-    except Error as error:
+    except (ProgramError, Ended) as error:
         from pyrun.container import why
 
         place = why.Place(container.normal(), container.cgroup(), container.data["rootfs"], container.data["bundle"])

@@ -7,7 +7,7 @@ import pytest
 
 from pyrun.base import log
 from pyrun.base.errors import Error
-from pyrun.cli import declaration, scan
+from pyrun.cli import declaration, scan, table
 
 # Each of them right.
 LINES = [
@@ -84,7 +84,7 @@ WRONG = [
     "list -h",
     "exec -h",
 ]
-GLOBALS, COMMANDS = declaration.table()
+GLOBALS, COMMANDS = table.table()
 
 
 @pytest.fixture(autouse=True)
