@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import posix
-import time
 
 from pyrun._native import lib
 from pyrun.base import files
 
-EVERY = 0.1  # seconds
 PLAIN = 80  # columns, of a terminal that does not say
 
 
@@ -16,7 +14,7 @@ class Progress:
     """A context. total: bytes of the layers' files."""
 
     def __init__(self, total: int, fd: int = 2) -> None:
-        self.total, self.fd, self.done, self.next, self.shown = total, fd, 0, 0.0, posix.isatty(fd)
+        self.total, self.fd, self.done, self.percent, self.shown = total, fd, 0, -1, posix.isatty(fd)
 
     def __enter__(self) -> Progress:
         return self
@@ -26,17 +24,17 @@ class Progress:
 
     def add(self, size: int) -> None:
         self.done += size
-        if self.shown and (now := time.monotonic()) >= self.next:
-            self.next = now + EVERY
+        percent = min(100, self.done * 100 // self.total) if self.total else 100
+        if self.shown and percent != self.percent:  # at most a hundred times, however many files there are
+            self.percent = percent
             self._write("\r" + self.line() + "\033[K")
 
     def line(self) -> str:
         size = lib.native_tty_get_size(self.fd)
         columns = (size & 0xFFFF if size > 0 else 0) or PLAIN
-        part = min(1.0, self.done / self.total) if self.total else 1.0
-        words = f" {part:4.0%} of {self.total / 1e6:.1f} MB"
+        words = f" {self.percent:3}% of {self.total / 1e6:.1f} MB"
         room = min(50, columns - len(words) - len("unpacking []") - 1)
-        bar = f" [{'#' * int(part * room):{room}}]" if room > 4 else ""
+        bar = f" [{'#' * (self.percent * room // 100):{room}}]" if room > 4 else ""
         return f"unpacking{bar}{words}"[: columns - 1]
 
     def _write(self, text: str) -> None:
