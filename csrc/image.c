@@ -144,6 +144,55 @@ static void fill_pools(void) {
             ;
 }
 
+/* --- objects of the image ------------------------------------------------------------------------------------------ */
+
+#if PY_VERSION_HEX >= 0x030C0000
+/* From Python 3.12 on objects can be immortal: their references are not counted, so a command that only looks at an object of the
+ * image does not copy the page it is on. All are made so, what the collector knows and what that holds: none ends before the process. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define IMMORTAL (3LL << 30)
+#else
+#define IMMORTAL UINT_MAX
+#endif
+static PyObject **found; /* a stack of those that may hold others */
+
+static int make_immortal(PyObject *object, void *unused) {
+    if (Py_REFCNT(object) < 1LL << 31) {
+        Py_SET_REFCNT(object, IMMORTAL);
+        *found++ = object;
+    }
+    return 0;
+}
+
+static int from_collector(PyObject *object, void *unused) {
+    make_immortal(object, NULL);
+    return 1; /* go on */
+}
+
+static void make_all_immortal(void) {
+    size_t size = 64 << 20;
+    PyObject **stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (stack == MAP_FAILED)
+        Py_FatalError("no memory");
+    found = stack;
+    PyUnstable_GC_VisitObjects(from_collector, NULL);
+    while (found > stack) {
+        PyObject *object = *--found;
+        if (PyCode_Check(object)) { /* the collector knows none */
+            make_immortal(((PyCodeObject *)object)->co_consts, NULL);
+            make_immortal(((PyCodeObject *)object)->co_names, NULL);
+        } else if (PyObject_IS_GC(object)) {
+            Py_TYPE(object)->tp_traverse(object, make_immortal, NULL);
+        }
+    }
+    found = NULL;
+    munmap(stack, size);
+}
+#else
+static void make_all_immortal(void) {
+}
+#endif
+
 /* --- what Python knows of the process ------------------------------------------------------------------------------- */
 
 static PyThreadState *thread;
@@ -308,6 +357,7 @@ void image_prepare(void) {
 
 void image_write(void) {
     find_all();
+    make_all_immortal();
     set_allocators(0);
     fill_pools();
     memory_used = memory_size = (memory_used + PAGE - 1) & -PAGE;

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pyrun.base import jsonio, log, output
+import marshal
+import posix
+
+from pyrun.base import files, jsonio, log, output
 from pyrun.base.errors import Error, visible, words
 from pyrun.container import record, state
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
 LEAST_WIDTH = 12
 GAP = 3
+MANY = 100  # containers for which a process of their own is worth its start
 
 
 def list_(settings: Settings, *, format: str, quiet: bool) -> None:
@@ -42,15 +46,49 @@ def containers(settings: Settings) -> list[dict]:
         if isinstance(fault, FileNotFoundError) and not settings.root_given:
             return []
         raise Error(f"open {settings.root}: {words(fault.errno)}") from None
-    found = []
-    for name in names:
+    return looked_at_by_two(settings.root, names) if len(names) >= MANY else looked_at(settings.root, names)
+
+
+def looked_at(root: str, names: list[str]) -> list[dict]:
+    """What `state` prints of each of these containers that is there."""
+    return [public for name in names if (public := look(root, name))]
+
+
+def looked_at_by_two(root: str, names: list[str]) -> list[dict]:
+    """The same, the second half by another process: the time goes into small files of the kernel, one after the other."""
+    first, second = names[: len(names) // 2], names[len(names) // 2 :]
+    reading, writing = posix.pipe2(posix.O_CLOEXEC)
+    try:
+        child = posix.fork()
+    except OSError:  # there may be no more processes
+        posix.close(reading)
+        posix.close(writing)
+        return looked_at(root, names)
+    if not child:
         try:
-            found.append(state.load(settings.root, name).public())
-        except record.Gone:  # meanwhile, or it is not made yet
-            pass
-        except (Error, OSError) as fault:
-            log.warning(f"load container {name}: {fault}")
-    return found
+            files.write_all(writing, marshal.dumps(looked_at(root, second)))
+            posix._exit(0)
+        finally:
+            posix._exit(1)
+    posix.close(writing)
+    try:
+        found = looked_at(root, first)
+        told = files.read_fd(reading, "pipe")
+    finally:
+        posix.close(reading)
+        _, status = posix.waitpid(child, 0)
+    return found + (looked_at(root, second) if status else marshal.loads(told))  # noqa: S302 (from our own child)
+
+
+def look(root: str, name: str) -> dict | None:
+    """What `state` prints of this container; None with a warning where its state cannot be read."""
+    try:
+        return state.load(root, name).public()
+    except record.Gone:  # meanwhile, or it is not made yet
+        pass
+    except (Error, OSError) as fault:
+        log.warning(f"load container {name}: {fault}")
+    return None
 
 
 def table(found: list[dict]) -> str:

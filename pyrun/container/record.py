@@ -25,6 +25,7 @@ OLD = {"version": 1, "plan": 1, "rdt": [], "stdio": [], "hooks": ["startContaine
 """Members that older releases left out. Of hooks: there may be any."""
 _NAMES = [name for name in BLANK if name != "cgroup"]
 _KINDS = [type(BLANK[name]) for name in _NAMES]
+_PARTS = [("annotations", str), ("rdt", str), ("stdio", str), ("hooks", str), ("notes", list)]
 _PID_LIMIT = 1 << 22  # the kernel's
 
 
@@ -88,10 +89,9 @@ def _wrong_member(data: dict) -> str:
         return "version"
     if not 0 <= data["pid"] <= _PID_LIMIT:
         return "pid"
-    for name, values, kind in (("annotations", data["annotations"].values(), str), ("rdt", data["rdt"], str), ("stdio", data["stdio"], str),
-                               ("hooks", data["hooks"], str),
-                               ("notes", data["notes"].values(), list)):  # fmt: skip
-        if values and set(map(type, values)) != {kind}:
+    for name, kind in _PARTS:
+        values = data[name]
+        if values and set(map(type, values.values() if values.__class__ is dict else values)) != {kind}:
             return name
     for name in ("bundle", "rootfs"):
         if "\0" in data[name]:

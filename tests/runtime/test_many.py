@@ -1,10 +1,13 @@
 """Many containers, one after the other and at once: nothing of them stays."""
 
+import json
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+injected = pytest.mark.skipif(not shutil.which("strace"), reason="needs strace, which makes system calls fail")
 pytestmark = pytest.mark.worlds
 
 
@@ -36,3 +39,36 @@ def test_twenty_at_once(bundle, run, leftovers):
     all_of_them("delete", "--force")
     assert run("list", "-q").out == ""
     assert leftovers() == []
+
+
+@pytest.fixture
+def hundreds(bundle, run):
+    """Ids of 301 containers that have ended, forged of one that has; the last one is damaged."""
+    container = bundle("true").detached()
+    container.wait()
+    data = json.loads((run.root / container.id / "state.json").read_text())
+    names = [f"box-{number:03}" for number in range(301)]
+    for name in names:
+        (run.root / name).mkdir()
+        (run.root / name / "state.json").write_text(json.dumps(data | {"id": name}))
+    container.delete()
+    (run.root / names[-1] / "state.json").write_text("{")
+    yield names
+    for name in names:
+        shutil.rmtree(run.root / name)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        pytest.param([], id="two"),
+        pytest.param(["taskset", "--cpu-list", "0"], id="one-processor"),
+        pytest.param(["strace", "-f", "-o", "/dev/null", "-e", "inject=clone,clone3:error=EAGAIN"], marks=injected, id="no-process"),
+        pytest.param(["strace", "-f", "-o", "/dev/null", "-e", "inject=exit_group:signal=KILL"], marks=injected, id="killed"),
+    ],
+)
+def test_hundreds_are_listed_in_order(hundreds, run, around):
+    """By two processes, also where there is but one processor, and where the second one cannot be made, or is killed."""
+    done = subprocess.run([*around, *run.command("list", "-q")], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == hundreds[:-1]
+    assert {line.split(": ")[2] for line in done.stderr.splitlines()} == {f"load container {hundreds[-1]}"}
