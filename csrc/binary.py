@@ -32,10 +32,11 @@ STDLIB = Path(sysconfig.get_path("stdlib"))
 FROZEN = {"encodings": STDLIB / "encodings/__init__.py", "encodings.aliases": STDLIB / "encodings/aliases.py",
           "encodings.utf_8": STDLIB / "encodings/utf_8.py", "carried": CSRC / "carried.py", "seed": CSRC / "seed.py"}
 # What csrc/image.c stands before.
-WRAPPED = ["malloc", "calloc", "realloc", "free", "pthread_self", "pthread_getattr_np", "pthread_key_create", "pthread_setspecific", "syscall"]
+WRAPPED = ["malloc", "calloc", "realloc", "free", "pthread_self", "pthread_getattr_np", "pthread_key_create", "pthread_setspecific", "syscall",
+           "__register_frame_info"]
 LINKER = ["-Wl,-z,now,-z,relro,-z,noexecstack,-O1,--gc-sections,--build-id=none,--hash-style=gnu", *LDFLAGS]
 # No PIE: the image (csrc/image.h) lies at fixed addresses.
-IMAGE = ["-static", "-no-pie", *(f"-Wl,--wrap={name}" for name in WRAPPED), *LINKER]
+IMAGE = ["-static", "-no-pie", "-Wl,--eh-frame-hdr", *(f"-Wl,--wrap={name}" for name in WRAPPED), *LINKER]
 
 
 def build_binary() -> None:

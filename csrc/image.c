@@ -273,6 +273,11 @@ long __wrap_syscall(long number, ...) {
     return __real_syscall(number, words[0], words[1], words[2], words[3], words[4], words[5]);
 }
 
+/* In a static executable gcc's start code makes known how functions are unwound. From GCC 13 on that looks at each of them, and so reads
+ * half a megabyte in every start. What ends a thread looks for it by the program headers just as well (--eh-frame-hdr). */
+void __wrap___register_frame_info(const void *begin, void *object) {
+}
+
 static PyObject *set_signal, *ignore, *environment;
 static PyOS_sighandler_t interrupt; /* Python's handler of SIGINT */
 
