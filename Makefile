@@ -175,6 +175,23 @@ build/e2e/buildkitd:
 	    go get $(foreach name,buildkitd buildctl,github.com/moby/buildkit/cmd/$(name)@v0.26.3) && \
 	    go build -o .. $(foreach name,buildkitd buildctl,github.com/moby/buildkit/cmd/$(name))
 
+.PHONY: kubernetes kubernetes-costs kubernetes-needs
+KUBERNETES := build/kubernetes
+STEPS ?=
+## a real Kubernetes of one node, built where there is Go: its steps with pyrun and with runc, as root; STEPS="-k probe" for some
+kubernetes: kubernetes-needs test-needs build
+	$(VENV)/bin/python -m pytest tests/kubernetes -o python_files='step_*.py' $(STEPS)
+
+PODS ?= 50
+## what a runtime costs on a node of Kubernetes: RUNTIMES="pyrun runc crun" PODS=50
+kubernetes-costs: kubernetes-needs test-needs build
+	PYTHONPATH=tests:. $(VENV)/bin/python tests/kubernetes/costs.py $(PODS)
+
+# Some 20 minutes and 2 GB of Go's caches at the first time.
+kubernetes-needs:
+	@csrc/needs.sh curl iproute2 iptables libseccomp-dev openssl pkg-config procps
+	tests/kubernetes/build.sh $(KUBERNETES)
+
 FIELDS ?=
 ## see that the tests of specs/coverage.md fail when their field is ignored, as root; FIELDS="hostname linux.resources.*" for some
 coverage-check: test-needs ext

@@ -178,7 +178,7 @@ def annotations_page() -> str:
 ENGINES = {
     "dockerd": "docker/daemon.json",
     "containerd": "containerd/config.toml",
-    "containerd 2": "containerd-2/config.toml",
+    "containerd 2": "containerd-2/10-pyrun.toml",
     "CRI-O": "crio/10-pyrun.conf",
     "podman": "podman/containers.conf",
     "Kubernetes": "kubernetes/runtimeclass.yaml",

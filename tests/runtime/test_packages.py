@@ -137,7 +137,7 @@ def test_the_package_has_an_example_for_each_engine(deb, tmp_path):
     call("dpkg-deb", "--extract", deb, tmp_path)
     examples = tmp_path / "usr/share/doc/pyrun/examples"
     assert json.loads((examples / "docker/daemon.json").read_text())["runtimes"]["pyrun"]["path"] == "/usr/bin/pyrun"
-    for name in ("containerd/config.toml", "containerd-2/config.toml", "crio/10-pyrun.conf", "podman/containers.conf"):
+    for name in ("containerd/config.toml", "containerd-2/10-pyrun.toml", "crio/10-pyrun.conf", "podman/containers.conf"):
         assert '"/usr/bin/pyrun"' in json.dumps(tomllib.loads((examples / name).read_text()))
     assert "handler: pyrun\n" in (examples / "kubernetes/runtimeclass.yaml").read_text()
     assert len(files_in(examples)) == 6

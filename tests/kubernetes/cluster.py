@@ -1,0 +1,237 @@
+"""A Kubernetes of one node: etcd, the control plane, containerd 2 and the kubelet, in a Sandbox of tests/e2e.
+
+    cluster.kubectl("get", "pods")           as a user calls it; asserts the exit code, 0 by default
+    cluster.apply({"kind": "Pod", …})        `kubectl apply -f -`
+    cluster.restart("kubelet")               one of the daemons, ended and started again
+
+Its programs are those of `make kubernetes`. Everything of it is below one directory and one name of cgroups, both of which go with it.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+from e2e import images
+from e2e.engines import readme_block
+from e2e.sandbox import Sandbox, soon
+from harness import PROJECT
+from kubernetes import certificates
+
+PROGRAMS = pathlib.Path(os.environ.get("KUBERNETES_PROGRAMS") or PROJECT / "build/kubernetes")
+HERE = pathlib.Path(__file__).parent
+# Where the kubelet looks for containerd's own figures of Pods, whatever it has been told of the socket.
+SOCKET = "/run/containerd/containerd.sock"
+NODE, ADDRESS = "node", "10.92.0.1"
+# What the kubelet sets for the whole machine; it is put back.
+TUNED = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"]
+
+CONTAINERD = """\
+version = 3
+imports = ["{here}/conf.d/*.toml"]
+root = "{here}/containerd/root"
+state = "{here}/containerd/run"
+[grpc]
+  address = "{socket}"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "localhost/pause:1"
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["{programs}/cni"]
+    conf_dir = "{here}/cni"
+"""
+KUBELET = {
+    "apiVersion": "kubelet.config.k8s.io/v1beta1",
+    "kind": "KubeletConfiguration",
+    "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}},
+    "authorization": {"mode": "Webhook"},
+    "failCgroupV1": False,
+    "failSwapOn": False,
+    "cgroupsPerQOS": True,
+    "enforceNodeAllocatable": ["pods"],
+    "maxPods": 150,
+    "podPidsLimit": 200,
+    "oomScoreAdj": 0,
+    "allowedUnsafeSysctls": ["net.*", "kernel.msg*"],
+    "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+    "evictionPressureTransitionPeriod": "0s",
+    "imageGCHighThresholdPercent": 100,
+    "nodeStatusUpdateFrequency": "4s",
+    "shutdownGracePeriod": "0s",
+    "volumeStatsAggPeriod": "10s",
+}
+
+
+class Cluster:
+    """runtimes: name -> path, each of them a handler and a RuntimeClass."""
+
+    def __init__(self, directory, runtimes, driver="cgroupfs"):
+        self.sandbox, self.directory, self.driver = Sandbox(directory), directory, driver
+        self.daemons, self.runtimes = {}, runtimes
+        self.sandbox.environment["PATH"] = f"{PROGRAMS}:{self.sandbox.environment['PATH']}"
+        self.sandbox.environment["KUBECONFIG"] = f"{directory}/certificates/admin.conf"
+        self.tuned = {name: pathlib.Path("/proc/sys", name).read_text() for name in TUNED}
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self):
+        here = self.directory
+        self.sandbox.shell(
+            # The cgroup2 of a hybrid machine has no controller that a Pod needs, and the kubelet looks at one kind.
+            "! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified; "
+            # Directories whose names are built into programs, as they are on a machine that has just started.
+            "mkdir -p /var/lib/cni; for d in /run /var/lib/cni; do mount -t tmpfs -o mode=755 run $d; done; "
+            # The name of the node, and an address of it that Pods reach.
+            f"hostname {NODE}; ip link add node0 type bridge; ip address add {ADDRESS}/24 dev node0; ip link set node0 up; "
+            f"ip route add default via {ADDRESS}; sysctl -qw net.ipv4.ip_forward=1; echo 127.0.0.1 localhost {NODE} >>/etc/hosts"
+        )
+        certificates.make(here / "certificates", NODE, ADDRESS)
+        self._control_plane()
+        self._containerd()
+        self._kubelet()
+        soon(lambda: self.kubectl("get", "--raw=/readyz", timeout=5), 60, "the API server is ready")
+        for name, path in self.runtimes.items():
+            self.kubectl("apply", "-f", "-", stdin=plugged_in("Kubernetes", "yaml", name, path))
+        soon(lambda: self.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=5s"), 90, "the node is ready")
+        soon(lambda: self.kubectl("get", "serviceaccount", "default"), 60, "the controllers have made the service account")
+
+    def _control_plane(self):
+        keys = self.directory / "certificates"
+        self.start("etcd", f"--data-dir={self.directory}/etcd", "--unsafe-no-fsync", "--listen-peer-urls=http://127.0.0.1:2380")
+        soon(lambda: self.sandbox.run("curl", "-sf", "http://127.0.0.1:2379/health"), 30, "etcd answers")
+        self.start(
+            "kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", f"--advertise-address={ADDRESS}", "--allow-privileged=true",
+            "--service-cluster-ip-range=10.94.0.0/24", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+            f"--client-ca-file={keys}/ca.crt", f"--tls-cert-file={keys}/apiserver.crt", f"--tls-private-key-file={keys}/apiserver.key",
+            "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={keys}/tokens.key",
+            f"--service-account-signing-key-file={keys}/tokens.key", f"--kubelet-client-certificate={keys}/apiserver-to-kubelet.crt",
+            f"--kubelet-client-key={keys}/apiserver-to-kubelet.key", "--kubelet-preferred-address-types=InternalIP",
+            f"--kubelet-certificate-authority={keys}/ca.crt",
+        )  # fmt: skip
+        soon(lambda: self.kubectl("get", "--raw=/readyz", timeout=5), 90, "the API server is ready")
+        self.start(
+            "kube-controller-manager", f"--kubeconfig={keys}/controller-manager.conf", "--use-service-account-credentials",
+            f"--service-account-private-key-file={keys}/tokens.key", f"--root-ca-file={keys}/ca.crt", "--leader-elect=false",
+        )  # fmt: skip
+        self.start("kube-scheduler", f"--kubeconfig={keys}/scheduler.conf", "--leader-elect=false")
+
+    def _containerd(self):
+        here = self.directory
+        (here / "cni").mkdir()
+        ranges = {"type": "host-local", "dataDir": f"{here}/ipam", "ranges": [[{"subnet": "10.93.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}
+        bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "ipam": ranges}
+        plugins = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]
+        (here / "cni/10-tests.conflist").write_text(json.dumps({"cniVersion": "1.0.0", "name": "tests", "plugins": plugins}))
+        (here / "containerd.toml").write_text(CONTAINERD.format(here=here, programs=PROGRAMS, socket=SOCKET))
+        (here / "conf.d").mkdir()
+        for name, path in self.runtimes.items():
+            lines = plugged_in("containerd 2", "toml", name, path) + ("    SystemdCgroup = true\n" if self.driver == "systemd" else "")
+            (here / f"conf.d/10-{name}.toml").write_text(lines)
+        self.start("containerd", "--config", here / "containerd.toml")
+        soon(lambda: self.ctr("version"), 30, "containerd answers")
+        root = here / "image-roots"
+        root.mkdir()
+        for name, layer, command in image_layers(root):
+            self.ctr("images", "import", "--local", images.oci_archive(here / "image.tar", layer, f"localhost/{name}:1", command))
+
+    def _kubelet(self):
+        here, keys = self.directory, self.directory / "certificates"
+        self.static = here / "static"
+        self.static.mkdir()
+        if self.driver == "cgroupfs":
+            every = 'for d in /sys/fs/cgroup /sys/fs/cgroup/*; do [ ! -e "$d/cgroup.procs" ]'
+            self.sandbox.shell(f'{every} || mkdir -p "$d/{self.sandbox.cgroup}"; done')
+        config = {
+            **KUBELET,
+            "cgroupDriver": self.driver,
+            "cgroupRoot": f"/{self.sandbox.cgroup}" if self.driver == "cgroupfs" else "/",
+            "containerRuntimeEndpoint": f"unix://{SOCKET}",
+            "tlsCertFile": f"{keys}/kubelet-server.crt",
+            "tlsPrivateKeyFile": f"{keys}/kubelet-server.key",
+            "podLogsDir": f"{here}/pod-logs",
+            "staticPodPath": f"{here}/static",
+        }
+        config["authentication"] = {**config["authentication"], "x509": {"clientCAFile": f"{keys}/ca.crt"}}
+        (here / "kubelet.yaml").write_text(json.dumps(config))
+        self.start(
+            "kubelet", f"--config={here}/kubelet.yaml", f"--kubeconfig={keys}/kubelet.conf", f"--root-dir={here}/kubelet",
+            f"--cert-dir={here}/kubelet-certificates", f"--hostname-override={NODE}", f"--node-ip={ADDRESS}",
+        )  # fmt: skip
+
+    # --- daemons ---
+
+    def start(self, name, *args):
+        """A daemon, whose output goes to NAME.log."""
+        with open(self.directory / f"{name}.log", "ab") as out:
+            process = subprocess.Popen(self.sandbox.command(name, *args), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        self.daemons[name] = (process, args)
+
+    def stop(self, name):
+        """Ends a daemon as systemd would; returns its arguments."""
+        process, args = self.daemons.pop(name)
+        # It is a child of nsenter's, which hands no signal on.
+        for pid in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            os.kill(int(pid), signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        return args
+
+    def restart(self, name):
+        self.start(name, *self.stop(name))
+
+    def log(self, name, count=30):
+        """The last lines that a daemon has written."""
+        return "\n".join((self.directory / f"{name}.log").read_text(errors="replace").splitlines()[-count:])
+
+    def ctr(self, *args, **options):
+        return self.sandbox.run("ctr", "--address", SOCKET, "--namespace", "k8s.io", *args, **options)
+
+    def crictl(self, *args, **options):
+        return self.sandbox.run("crictl", "-r", f"unix://{SOCKET}", "-i", f"unix://{SOCKET}", *args, **options)
+
+    # --- kubectl ---
+
+    def kubectl(self, *args, **options):
+        return self.sandbox.run("kubectl", *args, **options)
+
+    def apply(self, *objects):
+        return self.kubectl("apply", "-f", "-", stdin="\n---\n".join(map(json.dumps, objects)))
+
+    def get(self, kind, name):
+        return json.loads(self.kubectl("get", kind, name, "-o", "json").out)
+
+    def close(self):
+        """Ends all of it. The kubelet first, so that nothing starts anew what ends; then the containers go with their pid namespace."""
+        for name in ("kubelet", "kube-controller-manager", "kube-scheduler", "kube-apiserver", "etcd", "containerd"):
+            if name in self.daemons:
+                self.stop(name)
+        self.sandbox.close()
+        for name, value in self.tuned.items():
+            pathlib.Path("/proc/sys", name).write_text(value)
+
+
+def plugged_in(heading, language, name, path):
+    """What README.md says of pyrun, for a runtime of this name and path."""
+    return readme_block(heading, language).replace("/usr/local/bin/pyrun", "@").replace("pyrun", name).replace("@", str(path))
+
+
+def image_layers(root):
+    """(name, tar file, command) of each image."""
+    pause = root / "pause-root"
+    pause.mkdir()
+    subprocess.run(["gcc", "-O2", "-static", "-o", pause / "pause", PROJECT / "tests/e2e/pause.c"], check=True)
+    yield "pause", images.pack(pause, root / "pause.tar"), ["/pause"]
+    yield "busybox", images.busybox(root, [PROJECT / "tests/e2e/memeat.c"]), ["/bin/sh"]
+    agnhost = root / "agnhost-root"
+    agnhost.mkdir()
+    shutil.copy(PROGRAMS / "agnhost", agnhost)
+    yield "agnhost", images.pack(agnhost, root / "agnhost.tar"), ["/agnhost"]

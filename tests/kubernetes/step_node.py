@@ -1,0 +1,100 @@
+"""What happens to a node under Pods."""
+
+import json
+import time
+
+from e2e.sandbox import soon
+from kubernetes.step_workloads import deployment
+
+
+def restarted(cluster, name):
+    cluster.restart(name)
+    if name == "containerd":
+        soon(lambda: cluster.crictl("version"), 60, "containerd answers")
+
+
+def alive(pod, p, before):
+    """The same container runs on, and is served."""
+    soon(lambda: p.exec("echo", "hi").out == "hi", 60, "exec works")
+    assert (p.id(), p.pid(), p.status()["restartCount"]) == before
+    assert p.logs() == "here"
+    q = pod("echo new; exec sleep 1000")
+    assert q.logs() == "new"
+
+
+def test_kubelet_restarts(pod, cluster):
+    """the kubelet restarts: Pods live on, new ones start"""
+    p = pod("echo here; exec sleep 1000")
+    before = (p.id(), p.pid(), 0)
+    restarted(cluster, "kubelet")
+    alive(pod, p, before)
+
+
+def test_containerd_restarts(pod, cluster):
+    """containerd restarts: Pods live on, exec, logs and delete work"""
+    p = pod("echo here; exec sleep 1000")
+    before = (p.id(), p.pid(), 0)
+    restarted(cluster, "containerd")
+    alive(pod, p, before)
+    p.delete()
+    p.gone(60)
+
+
+def test_ended_meanwhile(pod, cluster):
+    """a container ends while kubelet and containerd are down: it is seen, and started again"""
+    p = pod("exec sleep 1000")
+    pid = p.pid()
+    arguments = {name: cluster.stop(name) for name in ("kubelet", "containerd")}
+    cluster.sandbox.run("kill", "-9", pid)
+    for name in ("containerd", "kubelet"):
+        cluster.start(name, *arguments[name])
+    assert p.restarted()["lastState"]["terminated"]["exitCode"] == 137
+
+
+def test_killed_behind(pod, cluster):
+    """a container's process is killed behind the back of all: exit code 137, started again"""
+    p = pod("exec sleep 1000")
+    cluster.sandbox.run("kill", "-9", p.pid())
+    assert p.restarted()["lastState"]["terminated"]["exitCode"] == 137
+
+
+def test_sandbox_killed(pod, cluster):
+    """the Pod's pause process is killed: a new sandbox, and the containers in it"""
+    p = pod("exec sleep 1000")
+    sandbox = p.info()["sandboxID"]
+    cluster.sandbox.run("kill", "-9", json.loads(cluster.crictl("inspectp", sandbox).out)["info"]["pid"])
+    soon(lambda: p.status()["restartCount"] >= 1 and p.status()["ready"], 90, "it runs again")
+    assert p.info()["sandboxID"] != sandbox
+    assert p.exec("echo", "hi").out == "hi"
+
+
+def test_shim_killed(pod, cluster):
+    """containerd's shim is killed: what it held is cleared away, and the Pod runs again"""
+    p = pod("exec sleep 1000")
+    pid, sandbox = p.pid(), p.info()["sandboxID"]
+    cluster.sandbox.run("pkill", "-9", "-f", f"containerd-shim.*{sandbox}")
+    soon(lambda: p.status()["restartCount"] >= 1 and p.status()["ready"], 120, "it runs again")
+    assert p.exec("echo", "hi").out == "hi"
+    assert cluster.sandbox.run("test", "-d", f"/proc/{pid}", code=None).code == 1
+
+
+def test_100_pods(pod, cluster):
+    """100 Pods at once, and all deleted at once"""
+    name = pod.name()
+    begin = time.monotonic()
+    deployment(pod, name, 100)
+    soon(lambda: cluster.kubectl("get", "deployment", name, "-o", "jsonpath={.status.readyReplicas}").out == "100", 600, "100 are ready")
+    ready = time.monotonic()
+    cluster.kubectl("scale", f"deployment/{name}", "--replicas=0")
+    soon(lambda: not cluster.kubectl("get", "pods", "-l", f"app={name}", "-o", "name").out, 600, "all are gone")
+    print(f"{pod.runtime}: ready after {ready - begin:.0f} s, gone after {time.monotonic() - ready:.0f} s")
+
+
+def test_nothing_left(runtime, cluster):
+    """when all Pods are deleted, no container, cgroup, mount or state file of the runtime is left"""
+    cluster.kubectl("delete", "pods", "--all", "--now")
+    soon(lambda: not cluster.ctr("containers", "list", "-q").out, 120, "all containers are gone")
+    # containerd's shim calls the runtime with this root.
+    assert not cluster.sandbox.shell("find /run/containerd/runc -mindepth 2").out
+    assert cluster.sandbox.shell(f"grep -c '{cluster.directory}/containerd/run.*rootfs' /proc/mounts || true").out == "0"
+    assert not cluster.sandbox.shell(f"find /sys/fs/cgroup -path '*/{cluster.sandbox.cgroup}/*' -name 'pod*' -type d").out
