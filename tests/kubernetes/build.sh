@@ -32,7 +32,7 @@ build() {
 module k8s.io/kubernetes "v$kubernetes" "v0.${kubernetes#1.}"
 version="-X k8s.io/component-base/version.gitVersion=v$kubernetes -X k8s.io/component-base/version.gitMajor=1 \
 -X k8s.io/component-base/version.gitMinor=$(echo $kubernetes | cut -d. -f2)"
-for name in kubelet kube-apiserver kube-controller-manager kube-scheduler kubectl; do
+for name in kubelet kube-apiserver kubectl kube-scheduler kube-controller-manager; do
     build $name k8s.io/kubernetes/cmd/$name "$version"
 done
 
