@@ -123,7 +123,8 @@ class Cluster:
 
     def _containerd(self):
         here = self.directory
-        (here / "cni").mkdir()
+        for name in ("cni", "containerd"):
+            (here / name).mkdir()  # of mode 755: the root of a user namespace passes through
         ranges = {"type": "host-local", "dataDir": f"{here}/ipam", "ranges": [[{"subnet": "10.93.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}
         bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "ipam": ranges}
         plugins = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]

@@ -104,6 +104,10 @@ class Pod:
         """Waits until its log has this."""
         soon(lambda: text in self.logs(*args), timeout, f"{self.name} says {text!r}")
 
+    def printed(self, text, timeout=30):
+        """Waits until its log is this."""
+        soon(lambda: self.logs() == text, timeout, f"{self.name} prints {text!r}")
+
     def exec(self, *args, options=(), **more):
         return self.cluster.kubectl("exec", self.name, *options, "--", *args, **more)
 

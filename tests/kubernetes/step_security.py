@@ -33,7 +33,7 @@ def test_user_namespace_volumes(pod, evidence):
     name = pod.make("ConfigMap", pod.name(), data={"key": "one"})
     volumes = {"map": {"configMap": {"name": name}}, "host": {"hostPath": {"path": str(evidence)}}, "data": {"emptyDir": {}}}
     p = pod("exec sleep 1000", spec={"hostUsers": False, **context(fsGroup=3000)}, volumes=volumes, **context(runAsUser=1000))
-    assert p.sh("cat /map/key; touch /host/x /data/x; stat -c ' %u %g' /host/x /data/x").split() == ["one", "1000", "0", "1000", "3000"]
+    assert p.sh("cat /map/key; touch /host/x /data/x; stat -c ' %u %g' /host/x /data/x").split() == ["one", "1000", "1000", "1000", "3000"]
     assert (evidence / "x").stat().st_uid == 1000
 
 

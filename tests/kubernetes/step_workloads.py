@@ -9,7 +9,7 @@ from kubernetes.pods import container, mount
 def test_pod(pod):
     """a Pod with runtimeClassName is Ready; logs, exec"""
     p = pod("echo hello; exec sleep 1000")
-    assert p.logs() == "hello"
+    p.printed("hello")
     assert p.exec("echo", "hi").out == "hi"
     assert p.get()["spec"]["runtimeClassName"] == pod.runtime
     assert p.info()["runtimeOptions"]["binary_name"] == pod.cluster.runtimes[pod.runtime]
@@ -78,7 +78,7 @@ def test_init_containers(pod):
     first = container("sleep 1; echo first >>/share/order", "first", volumeMounts=[mount("share")])
     second = container("echo second >>/share/order", "second", volumeMounts=[mount("share")])
     p = pod("cat /share/order; exec sleep 1000", spec={"initContainers": [first, second]}, volumes={"share": {"emptyDir": {}}})
-    assert p.logs() == "first\nsecond"
+    p.printed("first\nsecond")
     assert p.status("first", "initContainerStatuses")["state"]["terminated"]["reason"] == "Completed"
 
 
@@ -96,7 +96,7 @@ def test_sidecar(pod):
     script = "sleep 1; touch /share/ready; exec sleep 1000"
     side = container(script, "side", restartPolicy="Always", startupProbe=probe, volumeMounts=[mount("share")])
     p = pod("ls /share", until="Succeeded", spec={"initContainers": [side]}, volumes={"share": {"emptyDir": {}}})
-    assert p.logs() == "ready"
+    p.printed("ready")
     assert p.status("side", "initContainerStatuses")["state"]["terminated"]["exitCode"] in (137, 143)
 
 
