@@ -168,11 +168,16 @@ $(CRICTL):
 	cd build/e2e/module && { [ -f go.mod ] || go mod init crictl; } && go get sigs.k8s.io/cri-tools@v1.37.0 && \
 	    go get sigs.k8s.io/cri-tools/cmd/crictl && go build -o ../crictl sigs.k8s.io/cri-tools/cmd/crictl
 
-# By hand: it takes some minutes. Its go.mod excludes modules, which `go install` does not take either.
+# By hand, as they take some minutes: docker's newest daemon, and BuildKit's. The latter's go.mod excludes modules, which `go install`
+# does not take either.
+build/e2e/moby/dockerd:
+	for name in dockerd docker-proxy; do \
+	    GOBIN=$(CURDIR)/build/e2e/moby go install github.com/moby/moby/v2/cmd/$$name@v2.0.0-beta.24 || exit; done
+
 build/e2e/buildkitd:
 	mkdir -p build/e2e/buildkit
 	cd build/e2e/buildkit && { [ -f go.mod ] || go mod init buildkit; } && \
-	    go get $(foreach name,buildkitd buildctl,github.com/moby/buildkit/cmd/$(name)@v0.26.3) && \
+	    go get $(foreach name,buildkitd buildctl,github.com/moby/buildkit/cmd/$(name)@v0.34.2) && \
 	    go build -o .. $(foreach name,buildkitd buildctl,github.com/moby/buildkit/cmd/$(name))
 
 .PHONY: kubernetes kubernetes-costs kubernetes-needs

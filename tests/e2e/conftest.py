@@ -12,7 +12,7 @@ import uuid
 
 import pytest
 from e2e import images
-from e2e.engines import Containerd, Docker, Podman, needs
+from e2e.engines import BuildKit, Containerd, Docker, Podman, needs
 from e2e.sandbox import Sandbox
 from harness import PROJECT
 
@@ -96,12 +96,20 @@ def cri(any_containerd, sandbox, busybox_tar):
     return any_containerd.crictl
 
 
-@pytest.fixture(scope="session")
-def docker(sandbox, containerd, runtime, busybox_tar):
+@pytest.fixture(scope="session", params=["debian", "newest"])
+def docker(request, sandbox, runtime, busybox_tar):
+    """Debian's dockerd, and the newest one, one after the other."""
     needs("dockerd", "/usr/bin/docker")
-    engine = Docker(sandbox, containerd, runtime)
+    programs = PROJECT / "build/e2e/moby" if request.param == "newest" else None
+    if programs and not shutil.which(programs / "dockerd"):
+        pytest.skip("no dockerd in build/e2e/moby: `make build/e2e/moby/dockerd` builds it where there is Go, in some minutes")
+    containerd = request.getfixturevalue("containerd2" if programs else "containerd")
+    engine = Docker(sandbox, containerd, runtime, f"docker-{request.param}", programs=programs)
     engine.import_image(busybox_tar, "busybox")
-    return engine
+    yield engine
+    engine.stop()
+    # The next one finds neither its bridge nor its firewall.
+    sandbox.shell("ip link delete docker0; for t in nat filter raw; do iptables -t $t -F; iptables -t $t -X; done", code=None)
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +117,14 @@ def compiler(docker, debian_tar):
     """The name of an image that has gcc."""
     docker.import_image(debian_tar, "debian-gcc", "/bin/bash")
     return "debian-gcc"
+
+
+@pytest.fixture(scope="session")
+def buildkit(sandbox, runtime, busybox_tar):
+    needs("bridge", "iptables")
+    if not shutil.which(PROJECT / "build/e2e/buildkitd"):
+        pytest.skip("no buildkitd in build/e2e: `make build/e2e/buildkitd` builds it where there is Go, in some minutes")
+    return BuildKit(sandbox, runtime, images.oci_archive(sandbox.directory / "base", busybox_tar, "busybox:latest", ["/bin/sh"]))
 
 
 @pytest.fixture(scope="session")

@@ -81,10 +81,13 @@ class Containerd:
 
 
 class Docker:
-    """dockerd with the README's daemon.json: `docker("run", …)`."""
+    """dockerd with the README's daemon.json: `docker("run", …)`, by Debian's client.
 
-    def __init__(self, sandbox, containerd, runtime, name="docker", settings=None):
-        self.sandbox = sandbox
+    programs: the directory (Path) of another dockerd and its docker-proxy, None for those on PATH.
+    """
+
+    def __init__(self, sandbox, containerd, runtime, name="docker", *, programs=None, settings=None):
+        self.sandbox, self.containerd, self.programs = sandbox, containerd, programs
         here = self.directory = sandbox.directory / name
         here.mkdir()
         plugged_in = json.loads(readme_block("dockerd", "json").replace("/usr/local/bin/pyrun", runtime))
@@ -92,8 +95,15 @@ class Docker:
         config = {**plugged_in, **more, "containerd": containerd.address, "cgroup-parent": f"/{sandbox.cgroup}", **(settings or {})}
         (here / "daemon.json").write_text(json.dumps(config))
         self.env = {"DOCKER_HOST": f"unix://{here}/sock", "DOCKER_CONFIG": f"{here}/config", "DOCKER_CLI_HINTS": "false"}
-        sandbox.background("dockerd", "--config-file", here / "daemon.json", log=f"{name}.log")
+        path = ":".join([*([str(programs)] if programs else []), sandbox.environment["PATH"]])
+        # A newer one refuses older clients, of which docker-compose is the oldest, unless it is told not to.
+        words = [f"PATH={path}", "DOCKER_MIN_API_VERSION=1.24", "dockerd", "--config-file", here / "daemon.json"]
+        sandbox.background("env", *words, log=f"{name}.log")
         soon(lambda: self("version"), 40, what="dockerd answers")
+
+    def stop(self):
+        self.sandbox.shell(f"kill $(cat {self.directory}/pid)")
+        soon(lambda: self.sandbox.shell(f"! test -e {self.directory}/pid"), 40, what="dockerd has ended")
 
     def __call__(self, *args, env=None, **options):
         return self.sandbox.run("/usr/bin/docker", *args, env={**self.env, **(env or {})}, **options)
@@ -117,6 +127,38 @@ class Docker:
     def logs(self, name):
         done = self("logs", name)
         return done.out + done.err
+
+
+class BuildKit:
+    """buildkitd with the runtime as its worker's binary: `buildkit.build("FROM busybox\\nRUN …")`. Its programs are in build/e2e.
+
+    base: an OCI image layout (Path) that a Dockerfile has by the name `busybox`.
+    """
+
+    def __init__(self, sandbox, runtime, base):
+        self.sandbox = sandbox
+        here = self.directory = sandbox.directory / "buildkit"
+        here.mkdir()
+        self.address = f"unix://{here}/sock"
+        allowed = [f"--allow-insecure-entitlement={name}" for name in ("network.host", "security.insecure")]
+        worker = [f"--oci-worker-{name}" for name in (f"binary={runtime}", "net=bridge")] + ["--oci-cni-binary-dir=/usr/lib/cni"]
+        command = [PROJECT / "build/e2e/buildkitd", "--root", here / "root", "--addr", self.address, "--containerd-worker=false"]
+        (here / "config.toml").write_text(f'[worker.oci]\ndefaultCgroupParent = "{sandbox.cgroup}"\n')
+        digest = json.loads((base / "index.json").read_text())["manifests"][0]["digest"]
+        self.base = [f"--oci-layout=base={base}", f"--opt=context:busybox=oci-layout://base@{digest}"]
+        sandbox.background(*command, "--config", here / "config.toml", *allowed, *worker, log="buildkitd.log")
+        soon(lambda: sandbox.run(*self.command("debug", "workers")), 40, what="buildkitd answers")
+
+    def command(self, *args):
+        return [PROJECT / "build/e2e/buildctl", "--addr", self.address, *args]
+
+    def build_command(self, context, *options):
+        """The command line for a context (Path) with its Dockerfile."""
+        local = [f"--local={name}={context}" for name in ("context", "dockerfile")]
+        return self.command("build", "--progress=plain", "--frontend=dockerfile.v0", *self.base, *local, *options)
+
+    def build(self, context, *options, **more):
+        return self.sandbox.run(*self.build_command(context, *options), **more)
 
 
 class Podman:

@@ -91,16 +91,21 @@ def test_users(docker):
 # --- user namespaces
 
 
-@pytest.fixture(scope="module")
-def remapped(sandbox, containerd, runtime, busybox_tar, docker):
-    """A second dockerd, whose containers have root as uid 500000 of the host."""
+@pytest.fixture(scope="session")
+def remap(sandbox):
+    """A user whose ids begin at 500000, and a bridge, as docker0 is the first dockerd's; both are called so."""
     sandbox.add_user("remap", 40000, 500000)
-    # A bridge of its own: docker0 is the first one's.
     sandbox.shell("ip link add remap0 type bridge; ip addr add 10.92.0.1/24 dev remap0; ip link set remap0 up")
+
+
+@pytest.fixture(scope="module")
+def remapped(sandbox, runtime, busybox_tar, docker, remap):
+    """A second dockerd, whose containers have root as uid 500000 of the host."""
     settings = {"userns-remap": "remap", "bridge": "remap0", "iptables": False}
-    engine = Docker(sandbox, containerd, runtime, "remapped", settings)
+    engine = Docker(sandbox, docker.containerd, runtime, f"{docker.directory.name}-remapped", programs=docker.programs, settings=settings)
     engine.import_image(busybox_tar, "busybox")
-    return engine
+    yield engine
+    engine.stop()
 
 
 def test_userns_remap(remapped, sandbox):
