@@ -51,7 +51,9 @@ struct plan_optional_fd { int32_t slot; };       /* the same, -1 for none */
  * Every path that init resolves "in the root" is resolved with openat2(RESOLVE_IN_ROOT) below the root fd, to an fd,
  * and used by that fd. OP_ROOT sets the root fd; OP_PIVOT and OP_CHROOT make it "/". Before OP_ROOT the root is "/".
  *
- * Without operands, and so without a struct: OP_REST (waits for MSG_REST: the rest of the plan), OP_SETSID, OP_LO_UP (sets the loopback interface up), OP_PIVOT, OP_NO_NEW_PRIVS. */
+ * Without operands, and so without a struct: OP_REST (waits for MSG_REST: the rest of the plan), OP_SETSID, OP_LO_UP (sets the loopback interface up),
+ * OP_CTTY (stdin becomes the controlling terminal; OP_SETSID comes before), OP_PIVOT, OP_CLOSE (of init's own all but the control
+ * socket: no later op may use one), OP_NO_NEW_PRIVS. */
 
 enum plan_opcode {
     OP_NONE = 0,
@@ -61,11 +63,11 @@ enum plan_opcode {
     OP_BARRIER, OP_DUMPABLE, OP_CGROUP_JOIN, OP_UNSHARE, OP_TIMENS, OP_SETID, OP_SETSID, OP_KEYRING, OP_PROPAGATION, OP_LO_UP,
     OP_HOSTNAME, OP_DOMAINNAME,
     /* the root file system */
-    OP_ROOT, OP_MOUNT, OP_BIND, OP_SETATTR, OP_DEVICE, OP_SYMLINK, OP_MASK, OP_READONLY, OP_CONSOLE, OP_PIVOT, OP_CHROOT, OP_MKDIR,
-    OP_SYSCTL, OP_PROC_WRITE,
+    OP_ROOT, OP_MOUNT, OP_BIND, OP_SETATTR, OP_DEVICE, OP_SYMLINK, OP_MASK, OP_READONLY, OP_CONSOLE, OP_CTTY, OP_PIVOT, OP_CHROOT,
+    OP_MKDIR, OP_SYSCTL, OP_PROC_WRITE,
     /* the process */
     OP_SCHEDULER, OP_IOPRIO, OP_AFFINITY, OP_MEMPOLICY, OP_PERSONALITY, OP_UMASK, OP_CHDIR, OP_CHDIR_CHECK, OP_HOME, OP_EXEC_CHECK,
-    OP_READY, OP_WAIT_START, OP_FIX_STDIO, OP_BOUNDING, OP_IDS, OP_CAPS, OP_NO_NEW_PRIVS, OP_SECCOMP, OP_EXEC,
+    OP_READY, OP_WAIT_START, OP_CLOSE, OP_FIX_STDIO, OP_BOUNDING, OP_IDS, OP_CAPS, OP_NO_NEW_PRIVS, OP_SECCOMP, OP_EXEC,
     OP_COUNT
 };
 
@@ -78,8 +80,9 @@ struct op_oom_score_adj { struct plan_text score; };
 /* RLIMIT_RAISE: only lifts the hard limit if it is lower. */
 struct op_rlimit { uint64_t resource, soft, hard; };
 
-/* clone3 with CLONE_PARENT: the rest of the plan is the child's; the child sends MSG_CHILD, the first stage exits 0.
- * cgroup: a directory of cgroup v2 that the child begins in (CLONE_INTO_CGROUP), as far as the kernel can do that. */
+/* clone3 with CLONE_PARENT: the rest of the plan is the child's; the child sends MSG_CHILD, the process that cloned it exits 0.
+ * cgroup: a directory of cgroup v2 that the child begins in (CLONE_INTO_CGROUP), as far as the kernel can do that.
+ * CLONE_LAST: by clone(2), for a filter may be on already, and can see the flags of that. */
 struct op_clone { struct plan_optional_fd cgroup; uint64_t namespaces; };
 
 /* Sends MSG_BARRIER, waits for MSG_GO with the same number; anything else ends init. */
@@ -159,8 +162,7 @@ struct op_mask { struct plan_text path; };
 struct op_readonly { struct plan_text path; };
 
 /* A new pty from devpts of the root ("/dev/pts/ptmx"; none: the host's). uid: who owns it. rows, columns: 0 leaves them.
- * bind: where the slave is bound, or none. Sends MSG_CONSOLE with the master, waits for MSG_GO. OP_SETSID comes before; the
- * slave becomes the controlling terminal and 0, 1, 2. */
+ * bind: where the slave is bound, or none. Sends MSG_CONSOLE with the master, waits for MSG_GO. The slave becomes 0, 1, 2. */
 struct op_console {
     struct plan_optional ptmx, bind;
     uint64_t uid, rows, columns;
@@ -297,6 +299,7 @@ enum plan_flag {
     SETNS_TRY = 1,
     SETNS_RETRY = 2,
     RLIMIT_RAISE = 1,
+    CLONE_LAST = 1,
     CGROUP_JOIN_BORN = 1,
     ROOT_UNBOUND = 1,         /* the mount namespace is not the container's: only a chroot follows */
     MOUNT_ORDINARY_DIR = 1,   /* /proc and /sys: the target must be a directory at exactly that path, no symlink (CVE-2019-19921) */

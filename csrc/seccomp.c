@@ -2,6 +2,7 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stdint.h>
@@ -29,6 +30,51 @@ int native_seccomp_name(uint32_t arch, int number, char *name, size_t room) {
         strcpy(name, found);
     free(found);
     return result;
+}
+
+static uint32_t run(const struct sock_filter *filter, size_t count, const struct seccomp_data *data) {
+    uint32_t word = 0;
+
+    for (size_t at = 0; at < count; at++) {
+        const struct sock_filter *one = &filter[at];
+        const uint32_t operand = one->k;
+        int holds;
+        switch (one->code) {
+        case BPF_LD | BPF_W | BPF_ABS:
+            if (operand > sizeof *data - sizeof word)
+                return 0;
+            memcpy(&word, (const char *)data + operand, sizeof word);
+            continue;
+        case BPF_ALU | BPF_AND | BPF_K:
+            word &= operand;
+            continue;
+        case BPF_JMP | BPF_JA:
+            at += operand;
+            continue;
+        case BPF_RET | BPF_K:
+            return operand;
+        case BPF_JMP | BPF_JEQ | BPF_K:
+            holds = word == operand;
+            break;
+        case BPF_JMP | BPF_JGT | BPF_K:
+            holds = word > operand;
+            break;
+        case BPF_JMP | BPF_JGE | BPF_K:
+            holds = word >= operand;
+            break;
+        default:
+            return 0;
+        }
+        at += holds ? one->jt : one->jf;
+    }
+    return 0;
+}
+
+uint32_t native_seccomp_answer(const void *filter, size_t size, const char *name, const uint64_t args[6]) {
+    struct seccomp_data data = {.nr = seccomp_syscall_resolve_name(name), .arch = seccomp_arch_native()};
+
+    memcpy(data.args, args, sizeof data.args);
+    return run(filter, size / sizeof(struct sock_filter), &data);
 }
 
 uint32_t native_seccomp_arch(void) {

@@ -8,6 +8,10 @@ int native_seccomp_numbers(uint32_t arch, const char *names, size_t count, int32
 /* The other way round: writes the name of a system call. -ENOENT: the number has none; -ENAMETOOLONG: it needs more than `room`. */
 int native_seccomp_name(uint32_t arch, int number, char *name, size_t room);
 
+/* What a filter (struct sock_filter[]) says to a system call of this machine: SECCOMP_RET_* with its data. The kernel's answer where
+ * the filter is one of pyrun/plan/seccomp_program.py, which has no other instructions; 0, SECCOMP_RET_KILL_THREAD, for another one. */
+uint32_t native_seccomp_answer(const void *filter, size_t size, const char *name, const uint64_t args[6]);
+
 /* SCMP_ARCH_* of this machine. */
 uint32_t native_seccomp_arch(void);
 

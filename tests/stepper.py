@@ -158,7 +158,7 @@ class Stepper:
 class Follower:
     """Runs a command, and the processes it starts one system call after the other, until one of them executes a program.
 
-    What begins by vfork and execs is init's first stage; what that clones is a process whose first exec is the program.
+    What begins by vfork and execs is init's first stage; of what comes from it by clones the first exec is the program.
     """
 
     OPTIONS = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC
@@ -167,7 +167,7 @@ class Follower:
         self.stepper = Stepper(command, out, err, self.OPTIONS)
         self.pid = self.stepper.pid
         self.code = None  # exit code of the command
-        self.stages = {self.pid: 0}  # pid -> 0 the command, 1 init's first stage, 2 the process that becomes the program
+        self.stages = {self.pid: 0}  # pid -> 0 the command, 1 init's first stage, from 2 on what comes from it
 
     def kill_at(self, point):
         """Kills the process that is at the system call stop of this number. Returns it (int), 0 if there were fewer."""
@@ -187,7 +187,7 @@ class Follower:
 
     def follow(self, stop):
         """Until the command has ended: stop(pid) at the begin and the end of each system call, until it gives False. Of the processes that
-        come one from the other it is asked for the last: the first stage has nothing to do but to end, once it has cloned the second.
+        come one from the other it is asked for the last: a stage has nothing to do but to end, once it has cloned the next.
         """
         new = set()
         while self.code is None:
@@ -207,7 +207,7 @@ class Follower:
                 if child not in new:
                     new.add(os.waitpid(child, WALL)[0])
                 self._go_on(child)
-            if event == PTRACE_EVENT_EXEC and self.stages[pid] == 2:
+            if event == PTRACE_EVENT_EXEC and self.stages[pid] >= 2:
                 del self.stages[pid]
                 ptrace_detach(pid)
                 continue

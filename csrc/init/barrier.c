@@ -58,6 +58,14 @@ static int procfs_needed(void) {
     return self.proc_kept;
 }
 
+/* Those that are opened as they are needed, and kept. */
+static void close_kept(void) {
+    root_reset();
+    close_fd(&self.mask_file);
+    close_fd(&self.mask_dir);
+    views_close();
+}
+
 /* The runtime may end after this, and init waits, maybe for days. Files left open would show in /proc/PID/fd and keep what they
  * name (a mount, say) in use. */
 int op_ready(const struct plan_op *op) {
@@ -69,12 +77,23 @@ int op_ready(const struct plan_op *op) {
         if (slot != op->ready.kept.slot)
             close_fd(&self.table[slot]);
     self.out = -1;
-    root_reset();
-    close_fd(&self.mask_file);
-    close_fd(&self.mask_dir);
-    views_close();
+    close_kept();
     if (!procfs_needed())
         close_fd(&self.proc);
+    return 0;
+}
+
+/* Before the process that will be the program is cloned into the container: whoever may trace it there finds no file in it that it
+ * would not have as the program. */
+int op_close(const struct plan_op *op) {
+    (void)op;
+    if (exec_prepare() < 0) /* it may need procfs */
+        return -1;
+    for (int slot = 0; slot < PLAN_MAX_FDS; slot++)
+        if (self.table[slot] != self.out)
+            close_fd(&self.table[slot]);
+    close_kept();
+    close_fd(&self.proc);
     return 0;
 }
 

@@ -112,11 +112,14 @@ int op_console(const struct plan_op *op) {
     if (await_go(self.index) < 0)
         return -1;
     close(master);
-    if (ioctl(slave, TIOCSCTTY, 0) < 0)
-        return fail(STEP_IOCTL);
     for (int fd = 0; fd < 3; fd++)
         if (dup2(slave, fd) < 0)
             return fail(STEP_DUP);
     close(slave);
     return 0;
+}
+
+int op_ctty(const struct plan_op *op) {
+    (void)op;
+    return ioctl(0, TIOCSCTTY, 0) < 0 ? fail(STEP_IOCTL) : 0;
 }

@@ -161,8 +161,8 @@ void signals_init(void);
 
 op_function op_setns, op_oom_score_adj, op_rlimit, op_clone, op_rest, op_barrier, op_dumpable, op_cgroup_join, op_unshare, op_timens,
     op_setid, op_setsid, op_keyring, op_propagation, op_lo_up, op_hostname, op_domainname, op_root, op_mount, op_bind, op_setattr,
-    op_device, op_symlink, op_mask, op_readonly, op_console, op_pivot, op_chroot, op_mkdir, op_sysctl, op_proc_write, op_scheduler,
+    op_device, op_symlink, op_mask, op_readonly, op_console, op_ctty, op_pivot, op_chroot, op_mkdir, op_sysctl, op_proc_write, op_scheduler,
     op_ioprio, op_affinity, op_mempolicy, op_personality, op_umask, op_chdir, op_chdir_check, op_home, op_exec_check, op_ready,
-    op_wait_start, op_fix_stdio, op_bounding, op_ids, op_caps, op_no_new_privs, op_seccomp, op_exec;
+    op_wait_start, op_close, op_fix_stdio, op_bounding, op_ids, op_caps, op_no_new_privs, op_seccomp, op_exec;
 
 #endif

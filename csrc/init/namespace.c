@@ -71,10 +71,12 @@ static long clone_into(const struct plan_op *op, unsigned long flags) {
     return pid;
 }
 
-static long clone_plain(unsigned long flags) {
+static long clone_new(const struct plan_op *op, unsigned long flags) {
     struct k_clone_args args = {.flags = flags};
-    long pid = syscall(NR_CLONE3, &args, K_CLONE_ARGS_SIZE_1);
+    long pid = clone_into(op, flags);
 
+    if (pid < 0)
+        pid = syscall(NR_CLONE3, &args, K_CLONE_ARGS_SIZE_1);
     return pid < 0 && unavailable(errno) ? clone_old(flags) : pid;
 }
 
@@ -85,9 +87,7 @@ int op_clone(const struct plan_op *op) {
 
     if ((op->clone.namespaces & ~(uint64_t)(unsigned)NAMESPACES) != 0)
         return fail_errno(STEP_CLONE, EINVAL);
-    pid = clone_into(op, flags);
-    if (pid < 0)
-        pid = clone_plain(flags);
+    pid = (op->flags & CLONE_LAST) != 0 ? clone_old(flags) : clone_new(op, flags);
     if (pid < 0)
         return fail(STEP_CLONE);
     if (pid > 0)

@@ -144,6 +144,12 @@ def execute(settings: Settings, container: Container, config: dict, process: dic
     way = open_entrance(container, pid, mask)
     plan = process_plan(config, process, Additions(len(keep)), filter, way, cgroup_files, lambda: denies_setgroups(pid), root)
 
+    # Who traces init in the container gets no answer to what it does not ask itself.
+    answers = {}
+    if process["terminal"]:
+        answers["console"] = lambda master: interrupts.waiting(console.receive, master)
+    if filter and filter.notify:
+        answers["notify"] = lambda number: interrupts.waiting(sockets.send_listener, container, config, number, init.pid)
     foreground = Foreground()
     # Until the program runs a signal ends us and what we have begun, wherever we wait: the container may have stopped init.
     interrupts.hold()
@@ -157,8 +163,7 @@ def execute(settings: Settings, container: Container, config: dict, process: dic
         log.debug("setns_init: about to exec the process")
         init.drive_program(
             child=lambda: join_shares(config, container.id, init.pid),
-            console=lambda master: interrupts.waiting(console.receive, master),
-            notify=lambda number: interrupts.waiting(sockets.send_listener, container, config, number, init.pid),
+            **answers,
         )
         if request.pid_file:
             pidfile.write(request.pid_file, init.pid)

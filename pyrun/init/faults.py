@@ -106,6 +106,8 @@ def forbidden() -> str:
 def _hint(name: str, step: str, number: int) -> str:
     if name == "clone" and number == errno.ENOSPC:
         return forbidden() or "the limit of namespaces is reached (sysctl user.max_*_namespaces), or 32 are nested"
+    if name == "clone" and number == errno.EAGAIN:
+        return "a limit of processes is reached: it takes room for two, until the program runs"
     if number == errno.ENOSYS and step in _NEW_CALLS:
         return f"it takes Linux {_NEW_CALLS[step]}, and a seccomp filter around the runtime that allows it"
     if number in _DENIED:
@@ -127,8 +129,10 @@ def explain(note: tuple[str, str, str], message: CData) -> Error:
     reason = words(message.value)
     step = STEP_NAMES.get(message.step, "?")
     detail = ffi.string(message.detail).decode("utf-8", "replace")
+    if not detail.isprintable():  # it may come from the container
+        detail = ascii(detail)
     hint = _hint(name, step, message.value)
-    if detail[:6] == "idmap:":
+    if name == "bind" and detail[:6] == "idmap:":
         detail = not_idmapped(int(detail[6:]), message.value)
     if name in _EXEC_OPS:
         missing = message.value == errno.ENOENT

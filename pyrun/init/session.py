@@ -37,13 +37,14 @@ SETTING_UP = "init is setting up"
 class Init:
     """init while it still talks to us: one plan, one control socket, the pid of the process that will be the program.
 
-    The first stage is our child and ends when it has cloned the real one, which is our child too (CLONE_PARENT).
+    The first stage is our child and ends when it has cloned the real one, which is our child too (CLONE_PARENT). There may be a
+    second one between them (Plan.stages).
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.ops = self.files = 0  # of the plan, that it has got
-        self.first = 0
+        self.first = 0  # of the stage that there is
         self.pid = 0
         self.sock = -1
 
@@ -90,8 +91,8 @@ class Init:
         self.plan.begin_part()
 
     def drive(
-        self, child: Event | None = None, barrier: Callable[[int], bool | None] | None = None, console: Taker = _unasked,
-        ready: Event | None = None, notify: Taker = _unasked, idmap: Callable[[str, int], object] = _unasked,
+        self, child: Event | None = None, barrier: Callable[[int], object] = _unasked, console: Taker = _unasked,
+        ready: Event = _unasked, notify: Taker = _unasked, idmap: Callable[[str, int], object] = _unasked,
         source: Callable[[str], int] = _unasked,
     ) -> None:  # fmt: skip
         """Answers init's messages until it has become the program (EOF), or waits for `start` (READY).
@@ -112,9 +113,10 @@ class Init:
             raise Ended(killed, self.pid, said, getattr(error, "code", 1)) from None
 
     def _converse(
-        self, child: Event | None, barrier: Callable[[int], bool | None] | None, console: Taker, ready: Event | None, notify: Taker,
+        self, child: Event | None, barrier: Callable[[int], object], console: Taker, ready: Event, notify: Taker,
         idmap: Callable[[str, int], object], source: Callable[[str], int],
     ) -> None:  # fmt: skip
+        stages = self.plan.stages
         while True:
             self._await_message()
             message, fds, pid = self._receive()
@@ -124,6 +126,13 @@ class Init:
                 return
             kind = message.type
             if kind == lib.MSG_CHILD:
+                if self.pid or not _is_ours(pid):
+                    _unasked()
+                if stages > 0:
+                    stages -= 1
+                    self._reap_first()
+                    self.first = pid
+                    continue
                 self.pid = pid
                 log.debug(f"child process in init(): its pid is {pid}")
                 self._reap_first()
@@ -137,7 +146,7 @@ class Init:
             if kind == lib.MSG_ERROR:
                 raise explain(self.plan.note(message.number), message)
             if kind == lib.MSG_BARRIER:
-                if barrier and barrier(message.number) is False:
+                if barrier(message.number) is False:
                     return
             elif kind == lib.MSG_CONSOLE:
                 console(_passed(fds))
@@ -148,8 +157,10 @@ class Init:
             elif kind == lib.MSG_SOURCE:
                 self._give(message.number, source(self.plan.note(message.number)[1]))
                 continue
-            elif kind == lib.MSG_READY and ready:
+            elif kind == lib.MSG_READY:
                 ready()
+            else:
+                _unasked()
             self._go(message.number)
             if kind == lib.MSG_READY:
                 return
@@ -203,10 +214,11 @@ class Init:
         if not await_end(pid):
             raise Error(f"init, process {pid}, does not end: it hangs in the kernel")
         ended = _waitid(posix.P_PID, pid)
-        if self.first and _exit_code(ended) == 0:
+        while self.first and _exit_code(ended) == 0:
             # It had done its part. The one it had cloned died before we heard of it: a child of ours too, whichever.
             self._reap_first()
             ended = _waitid(posix.P_ALL, 0)
+            self.first = 0 if _exit_code(ended) else ended.si_pid
         return _exit_code(ended)
 
     def _killed(self) -> int:
@@ -216,9 +228,10 @@ class Init:
         return min(_exit_code(ended), 0) if ended else 0
 
     def _reap_first(self) -> None:
-        if self.first:
-            posix.waitpid(self.first, 0)
-            self.first = 0
+        if self.first and posix.waitpid(self.first, posix.WNOHANG)[0] == 0:
+            self._wait(_waitid, posix.P_PID, self.first)  # it may be in the container's cgroup, and that frozen
+            posix.waitpid(self.first, posix.WNOHANG)
+        self.first = 0
 
     def close(self) -> None:
         if self.sock >= 0:
@@ -227,24 +240,37 @@ class Init:
 
     def kill(self) -> None:
         """Ends and reaps whatever of it is left."""
-        if self.first:
+        while self.first:
             end(self.first)
+            self.first = 0
             if not self.pid:
-                self.pid = self._unannounced()
+                self.first = self._unannounced()
         self.close()
         if self.pid:
             end(self.pid)
-        self.first = self.pid = 0
+        self.pid = 0
 
     def _unannounced(self) -> int:
-        """Pid of the process that the first stage cloned before it ended, 0 if it did not: nobody has heard of it yet."""
-        try:
-            while True:
-                message, _, pid = self._receive(1000)
-                if not message or message.type != lib.MSG_TIMING:
-                    return pid or _silent_child()
-        except OSError:  # ETIMEDOUT
-            return _silent_child()
+        """Pid of the process that a stage cloned before it ended, 0 if it did not: nobody has heard of it yet."""
+        for patience in (0, 1000):
+            try:
+                while True:
+                    message, _, pid = self._receive(patience)
+                    if not message or message.type != lib.MSG_TIMING:
+                        return pid if pid and _is_ours(pid) else _silent_child()
+            except OSError:  # ETIMEDOUT
+                if pid := _silent_child():
+                    return pid
+        return 0
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether that is a child of ours. Who traces init in the container can send what he likes, from a process of his own."""
+    try:
+        posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOWAIT | posix.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _silent_child() -> int:

@@ -18,11 +18,11 @@ BARRIER_HOOKS = 2  # mounted, before the pivot: prestart, createRuntime and crea
 BARRIER_START = 3  # `run` alone: all is set up; the state is written and startContainer hooks run
 
 
-def emit_clone(plan: Plan, mask: int, cgroup_files: Iterable[str]) -> None:
-    """mask: CLONE_NEW* of the namespaces that are made."""
+def emit_clone(plan: Plan, mask: int, cgroup_files: Iterable[str], flags: int = 0) -> None:
+    """mask: CLONE_NEW* of the namespaces that are made. flags: CLONE_LAST."""
     born = [path for path in cgroup_files if is_v2(path)]
     fd = plan.file(born[0].rpartition("/")[0], posix.O_PATH, "linux.cgroupsPath") if born else -1
-    plan.clone("linux.namespaces", cgroup=fd, namespaces=mask)
+    plan.clone("linux.namespaces", flags=flags, cgroup=fd, namespaces=mask)
 
 
 def emit_cgroup_join(plan: Plan, cgroup_files: Iterable[str]) -> None:

@@ -18,8 +18,10 @@ from pyrun.plan.process import (  # fmt: skip
     emit_hard_limits,
     emit_host_stdio,
     emit_identity,
+    emit_last_filter,
     emit_oom_score,
     emit_program_setup,
+    emit_rlimits,
 )
 from pyrun.plan.records import Plan
 from pyrun.plan.root import emit_pivot, emit_protection, emit_root
@@ -64,6 +66,7 @@ def emit_rest(plan: Plan, context: Context, seccomp: Filter | None, waits: bool,
     read_only_later = emit_root(plan, context, part)
     if process and process["terminal"]:
         emit_console(plan, process, bind="/dev/console")
+        plan.ctty("process.terminal")
     if hooks["prestart"] or hooks["createRuntime"] or hooks["createContainer"]:
         plan.barrier("hooks", number=BARRIER_HOOKS)
     emit_protection(plan, linux)
@@ -79,7 +82,9 @@ def emit_rest(plan: Plan, context: Context, seccomp: Filter | None, waits: bool,
     else:
         plan.barrier("start", number=BARRIER_START)
     if process:
+        emit_rlimits(plan, process)
         emit_identity(plan, process, context.rights(), seccomp)
+        emit_last_filter(plan, process, seccomp)
         program.emit_exec(plan, context.additions.keep)
 
 

@@ -16,7 +16,7 @@ from pyrun.plan.seccomp import Filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
 CAPABILITIES = {
     "CAP_" + name: number
@@ -208,11 +208,13 @@ def emit_hard_limits(plan: Plan, process: dict, almighty: bool) -> None:
         emit_rlimits(plan, process, lib.RLIMIT_RAISE)
 
 
-def emit_rlimits(plan: Plan, process: dict, flags: int = 0) -> None:
+def emit_rlimits(plan: Plan, process: dict, flags: int = 0, kinds: Container[str] = RLIMITS) -> None:
+    """kinds: those of them that are set."""
     for index, entry in enumerate(process["rlimits"]):
         where = f"process.rlimits[{index}]"
         kind = entry["type"]
-        plan.rlimit(where, kind, flags=flags, resource=RLIMITS[kind], soft=entry["soft"], hard=entry["hard"])
+        if kind in kinds:
+            plan.rlimit(where, kind, flags=flags, resource=RLIMITS[kind], soft=entry["soft"], hard=entry["hard"])
 
 
 def emit_host_stdio(plan: Plan, process: dict, linux: dict) -> None:
@@ -240,14 +242,11 @@ def emit_oom_score(plan: Plan, process: dict) -> None:
 
 
 def emit_identity(plan: Plan, process: dict, rights: Rights, seccomp: Filter | None) -> None:
-    """The last steps before the program: ids, capabilities, filter, limits.
-
-    Without no_new_privs a filter needs CAP_SYS_ADMIN, so it goes in after the ids and the check of the working
-    directory and before the capabilities go (seccomp(2)); with it, it goes in last.
+    """Ids and capabilities, and the filter where it takes a capability to set one: without no_new_privs that is CAP_SYS_ADMIN
+    (seccomp(2)), so it goes in after the ids and the check of the working directory. emit_last_filter() follows.
     """
     uid, gid, gids = process["user"]["uid"], process["user"]["gid"], _groups(process["user"], rights)
     sets = Capabilities(process["capabilities"], rights.capabilities)
-    emit_rlimits(plan, process)
     plan.fix_stdio("process.user", uid=uid)
     plan.bounding("process.capabilities.bounding", kept_caps=sets.bounding)
     groups = _struct.pack(f"={len(gids)}I", *gids)
@@ -264,8 +263,12 @@ def emit_identity(plan: Plan, process: dict, rights: Rights, seccomp: Filter | N
     )
     if process["noNewPrivileges"]:
         plan.no_new_privs("process.noNewPrivileges")
-        if seccomp:
-            emit_seccomp(plan, seccomp)
+
+
+def emit_last_filter(plan: Plan, process: dict, seccomp: Filter | None) -> None:
+    """With no_new_privs the filter is the last thing before the program."""
+    if seccomp and process["noNewPrivileges"]:
+        emit_seccomp(plan, seccomp)
 
 
 def _groups(user: dict, rights: Rights) -> Sequence[int]:

@@ -50,6 +50,7 @@ class Plan(Ops):
         self.notes: list[tuple[str, str, str]] = []  # (name of the op, where, subject) of each record
         self.begin_part()
         self.needs = Needs()
+        self.stages = 0  # how many processes that are cloned clone again
         # (path, open flags, where) -> slot; path None: whoever starts init brings the file, by the name that `where` is.
         self.files: dict[tuple[str | None, int, str], int] = {}
 

@@ -35,6 +35,7 @@ ACTIONS = {
     "SCMP_ACT_NOTIFY": 0x7FC00000,
 }
 NOTIFY = ACTIONS["SCMP_ACT_NOTIFY"]
+PASSES = (ACTIONS["SCMP_ACT_ALLOW"], ACTIONS["SCMP_ACT_LOG"])
 NO_SUCH_CALL = ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS
 # The kernel kills for an action that it does not know. Those that came after seccomp(2) itself:
 NEW_ACTIONS = ("SCMP_ACT_KILL_PROCESS", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY")
@@ -120,6 +121,13 @@ class Filter:
     def notify(self) -> bool:
         """Whether seccomp(2) returns a listener, for the agent at linux.seccomp.listenerPath."""
         return bool(self.flags & NEW_LISTENER)
+
+    def answer(self, name: str, *args: int) -> int:
+        """SECCOMP_RET_*, with its data, for a system call of this machine with these arguments and zeros after them."""
+        return lib.native_seccomp_answer(self.bpf, len(self.bpf), name.encode(), [*args, *(0,) * (6 - len(args))])
+
+    def lets_pass(self, name: str, *args: int) -> bool:
+        return self.answer(name, *args) in PASSES
 
 
 def name_of(arch: int, number: int) -> str:

@@ -20,7 +20,7 @@ from pyrun.plan.context import Context
 from pyrun.plan.create import container_plan
 from pyrun.plan.execute import process_plan
 from pyrun.plan.hook import hook_plan
-from pyrun.plan.namespaces import Entrance
+from pyrun.plan.namespaces import CLONE_NEWNS, CLONE_NEWPID, Entrance
 from pyrun.plan.process import ALL_CAPABILITIES
 from pyrun.plan.request import Additions, Request
 from pyrun.plan.seccomp import Filter
@@ -35,6 +35,7 @@ USUAL = {
 }  # fmt: skip
 FILTER = Filter(bytes.fromhex("0600000000000000"), 0)
 LISTENER = Filter(FILTER.bpf, 8)
+ALLOWING = Filter(bytes.fromhex("060000000000ff7f"), 0)
 
 
 def machine(layout=HYBRID, request=(), **facts):
@@ -92,11 +93,17 @@ def bare():
     return machine() | {"cgroup_files": (), "hierarchies": ()}
 
 
-def execute(config, process, mask, root_file=None, keep=0):
+def execute(config, process, mask, root_file=None, keep=0, seccomp=None):
     files, facts = machine()["cgroup_files"], machine()["facts"]
     config, process = normal.config_of(config), normal.process_of(process)
     way = Entrance(mask, {"container": -1})
-    return process_plan(config, process, Additions(keep), None, way, files, lambda: False, root_file, facts)
+    return process_plan(config, process, Additions(keep), seccomp, way, files, lambda: False, root_file, facts)
+
+
+def entering(seccomp, **more):
+    limits = [{"type": f"RLIMIT_{kind}", "soft": 10, "hard": 20} for kind in ("NPROC", "NOFILE")]
+    process = {"cwd": "/", "args": ["/bin/sh"], "env": ["HOME=/"], "rlimits": limits, **more}
+    return execute(small(), process, CLONE_NEWNS | CLONE_NEWPID, seccomp=seccomp)
 
 
 def hook(mask, inside, root_file=None):
@@ -125,6 +132,10 @@ PROCESS = {
 # Name of the file in plans/ -> what makes the plan.
 MADE = {
     "create": lambda: create(example()),
+    "exec-filter": lambda: entering(ALLOWING),
+    "exec-refusing-filter": lambda: entering(FILTER),
+    "exec-refusing-filter-no-new-privileges": lambda: entering(FILTER, noNewPrivileges=True),
+    "exec-deadline": lambda: entering(None, scheduler={"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 2, "period": 2}),
     "run": lambda: create(example(), waits=False),
     "cgroup-namespace-hybrid": lambda: create(example(linux={"namespaces": spaces("mount", "cgroup")})),
     "cgroup-namespace-v2": lambda: create(example(linux={"namespaces": spaces("mount", "cgroup")}), machine(V2)),
@@ -226,6 +237,20 @@ def test_privileges_go_before_the_program_and_not_before_the_mounts(name):
     assert in_order(name, "bounding", "ids", "chdir_check", "caps", "exec")
     assert not {"mount", "bind", "pivot", "sysctl"} & set(ops(name)[ops(name).index("bounding") :])
     assert ops(name)[-1] == "exec"
+
+
+@pytest.mark.parametrize("name", ["exec", "exec-terminal", "exec-user-namespace", "exec-no-mount-namespace", "exec-filter"])
+def test_what_the_container_sees_of_an_exec_is_the_program_already(name):
+    assert in_order(name, "close", "bounding", "ids", "caps", "clone", "setsid", "exec")
+    after = ops(name)[::-1]
+    assert set(after[: after.index("clone")]) <= {"setsid", "ctty", "rlimit", "exec"}
+
+
+def test_an_exec_whose_filter_or_scheduler_refuses_that_is_cloned_before_it():
+    assert in_order("exec-filter", "seccomp", "caps", "clone", "exec")
+    assert in_order("exec-refusing-filter-no-new-privileges", "close", "caps", "no_new_privs", "clone", "seccomp", "exec")
+    assert in_order("exec-refusing-filter", "clone", "ids", "seccomp", "caps", "exec")
+    assert in_order("exec-deadline", "clone", "scheduler", "ids", "exec")
 
 
 def test_a_filter_needs_privileges_or_their_end():

@@ -213,6 +213,13 @@ def test_the_answers_to_random_profiles(seed):
                     args[one["index"]] = one.get("valueTwo", one["value"]) + chance.choice([0, 0, 1, -1]) & ALL_BITS
             wanted = ENOSYS if refuses and nr > newest >= 0 else expected(made, name, args)
             assert verdict(bpf, X86_64, nr, args) == wanted, (name, args)
+            assert NATIVE != X86_64 or seccomp.Filter(bpf, 0).answer(name, *args) == wanted, (name, args)
+
+
+def test_a_program_that_is_not_ours_lets_nothing_pass():
+    for instructions in (b"", bytes.fromhex("2000000040000000 060000000000ff7f"), bytes.fromhex("0000000000000000 060000000000ff7f")):
+        assert not seccomp.Filter(instructions, 0).lets_pass("write")
+    assert seccomp.Filter(bytes.fromhex("060000000000ff7f"), 0).lets_pass("write")
 
 
 # --- the same answers as libseccomp's, where it is right
