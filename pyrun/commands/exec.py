@@ -15,7 +15,7 @@ from pyrun.plan import namespaces, seccomp
 from pyrun.plan.execute import process_plan
 from pyrun.plan.namespaces import CLONE_NEWNS
 from pyrun.plan.process import CAPABILITIES
-from pyrun.plan.request import Additions, Request
+from pyrun.plan.request import Additions, Request, keyring_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ def execute(settings: Settings, container: Container, config: dict, process: dic
     filter = seccomp.compile_of(config, settings.root)
     root = None if mask & CLONE_NEWNS else f"/proc/{pid}/root"
     way = open_entrance(container, pid, mask)
-    plan = process_plan(config, process, Additions(len(keep)), filter, way, cgroup_files, lambda: denies_setgroups(pid), root)
+    additions = Additions(len(keep), keyring=keyring_of(container.id) if container.data["keyring"] else "")
+    plan = process_plan(config, process, additions, filter, way, cgroup_files, lambda: denies_setgroups(pid), root)
 
     # Who traces init in the container gets no answer to what it does not ask itself.
     answers = {}

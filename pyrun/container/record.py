@@ -18,10 +18,11 @@ FORMAT = 2
 """`version` of the state.json that is written. 1 had no such member, and numbers for the names of ops in `notes`."""
 BLANK = {
     "version": FORMAT, "plan": 0, "id": "", "ociVersion": "", "bundle": "", "rootfs": "", "annotations": {}, "created": "", "pid": 0,
-    "startTime": 0, "bootId": "", "creating": False, "mask": 0, "notes": {}, "rdt": [], "stdio": [], "hooks": [], "cgroup": None,
+    "startTime": 0, "bootId": "", "creating": False, "mask": 0, "notes": {}, "rdt": [], "stdio": [], "hooks": [],
+    "keyring": True, "cgroup": None,
 }  # fmt: skip
 """The members of state.json, with values of their types."""
-OLD = {"version": 1, "plan": 1, "rdt": [], "stdio": [], "hooks": ["startContainer", "poststart", "poststop"]}
+OLD = {"version": 1, "plan": 1, "rdt": [], "stdio": [], "hooks": ["startContainer", "poststart", "poststop"], "keyring": True}
 """Members that older releases left out. Of hooks: there may be any."""
 _NAMES = [name for name in BLANK if name != "cgroup"]
 _KINDS = [type(BLANK[name]) for name in _NAMES]

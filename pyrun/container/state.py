@@ -57,8 +57,8 @@ class Container:
 
     `data` is state.json: id, bundle, rootfs, created, annotations, pid, startTime, bootId, creating, cgroup
     (cgroup.Cgroup.to_state), rdt (paths in resctrl that go with it), mask (CLONE_NEW* of its namespaces), notes (of the
-    ops after `start`), stdio (what it was given: fds.stdio), hooks (the kinds of which its config has any), version (FORMAT),
-    plan (PLAN_VERSION of its init).
+    ops after `start`), stdio (what it was given: fds.stdio), hooks (the kinds of which its config has any), keyring (whether
+    it has a session keyring of its own), version (FORMAT), plan (PLAN_VERSION of its init).
     """
 
     def __init__(self, root: str, data: dict, uid: int = 0, text: bytes = b"") -> None:

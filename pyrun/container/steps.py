@@ -62,6 +62,7 @@ class Making:
             "mask": Namespaces(self.linux["namespaces"]).mask,
             "stdio": fds.stdio(),
             "hooks": [kind for kind, hooks in self.config["hooks"].items() if hooks],
+            "keyring": not self.request.no_new_keyring,
         }
         self.container.save()
 

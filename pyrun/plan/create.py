@@ -24,6 +24,7 @@ from pyrun.plan.process import (  # fmt: skip
     emit_rlimits,
 )
 from pyrun.plan.records import Plan
+from pyrun.plan.request import keyring_of
 from pyrun.plan.root import emit_pivot, emit_protection, emit_root
 from pyrun.plan.seccomp import Filter
 
@@ -118,7 +119,7 @@ def emit_new_namespaces(plan: Plan, context: Context) -> None:
         plan.timens("linux.timeOffsets", offsets=time_offsets(linux["timeOffsets"]))
     plan.setsid()
     if not context.request.no_new_keyring:
-        plan.keyring(name=f"_ses.{context.request.id}")
+        plan.keyring(name=keyring_of(context.request.id))
     if new & CLONE_NEWNET:
         plan.lo_up("linux.namespaces", "network")
     if context.spaces.has("uts"):

@@ -106,6 +106,8 @@ def process_plan(
         entrance.emit(plan, first_ids(linux))
     if other_user:
         emit_first_ids(plan, "linux.namespaces", linux)
+    if additions.keyring:
+        plan.keyring(name=additions.keyring)
     if root_file:
         plan.chroot("root", root_file, root=root)
     if process["terminal"]:

@@ -29,15 +29,21 @@ class Additions:
     """What the container gets besides what its config says.
 
     keep: number of files beyond stdio that the program gets. env: entries NAME=VALUE for it. mounts: (what asks for it, entry as in
-    `mounts`) pairs.
+    `mounts`) pairs. keyring: name of the session keyring that an exec gets, '' for the caller's.
     """
 
-    __slots__ = ("keep", "env", "mounts")
+    __slots__ = ("keep", "env", "mounts", "keyring")
 
-    def __init__(self, keep: int = 0, env: Sequence[str] = (), mounts: Sequence[tuple[str, dict]] = ()) -> None:
+    def __init__(self, keep: int = 0, env: Sequence[str] = (), mounts: Sequence[tuple[str, dict]] = (), keyring: str = "") -> None:
         self.keep = keep
         self.env = env
         self.mounts = mounts
+        self.keyring = keyring
+
+
+def keyring_of(id: str) -> str:
+    """Name of a container's session keyring, as with runc."""
+    return f"_ses.{id}"
 
 
 NOTHING = Additions()

@@ -97,7 +97,7 @@ def execute(config, process, mask, root_file=None, keep=0, seccomp=None):
     files, facts = machine()["cgroup_files"], machine()["facts"]
     config, process = normal.config_of(config), normal.process_of(process)
     way = Entrance(mask, {"container": -1})
-    return process_plan(config, process, Additions(keep), seccomp, way, files, lambda: False, root_file, facts)
+    return process_plan(config, process, Additions(keep, keyring="_ses.box"), seccomp, way, files, lambda: False, root_file, facts)
 
 
 def entering(seccomp, **more):
