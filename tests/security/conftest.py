@@ -3,6 +3,7 @@
 import ctypes
 import os
 import threading
+import time
 
 import pytest
 from looks import tree
@@ -34,7 +35,7 @@ class Swapper:
     """Exchanges two names as fast as it can, as a container that shares a volume does."""
 
     def __init__(self, one, other):
-        self.one, self.other, self.count, self.stop = str(one), str(other), 0, False
+        self.one, self.other, self.count, self.ran, self.stop = str(one), str(other), 0, 0, False
         self.thread = threading.Thread(target=self._swap)
 
     def _swap(self):
@@ -42,6 +43,14 @@ class Swapper:
         while not self.stop:
             LIBC.renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE)
             self.count += 1
+
+    def rounds(self, seconds, enough=lambda: True):
+        """0, 1, … for so many seconds, and longer where the machine is so busy that there were too few rounds or swaps to tell anything."""
+        begin = time.monotonic()
+        while (passed := time.monotonic() - begin) < seconds or (passed < 60 and not (self.ran > 5 and self.count > 100 and enough())):
+            yield self.ran
+            self.ran += 1
+        assert self.ran > 5 and self.count > 100 and enough()
 
     def __enter__(self):
         self.thread.start()

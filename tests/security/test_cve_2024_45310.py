@@ -1,7 +1,5 @@
 """While missing targets are made, a directory is exchanged for a symlink: files and directories appear on the host."""
 
-import time
-
 from looks import tree
 
 
@@ -11,16 +9,14 @@ def test_race_for_what_is_made(bundle, victim, swapper):
     (volume / "x").mkdir(parents=True)
     (volume / "evil").symlink_to(f"../../../../../../../../{victim.path}")
     b.mount("/vol", source=str(volume), options=["rbind"])
-    ran, end = 0, time.monotonic() + 1.5
-    with swapper(volume / "x", volume / "evil"):
-        while time.monotonic() < end or ran < 6:
+    with swapper(volume / "x", volume / "evil") as race:
+        for ran in race.rounds(1.5):
             # New names each time: what is there already is not made again.
             b.config["mounts"][8:] = [
                 {"destination": f"/vol/x/dir{ran}/deep/er", "type": "tmpfs", "source": "tmpfs"},
                 {"destination": f"/vol/x/file{ran}", "source": "/etc/hostname", "options": ["bind"]},
             ]
             b.run(code=None)
-            ran += 1
     assert victim.unchanged()
 
 
