@@ -4,6 +4,7 @@ busybox has no program that sends datagrams to a unix socket, so the containers'
 """
 
 import array
+import contextlib
 import os
 import pathlib
 import signal
@@ -13,7 +14,7 @@ import time
 
 import pytest
 from harness import until
-from looks import user_namespace
+from looks import one_line, user_namespace
 
 INSIDE = "/run/notify/notify.sock"
 
@@ -174,6 +175,17 @@ def test_a_signal_ends_the_wait_alone(speaker, manager, tmp_path):
 def test_nobody_behind_the_socket(speaker, tmp_path):
     result = speaker("say READY=1").run(env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "nobody")})
     assert f"NOTIFY_SOCKET {tmp_path}/nobody: connect: no such file or directory" in result.err
+
+
+def test_nobody_reads_the_socket(speaker, manager):
+    """Its queue is full: the container runs, and there is a warning when the patience is over."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, contextlib.suppress(BlockingIOError):
+        other.setblocking(False)
+        while True:
+            other.sendto(b"STATUS=busy", manager.env["NOTIFY_SOCKET"])
+    result = speaker("say READY=1; echo done").run(env=manager.env)
+    assert result.out == "done\n"
+    assert f"NOTIFY_SOCKET {manager.env['NOTIFY_SOCKET']}: nobody reads it" in one_line(result)
 
 
 def test_an_abstract_socket(speaker, listen, token):
