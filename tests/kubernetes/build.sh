@@ -36,8 +36,8 @@ for name in kubelet kube-apiserver kubectl kube-scheduler kube-controller-manage
     build $name k8s.io/kubernetes/cmd/$name "$version"
 done
 
-# What answers probes in the tests' Pods, from the same tree.
-CGO_ENABLED=0 build agnhost k8s.io/kubernetes/test/images/agnhost
+# What answers probes in the Pods of the tests, from the same tree. Static by the linker alone: of what is compiled for the others it takes all.
+build agnhost k8s.io/kubernetes/test/images/agnhost "-linkmode external -extldflags -static"
 
 module go.etcd.io/etcd/server/v3 "v$etcd" "v$etcd"
 build etcd go.etcd.io/etcd/server/v3

@@ -7,6 +7,7 @@
 Its programs are those of `make kubernetes`. Everything of it is below one directory and one name of cgroups, both of which go with it.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -159,6 +160,7 @@ class Cluster:
             "staticPodPath": f"{here}/static",
         }
         config["authentication"] = {**config["authentication"], "x509": {"clientCAFile": f"{keys}/ca.crt"}}
+        self.settings = config
         (here / "kubelet.yaml").write_text(json.dumps(config))
         self.start(
             "kubelet", f"--config={here}/kubelet.yaml", f"--kubeconfig={keys}/kubelet.conf", f"--root-dir={here}/kubelet",
@@ -188,6 +190,22 @@ class Cluster:
 
     def restart(self, name):
         self.start(name, *self.stop(name))
+
+    @contextlib.contextmanager
+    def kubelet(self, **settings):
+        """Inside it the kubelet has other settings."""
+        self._restart_kubelet({**self.settings, **settings})
+        try:
+            yield
+        finally:
+            self._restart_kubelet(self.settings)
+
+    def _restart_kubelet(self, config):
+        arguments = self.stop("kubelet")
+        # Processors it has given out by its former settings, with which it does not start.
+        (self.directory / "kubelet/cpu_manager_state").unlink(missing_ok=True)
+        (self.directory / "kubelet.yaml").write_text(json.dumps(config))
+        self.start("kubelet", *arguments)
 
     def log(self, name, count=30):
         """The last lines that a daemon has written."""

@@ -26,7 +26,7 @@ def test_exec_codes(pod):
     assert done.out == "out"
     assert done.err.startswith("err\n")
     assert p.exec("wc", "-c", options=["-i"], stdin="12345").out == "5"
-    p.exec("no-such-program", code=127)
+    assert "executable file not found in $PATH" in p.exec("no-such-program", code=1).err
 
 
 def test_exec_big(pod):

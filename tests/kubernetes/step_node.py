@@ -1,8 +1,10 @@
 """What happens to a node under Pods."""
 
 import json
+import os
 import time
 
+import pytest
 from e2e.sandbox import soon
 from kubernetes.step_workloads import deployment
 
@@ -76,6 +78,26 @@ def test_shim_killed(pod, cluster):
     soon(lambda: p.status()["restartCount"] >= 1 and p.status()["ready"], 120, "it runs again")
     assert p.exec("echo", "hi").out == "hi"
     assert cluster.sandbox.run("test", "-d", f"/proc/{pid}", code=None).code == 1
+
+
+def processors(p):
+    """The numbers of those that a process in it may use."""
+    ranges = [part.split("-") for part in p.sh("grep ^Cpus_allowed_list /proc/self/status").split()[1].split(",")]
+    return {number for ends in ranges for number in range(int(ends[0]), int(ends[-1]) + 1)}
+
+
+def test_cpu_manager(pod, cluster):
+    """the kubelet's static CPU manager: a whole processor for one Pod, and the others are moved off it while they run"""
+    if os.cpu_count() < 2:
+        pytest.skip("it takes two processors")
+    with cluster.kubelet(cpuManagerPolicy="static", reservedSystemCPUs="0"):
+        others = pod("exec sleep 1000")
+        p = pod("exec sleep 1000", resources={"limits": {"cpu": "1", "memory": "64Mi"}})
+        (mine,) = processors(p)
+        soon(lambda: mine not in processors(others), 60, "the others are moved")
+        p.delete("--now")
+        p.gone()
+        soon(lambda: mine in processors(others), 60, "the others may use it again")
 
 
 def test_100_pods(pod, cluster):
