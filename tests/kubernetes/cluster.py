@@ -136,7 +136,6 @@ class Cluster:
             lines = plugged_in("containerd 2", "toml", name, path) + ("    SystemdCgroup = true\n" if self.driver == "systemd" else "")
             (here / f"conf.d/10-{name}.toml").write_text(lines)
         self.start("containerd", "--config", here / "containerd.toml")
-        soon(lambda: self.ctr("version"), 30, "containerd answers")
         root = here / "image-roots"
         root.mkdir()
         for name, layer, command in image_layers(root):
@@ -174,6 +173,9 @@ class Cluster:
         with open(self.directory / f"{name}.log", "ab") as out:
             process = subprocess.Popen(self.sandbox.command(name, *args), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         self.daemons[name] = (process, args)
+        if name == "containerd":
+            # The kubelet ends where it does not find it.
+            soon(lambda: self.crictl("version"), 60, "containerd answers")
 
     def stop(self, name):
         """Ends a daemon as systemd would; returns its arguments."""
