@@ -19,7 +19,7 @@ from e2e import images
 from e2e.engines import readme_block
 from e2e.sandbox import Sandbox, soon
 from harness import PROJECT
-from kubernetes import certificates
+from kubernetes import certificates, machine
 
 PROGRAMS = pathlib.Path(os.environ.get("KUBERNETES_PROGRAMS") or PROJECT / "build/kubernetes")
 HERE = pathlib.Path(__file__).parent
@@ -69,8 +69,9 @@ KUBELET = {
 class Cluster:
     """runtimes: name -> path, each of them a handler and a RuntimeClass."""
 
-    def __init__(self, directory, runtimes, driver="cgroupfs"):
-        self.sandbox, self.directory, self.driver = Sandbox(directory), directory, driver
+    def __init__(self, directory, runtimes):
+        self.driver = "systemd" if machine.is_one() else "cgroupfs"
+        self.sandbox, self.directory = (machine.Machine if machine.is_one() else Sandbox)(directory), directory
         self.daemons, self.runtimes = {}, runtimes
         self.sandbox.environment["PATH"] = f"{PROGRAMS}:{self.sandbox.environment['PATH']}"
         self.sandbox.environment["KUBECONFIG"] = f"{directory}/certificates/admin.conf"
@@ -82,16 +83,25 @@ class Cluster:
             raise
 
     def _start(self):
-        here = self.directory
+        if self.driver == "cgroupfs":
+            self._clear()
         self.sandbox.shell(
-            # The cgroup2 of a hybrid machine has no controller that a Pod needs, and the kubelet looks at one kind.
-            "! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified; "
-            # Directories whose names are built into programs, as they are on a machine that has just started.
-            "mkdir -p /var/lib/cni; for d in /run /var/lib/cni; do mount -t tmpfs -o mode=755 run $d; done; "
             # The name of the node, and an address of it that Pods reach.
             f"hostname {NODE}; ip link add node0 type bridge; ip address add {ADDRESS}/24 dev node0; ip link set node0 up; "
             f"ip route add default via {ADDRESS}; sysctl -qw net.ipv4.ip_forward=1; echo 127.0.0.1 localhost {NODE} >>/etc/hosts"
         )
+        self._components()
+
+    def _clear(self):
+        self.sandbox.shell(
+            # The cgroup2 of a hybrid machine has no controller that a Pod needs, and the kubelet looks at one kind.
+            "! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified; "
+            # Directories whose names are built into programs, as they are on a machine that has just started.
+            "mkdir -p /var/lib/cni; for d in /run /var/lib/cni; do mount -t tmpfs -o mode=755 run $d; done"
+        )
+
+    def _components(self):
+        here = self.directory
         certificates.make(here / "certificates", NODE, ADDRESS)
         self._control_plane()
         self._containerd()
@@ -180,8 +190,9 @@ class Cluster:
     def stop(self, name):
         """Ends a daemon as systemd would; returns its arguments."""
         process, args = self.daemons.pop(name)
-        # It is a child of nsenter's, which hands no signal on.
-        for pid in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        # In a sandbox it is a child of nsenter's, which hands no signal on.
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for pid in [process.pid] if isinstance(self.sandbox, machine.Machine) else children:
             os.kill(int(pid), signal.SIGTERM)
         try:
             process.wait(30)

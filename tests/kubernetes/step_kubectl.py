@@ -29,6 +29,14 @@ def test_exec_codes(pod):
     assert "executable file not found in $PATH" in p.exec("no-such-program", code=1).err
 
 
+def test_exec_at_once(pod):
+    """exec: 20 at once in one container"""
+    p = pod("exec sleep 1000")
+    command = p.cluster.sandbox.command("timeout", "80", "kubectl", "exec", p.name, "--", "sh", "-c", "sleep 1; echo done")
+    running = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) for _ in range(20)]
+    assert [(process.communicate()[0], process.returncode) for process in running] == [("done\n", 0)] * 20
+
+
 def test_exec_big(pod):
     """exec: 8 MiB through stdin and stdout"""
     p = pod("exec sleep 1000")
