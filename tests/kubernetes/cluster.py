@@ -17,9 +17,10 @@ import subprocess
 
 from e2e import images
 from e2e.engines import readme_block
-from e2e.sandbox import Sandbox, soon
+from e2e.sandbox import Sandbox
 from harness import PROJECT
 from kubernetes import certificates, machine
+from kubernetes.machine import soon
 
 PROGRAMS = pathlib.Path(os.environ.get("KUBERNETES_PROGRAMS") or PROJECT / "build/kubernetes")
 HERE = pathlib.Path(__file__).parent
@@ -70,8 +71,8 @@ class Cluster:
     """runtimes: name -> path, each of them a handler and a RuntimeClass."""
 
     def __init__(self, directory, runtimes):
-        self.driver = "systemd" if machine.is_one() else "cgroupfs"
-        self.sandbox, self.directory = (machine.Machine if machine.is_one() else Sandbox)(directory), directory
+        self.driver, place = ("systemd", machine.Machine) if machine.HERE else ("cgroupfs", Sandbox)
+        self.sandbox, self.directory = place(directory), directory
         self.daemons, self.runtimes = {}, runtimes
         self.sandbox.environment["PATH"] = f"{PROGRAMS}:{self.sandbox.environment['PATH']}"
         self.sandbox.environment["KUBECONFIG"] = f"{directory}/certificates/admin.conf"
@@ -192,7 +193,7 @@ class Cluster:
         process, args = self.daemons.pop(name)
         # In a sandbox it is a child of nsenter's, which hands no signal on.
         children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for pid in [process.pid] if isinstance(self.sandbox, machine.Machine) else children:
+        for pid in [process.pid] if machine.HERE else children:
             os.kill(int(pid), signal.SIGTERM)
         try:
             process.wait(30)

@@ -15,10 +15,10 @@ import sys
 import tempfile
 import time
 
-from e2e.sandbox import soon
 from harness import PROJECT, until
 from kubernetes.cluster import Cluster
 from kubernetes.conftest import path_of
+from kubernetes.machine import soon
 from kubernetes.pods import Pods, container
 
 HERE = pathlib.Path(__file__).parent

@@ -3,10 +3,15 @@
 import pathlib
 import shutil
 
-from e2e.sandbox import Sandbox
+from e2e import sandbox
+
+HERE = "vm.project=" in pathlib.Path("/proc/cmdline").read_text()
+"""Whether this is one."""
+SLOWNESS = 20 if HERE else 1
+"""By how much its processor is slower than one that is not emulated: all waits are longer by that."""
 
 
-class Machine(Sandbox):
+class Machine(sandbox.Sandbox):
     """A Sandbox without namespaces, of which nothing is put back."""
 
     def __init__(self, directory):
@@ -17,9 +22,12 @@ class Machine(Sandbox):
         settings = [f"{key}={value}" for key, value in {**self.environment, **(env or {})}.items()]
         return [shutil.which("env"), "-i", *settings, *map(str, args)]
 
+    def run(self, *args, timeout=90, **options):
+        return super().run(*args, timeout=timeout * SLOWNESS, **options)
+
     def close(self):
         pass
 
 
-def is_one():
-    return "vm.project=" in pathlib.Path("/proc/cmdline").read_text()
+def soon(condition, timeout=20, what="condition"):
+    return sandbox.soon(condition, timeout * SLOWNESS, what)

@@ -3,7 +3,7 @@
 import json
 import uuid
 
-from e2e.sandbox import soon
+from kubernetes.machine import SLOWNESS, soon
 
 BUSYBOX, AGNHOST = "localhost/busybox:1", "localhost/agnhost:1"
 LONG = 120
@@ -78,16 +78,18 @@ class Pod:
         assert container in found, f"{self.name} has no status of {container} yet"
         return found[container]
 
-    def ready(self, timeout=LONG):
-        self.cluster.kubectl("wait", "--for=condition=Ready", f"pod/{self.name}", f"--timeout={timeout}s", timeout=timeout + 10)
+    def wait(self, what, timeout=LONG):
+        self.cluster.kubectl("wait", f"--for={what}", f"pod/{self.name}", f"--timeout={timeout * SLOWNESS}s", timeout=timeout + 10)
         return self
+
+    def ready(self, timeout=LONG):
+        return self.wait("condition=Ready", timeout)
 
     def ended(self, phase, timeout=LONG):
-        self.cluster.kubectl("wait", f"--for=jsonpath={{.status.phase}}={phase}", f"pod/{self.name}", f"--timeout={timeout}s", timeout=timeout + 10)
-        return self
+        return self.wait(f"jsonpath={{.status.phase}}={phase}", timeout)
 
     def gone(self, timeout=LONG):
-        self.cluster.kubectl("wait", "--for=delete", f"pod/{self.name}", f"--timeout={timeout}s", timeout=timeout + 10)
+        self.wait("delete", timeout)
 
     def delete(self, *args):
         self.cluster.kubectl("delete", "pod", self.name, "--wait=false", *args)

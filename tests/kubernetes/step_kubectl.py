@@ -8,8 +8,8 @@ import termios
 import time
 
 import pytest
-from e2e.sandbox import soon
 from harness import Terminal
+from kubernetes.machine import soon
 from kubernetes.pods import BUSYBOX
 
 

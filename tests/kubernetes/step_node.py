@@ -5,7 +5,7 @@ import os
 import time
 
 import pytest
-from e2e.sandbox import soon
+from kubernetes.machine import soon
 from kubernetes.step_workloads import deployment
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from e2e.sandbox import soon
+from kubernetes.machine import soon
 from kubernetes.pods import AGNHOST
 
 SOON = {"periodSeconds": 1, "failureThreshold": 1}

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from e2e.sandbox import soon
+from kubernetes.machine import soon
 from kubernetes.pods import container
 
 

@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from e2e.sandbox import soon
+from kubernetes.machine import soon
 from kubernetes.pods import container, mount
 
 

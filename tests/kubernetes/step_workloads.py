@@ -2,7 +2,7 @@
 
 import json
 
-from e2e.sandbox import soon
+from kubernetes.machine import soon
 from kubernetes.pods import container, mount
 
 
