@@ -60,7 +60,7 @@ def test_sub_path_restarts(pod):
 
 
 def test_host_path(pod, evidence):
-    """hostPath: a directory, a file, a socket's directory, read-only"""
+    """hostPath: a directory read-only, a file, a directory that is made"""
     (evidence / "file").write_text("of the node")
     (evidence / "data").mkdir()
     kinds = {"data": "Directory", "file": "File", "new": "DirectoryOrCreate"}
