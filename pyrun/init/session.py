@@ -110,7 +110,7 @@ class Init:
             if not killed or isinstance(error, Ended):
                 raise
             said = words(error.errno) if isinstance(error, OSError) else str(error)
-            raise Ended(killed, self.pid, said, getattr(error, "code", 1)) from None
+            raise Ended(killed, self.first or self.pid, said, getattr(error, "code", 1)) from None
 
     def _converse(
         self, child: Event | None, barrier: Callable[[int], object], console: Taker, ready: Event, notify: Taker,
@@ -206,10 +206,10 @@ class Init:
         """EOF: the program was executed, or init died on its way."""
         if not self.first and executed(self.pid)[0]:
             return
-        raise Ended(self._how_ended(), self.pid)
+        raise Ended(*self._how_ended())
 
-    def _how_ended(self) -> int:
-        """The exit code of an init that has died, -N for signal N. It stays a zombie, for kill(). Raises Error."""
+    def _how_ended(self) -> tuple[int, int]:
+        """The exit code of an init that has died, -N for signal N, and its pid. It stays a zombie, for kill(). Raises Error."""
         pid = self.first or self.pid
         if not await_end(pid):
             raise Error(f"init, process {pid}, does not end: it hangs in the kernel")
@@ -219,7 +219,7 @@ class Init:
             self._reap_first()
             ended = _waitid(posix.P_ALL, 0)
             self.first = 0 if _exit_code(ended) else ended.si_pid
-        return _exit_code(ended)
+        return _exit_code(ended), ended.si_pid
 
     def _killed(self) -> int:
         """The same, if a signal has ended it; 0 if none has."""
