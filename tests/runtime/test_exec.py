@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from harness import cgroups_named, until
 from limits import freeze, freezer, thaw
+from looks import one_line
 
 
 @pytest.fixture
@@ -19,6 +20,14 @@ def running(bundle):
 
 def caps(text):
     return {line.split(":")[0]: int(line.split()[1], 16) for line in text.splitlines() if line.startswith("Cap")}
+
+
+def test_room_for_processes(bundle):
+    """It takes that of two until the program runs: the one that joins, and the program."""
+    container = bundle("exec sleep 100").set("linux.resources.pids.limit", 2).detached()
+    assert "a limit of processes is reached" in one_line(container.exec("true", code=255))
+    container.runner("update", "--pids-limit", "3", container.id)
+    container.exec("true")
 
 
 @pytest.mark.arm64
