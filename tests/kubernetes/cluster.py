@@ -95,8 +95,9 @@ class Cluster:
 
     def _clear(self):
         self.sandbox.shell(
-            # The cgroup2 of a hybrid machine has no controller that a Pod needs, and the kubelet looks at one kind.
-            "! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified; "
+            # The cgroup2 of a hybrid machine has no controller that a Pod needs, and the kubelet looks at one kind. crun goes by the directory.
+            "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; mount -o remount,rw /sys/fs/cgroup; "
+            "rmdir /sys/fs/cgroup/unified; mount -o remount,ro /sys/fs/cgroup; fi; "
             # Directories whose names are built into programs, as they are on a machine that has just started.
             "mkdir -p /var/lib/cni; for d in /run /var/lib/cni; do mount -t tmpfs -o mode=755 run $d; done"
         )

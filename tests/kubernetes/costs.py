@@ -115,7 +115,10 @@ def main(count=50):
         made = {name: accounted(directory, name, path_of(name, pyrun)) for name in names}
         cluster = Cluster(directory, made)
         try:
-            found = {name: measure(cluster, name, int(count)) for name in names}
+            found = {}
+            for name in names:
+                found[name] = measure(cluster, name, int(count))
+                print(name, found[name], file=sys.stderr)
         finally:
             cluster.close()
     print(f"| | {' | '.join(names)} |\n|---{'|---:' * len(names)}|")
