@@ -44,7 +44,7 @@ def test_oom_of_child(pod):
     p = pod("memeat 100; echo goes on; exec sleep 1000", until=None, **limits(memory="32Mi"))
     if p.cluster.sandbox.has_v1():
         p.ready()
-        p.printed("Killed\ngoes on")
+        p.says("goes on")
     else:
         # The kubelet asks for memory.oom.group.
         assert p.restarted()["lastState"]["terminated"]["reason"] == "OOMKilled"
