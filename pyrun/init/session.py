@@ -243,12 +243,16 @@ class Init:
         while self.first:
             end(self.first)
             self.first = 0
-            if not self.pid:
+            if not self.pid and self._clones():
                 self.first = self._unannounced()
         self.close()
         if self.pid:
             end(self.pid)
         self.pid = 0
+
+    def _clones(self) -> bool:
+        """Whether init clones the program's process; the one that holds a scope's place for systemd does not."""
+        return any(name == "clone" for name, _, _ in self.plan.notes)
 
     def _unannounced(self) -> int:
         """Pid of the process that a stage cloned before it ended, 0 if it did not: nobody has heard of it yet."""
