@@ -23,7 +23,7 @@ all: build
 ## this list
 help:
 	@awk '/^## / { text = substr($$0, 4); next } \
-	    /^[a-z0-9-]+:/ && text { printf "make %-12s %s\n", substr($$1, 1, index($$1, ":") - 1), text } { text = "" }' $(MAKEFILE_LIST)
+	    /^[a-z0-9-]+:/ && text { printf "make %-16s %s\n", substr($$1, 1, index($$1, ":") - 1), text } { text = "" }' $(MAKEFILE_LIST)
 
 ## Python's packages that the build takes, in .venv, at the versions of csrc/requirements.txt
 venv: needs
@@ -192,7 +192,7 @@ PODS ?= 50
 kubernetes-costs: kubernetes-needs test-needs build
 	PYTHONPATH=tests:. $(VENV)/bin/python tests/kubernetes/costs.py $(PODS)
 
-# Some 20 minutes and 2 GB of Go's caches at the first time.
+## build what the cluster takes from Go's modules: some 20 minutes and 2 GB of Go's caches at the first time
 kubernetes-needs:
 	@csrc/needs.sh curl iproute2 iptables libseccomp-dev openssl pkg-config procps
 	tests/kubernetes/build.sh $(KUBERNETES)
