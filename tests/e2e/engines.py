@@ -18,14 +18,14 @@ def readme_block(heading, language):
     return re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)[1]
 
 
-# What the tests want of containerd's CRI besides the README's lines, which name the version: {directory} is its own.
+# What the tests want of containerd's CRI besides the README's lines, which name the version: {directory} is its own, {plugins} has the CNI's.
 CRI_SETTINGS = {
     "version = 2\n": """
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "localhost/pause:1"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "{plugins}"
     conf_dir = "{directory}/cni"
 """,
     "version = 3\n": """
@@ -34,7 +34,7 @@ CRI_SETTINGS = {
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
   [plugins."io.containerd.cri.v1.runtime".cni]
-    bin_dirs = ["/usr/lib/cni"]
+    bin_dirs = ["{plugins}"]
     conf_dir = "{directory}/cni"
 """,
 }
@@ -56,7 +56,7 @@ class Containerd:
         version, settings = next(pair for pair in CRI_SETTINGS.items() if plugged_in.startswith(pair[0]))
         (here / "config.toml").write_text(
             f'{version}root = "{here}/root"\nstate = "{here}/run"\n[grpc]\n  address = "{self.address}"\n'
-            + settings.format(directory=here)
+            + settings.format(directory=here, plugins="/usr/lib/cni")
             + plugged_in.removeprefix(version)
         )
         bridge = {
@@ -141,6 +141,8 @@ class BuildKit:
         here.mkdir()
         self.address = f"unix://{here}/sock"
         allowed = [f"--allow-insecure-entitlement={name}" for name in ("network.host", "security.insecure")]
+        # buildkitd names no --root, and what it leaves when it is killed shall not stay on the machine.
+        sandbox.shell("mkdir -p /run/pyrun; mount -t tmpfs -o mode=711 run /run/pyrun")
         worker = [f"--oci-worker-{name}" for name in (f"binary={runtime}", "net=bridge")] + ["--oci-cni-binary-dir=/usr/lib/cni"]
         command = [PROJECT / "build/e2e/buildkitd", "--root", here / "root", "--addr", self.address, "--containerd-worker=false"]
         (here / "config.toml").write_text(f'[worker.oci]\ndefaultCgroupParent = "{sandbox.cgroup}"\n')

@@ -16,7 +16,7 @@ import signal
 import subprocess
 
 from e2e import images
-from e2e.engines import readme_block
+from e2e.engines import CRI_SETTINGS, readme_block
 from e2e.sandbox import Sandbox
 from harness import PROJECT
 from kubernetes import certificates, machine
@@ -30,20 +30,13 @@ NODE, ADDRESS = "node", "10.92.0.1"
 # What the kubelet sets for the whole machine; it is put back.
 TUNED = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"]
 
+VERSION = "version = 3\n"
 CONTAINERD = """\
-version = 3
-imports = ["{here}/conf.d/*.toml"]
-root = "{here}/containerd/root"
-state = "{here}/containerd/run"
+imports = ["{directory}/conf.d/*.toml"]
+root = "{directory}/containerd/root"
+state = "{directory}/containerd/run"
 [grpc]
   address = "{socket}"
-[plugins."io.containerd.cri.v1.images".pinned_images]
-  sandbox = "localhost/pause:1"
-[plugins."io.containerd.cri.v1.runtime"]
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.cri.v1.runtime".cni]
-    bin_dirs = ["{programs}/cni"]
-    conf_dir = "{here}/cni"
 """
 KUBELET = {
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -142,7 +135,8 @@ class Cluster:
         bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "ipam": ranges}
         plugins = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]
         (here / "cni/10-tests.conflist").write_text(json.dumps({"cniVersion": "1.0.0", "name": "tests", "plugins": plugins}))
-        (here / "containerd.toml").write_text(CONTAINERD.format(here=here, programs=PROGRAMS, socket=SOCKET))
+        settings = VERSION + CONTAINERD + CRI_SETTINGS[VERSION]
+        (here / "containerd.toml").write_text(settings.format(directory=here, plugins=f"{PROGRAMS}/cni", socket=SOCKET))
         (here / "conf.d").mkdir()
         for name, path in self.runtimes.items():
             lines = plugged_in("containerd 2", "toml", name, path) + ("    SystemdCgroup = true\n" if self.driver == "systemd" else "")
