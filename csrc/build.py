@@ -37,7 +37,7 @@ LDFLAGS = shlex.split(os.environ.get("LDFLAGS", ""))
 # What `make sanitize` wants of init besides.
 INIT_CFLAGS = shlex.split(os.environ.get("INIT_CFLAGS", ""))
 # What Python calls: NAME.h goes to cffi, after plan.h, and NAME.c implements it.
-INTERFACES = ["start", "native", "seccomp", "bpf", "trace", "unpack"]
+INTERFACES = ["start", "native", "seccomp", "bpf", "trace", "unpack", "running"]
 HEADERS = [CSRC / f"{name}.h" for name in ("plan", *INTERFACES)]
 SOURCES = [CSRC / f"{name}.c" for name in INTERFACES]
 # The module pyrun._json.
