@@ -220,7 +220,7 @@ sanitize: test-needs ext
 	INIT_CFLAGS="$(UNDEFINED)" $(BUILD) ext && INIT_CFLAGS="$(UNDEFINED)" $(BUILD) binary
 	$(VENV)/bin/python -m pytest $(INIT_TESTS); result=$$?; $(BUILD) ext && $(BUILD) binary && exit $$result
 
-SOAK ?= alive=1000 cycles=10000 creators=20 seconds=600 probed=100 probing=3600 engine=100
+SOAK ?= alive=1000 cycles=10000 creators=20 seconds=600 probed=100 probing=3600 every=5 engine=100
 ## load: many containers at once and one after the other, with random kills; SOAK="cycles=100000 seconds=60" changes how much
 soak: export SOAK := $(SOAK)
 soak: e2e-needs test-needs build

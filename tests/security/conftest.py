@@ -1,15 +1,15 @@
 """What the attacks have in common: a place on the host that must stay as it is."""
 
-import ctypes
+import functools
+import mmap
 import os
-import threading
+import pathlib
+import subprocess
+import sys
 import time
 
 import pytest
 from looks import tree
-
-LIBC = ctypes.CDLL(None)
-AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 class Victim:
@@ -32,17 +32,17 @@ def victim(tmp_path):
 
 
 class Swapper:
-    """Exchanges two names as fast as it can, as a container that shares a volume does."""
+    """Exchanges two names as fast as the kernel can, as a container that shares a volume does. ran: the rounds, count: the swaps till now."""
 
-    def __init__(self, one, other):
-        self.one, self.other, self.count, self.ran, self.stop = str(one), str(other), 0, 0, False
-        self.thread = threading.Thread(target=self._swap)
+    def __init__(self, program, one, other):
+        self.command, self.ran = [program, one, other], 0
+        self.file = os.memfd_create("swaps")
+        os.truncate(self.file, mmap.PAGESIZE)
+        self.swaps = mmap.mmap(self.file, mmap.PAGESIZE)
 
-    def _swap(self):
-        one, other = os.fsencode(self.one), os.fsencode(self.other)
-        while not self.stop:
-            LIBC.renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE)
-            self.count += 1
+    @property
+    def count(self):
+        return int.from_bytes(self.swaps[:8], sys.byteorder)
 
     def rounds(self, seconds, enough=lambda: True):
         """0, 1, … for so many seconds, and longer where the machine is so busy that there were too few rounds or swaps to tell anything."""
@@ -53,17 +53,31 @@ class Swapper:
         assert self.ran > 5 and self.count > 100 and enough()
 
     def __enter__(self):
-        self.thread.start()
+        self.process = subprocess.Popen(self.command, stdin=self.file)
+        os.close(self.file)
         return self
 
     def __exit__(self, *_):
-        self.stop = True
-        self.thread.join()
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """compiled("NAME"): the path of the program that NAME.c beside this file is."""
+
+    @functools.cache
+    def compile(name):
+        path = tmp_path_factory.mktemp(name) / name
+        subprocess.run(["gcc", "-O2", "-static", "-o", path, pathlib.Path(__file__).with_name(f"{name}.c")], check=True)
+        return path
+
+    return compile
 
 
 @pytest.fixture
-def swapper():
-    return Swapper
+def swapper(compiled):
+    return functools.partial(Swapper, compiled("exchange"))
 
 
 @pytest.fixture

@@ -18,20 +18,13 @@ WORDS = ["CAP_KILL", "CAP_SETPCAP"]
 MASK, TRACING = 1 << 5 | 1 << 8, 1 << 19
 
 
-@pytest.fixture(scope="session")
-def tracer(tmp_path_factory):
-    path = tmp_path_factory.mktemp("trace") / "trace"
-    subprocess.run(["gcc", "-O2", "-static", "-o", path, pathlib.Path(__file__).with_name("trace.c")], check=True)
-    return path
-
-
 @pytest.fixture
-def hostile(bundle, tracer):
+def hostile(bundle, compiled):
     """hostile(how, own_users, can_trace): a container that does that. own_users: it has a user namespace; can_trace: and CAP_SYS_PTRACE."""
 
     def make(how, own_users, can_trace, seccomp=None, no_new_privs=True):
         b = bundle(["/trace", how])
-        (b.rootfs / "trace").write_bytes(tracer.read_bytes())
+        (b.rootfs / "trace").write_bytes(compiled("trace").read_bytes())
         (b.rootfs / "trace").chmod(0o755)
         if own_users:
             user_namespace(b)

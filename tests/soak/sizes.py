@@ -9,6 +9,7 @@ SIZES = {
     "seconds": 8,  # for which they do
     "probed": 10,  # containers that are asked by exec
     "probing": 4,  # seconds for which they are
+    "every": 0,  # seconds after which each of them is asked again, as a kubelet does; 0: at once
     "engine": 4,  # containers of dockerd, and pods of containerd
 }
 
