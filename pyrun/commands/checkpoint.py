@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import posix
 
-from pyrun.base import jsonio, log
+from pyrun.base import interrupts, jsonio, log
 from pyrun.base.errors import Error, words
 from pyrun.config import normal
 from pyrun.container import end, state
@@ -81,6 +81,8 @@ def _dump(container: Container, config: dict, options: dict, directories: argume
         jsonio.write(f"{directories.image_path}/{outside.DESCRIPTORS}", stdio)
 
     def notified(script: str, *_: object) -> None:
+        if script == "post-dump" and options["lazy_pages"]:
+            process.must_undo = False  # from now on it waits for whoever takes the pages, and for nothing that we say
         # Pages may be asked for from now on: whoever waits to start the restore elsewhere may do so.
         if script == "status-ready" and status_fd is not None:
             try:
@@ -89,13 +91,19 @@ def _dump(container: Container, config: dict, options: dict, directories: argume
                 log.warning(f"--status-fd {status_fd}: {words(fault.errno)}")
             posix.close(status_fd)
 
+    interrupts.hold()
     process = service.Criu("checkpoint")
     try:
         process.require("lazy_pages" if options["lazy_pages"] else "mem_track" if pre_dump else None)
         directories.forget_log()
+        process.must_undo = True
         try:
             process.ask({"type": service.SINGLE_PRE_DUMP if pre_dump else service.DUMP, "opts": options}, notified)
         except service.Refused as error:
             raise directories.explain(error) from None
+    except BaseException:
+        if not process.must_undo:
+            process.kill()
+        raise
     finally:
         process.wait()

@@ -88,7 +88,7 @@ class Directories:
     def close(self) -> None:
         for fd in (self.images, self.work):
             if fd >= 0:
-                posix.close(fd)
+                posix.closerange(fd, fd + 1)  # whose errors matter to nobody, now that all is done
         self.images = self.work = -1
 
 

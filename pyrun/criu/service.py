@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import posix
 
 from pyrun._native import ffi, lib
 from pyrun.base import log
 from pyrun.base.errors import Error, words
 from pyrun.base.files import find_program, read
-from pyrun.base.interrupts import waiting
+from pyrun.base.interrupts import Interrupted, waiting
 from pyrun.base.processes import readable
 from pyrun.criu import protobuf
-from pyrun.init.session import Init, must, send
+from pyrun.init.session import GONE, Init, must, send
 from pyrun.plan.clone import emit_cgroup_join, emit_clone
 from pyrun.plan.mounts import MS_REC, MS_SLAVE
 from pyrun.plan.namespaces import CLONE_NEWNS
@@ -124,6 +125,7 @@ class Criu:
 
     def __init__(self, command: str, cgroup_files: Sequence[str] = (), root: str | None = None, keep: Collection[int] = ()) -> None:
         self.command = command
+        self.must_undo = False  # killed, it would leave others' processes as they are in the middle of its work
         self.socket = -1
         path = find(command)
         pair = ffi.new("int[2]")
@@ -164,13 +166,21 @@ class Criu:
         """Sends a request and returns the response. Raises Refused where that says that criu failed.
 
         notify(script, pid, fds): called for what criu tells meanwhile; if it raises, criu is told to give up, has its time to
-        undo what it did, and then the exception goes on.
+        undo what it did, and then the exception goes on. So has a signal, if `must_undo`: unless criu had nothing more to tell, and did it.
         """
-        failure = None
+        failure: BaseException | None = None
         self._send(request)
         while True:
-            response, fds = self._receive()
+            try:
+                response, fds = self._receive()
+            except Interrupted as signal:
+                if not self.must_undo:
+                    raise
+                failure = failure or signal
+                continue
             if failure and (not response or response.get("type") != NOTIFY):
+                if self.must_undo and response and response.get("success"):
+                    return response
                 raise failure
             if not response:
                 raise Refused("criu ended without an answer")
@@ -187,18 +197,19 @@ class Criu:
             return response
 
     def _send(self, request: dict) -> None:
-        data = protobuf.encode(REQUEST, request)
-        send(self.socket, data)  # where criu has gone, there is no answer either
+        code = send(self.socket, protobuf.encode(REQUEST, request))
+        if code and code not in GONE:  # where criu has gone, there is no answer either
+            raise Refused(f"criu cannot be asked: {words(-code)}")
 
     def _receive(self) -> tuple[dict | None, list[int]]:
         """The next message, None at the end, and the fds that came with it."""
         data = ffi.new("char[]", ROOM)
         fds, count, pid = ffi.new("int[]", 4), ffi.new("int *", 4), ffi.new("int *")
         waiting(readable, self.socket)
-        size = lib.native_recv(self.socket, data, ROOM, fds, count, pid, -1)
+        while (size := lib.native_recv(self.socket, data, ROOM, fds, count, pid, -1)) == -errno.EINTR:
+            count[0] = len(fds)
         if size < 0:
-            log.debug(f"criu: {words(-size)}")
-            return None, []
+            raise Refused(f"criu: no answer: {words(-size)}")
         return (protobuf.decode(RESPONSE, ffi.buffer(data, size)[:]) if size else None), [fds[i] for i in range(count[0])]
 
     def wait(self) -> None:
@@ -209,12 +220,12 @@ class Criu:
             self.process.pid = 0
 
     def kill(self) -> None:
-        self._hang_up()
         self.process.kill()
+        self._hang_up()  # it would have complained, to our stderr
 
     def _hang_up(self) -> None:
         if self.socket >= 0:
-            posix.close(self.socket)
+            posix.closerange(self.socket, self.socket + 1)  # whose errors matter to nobody, now that all is done
         self.socket = -1
 
 
@@ -225,6 +236,7 @@ def _plan(plan: Plan, path: str, cgroup_files: Sequence[str], root: str | None, 
     if root:
         plan.propagation(propagation=MS_SLAVE | MS_REC)
         plan.root("root.path", root, path=root)
+    plan.setsid()  # what is typed on the caller's terminal (^C) is for us, and criu must not die of it
     plan.umask(mask=0o022)
     args = [path, "swrk", str(FIRST_FD)]
     env = [b"=".join(entry).decode("utf-8", "surrogateescape") for entry in posix.environ.items()]

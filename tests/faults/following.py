@@ -17,6 +17,7 @@ from ptrace.binding import (
     ptrace_syscall,
 )
 from ptrace.binding.func import ptrace
+from ptrace.error import PtraceError
 from ptrace.syscall import SYSCALL_NAMES
 from stepper import MACHINE, WALL, WORD, Follower, Stepper
 
@@ -167,8 +168,13 @@ class Followed(Follower):
         """look(pid, INFO) at the begin of each call, and end(pid) at its end; when look gives False they are not asked again."""
 
         def stop(pid):
-            info = begun(pid)
-            return look(pid, info) if info else end(pid) is None
+            try:
+                info = begun(pid)
+                return look(pid, info) if info else end(pid) is None
+            except PtraceError as error:  # the runtime has killed it meanwhile
+                if error.errno != errno.ESRCH:
+                    raise
+                return True
 
         self.follow(stop)
 

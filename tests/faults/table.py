@@ -1,21 +1,27 @@
 """The commands that are struck, each on a container in the state that it needs."""
 
-from faults.world import Made
+import shutil
+import time
+
+from faults.world import PATIENCE, Made
 
 
 class Case:
     """One call of a command. words: its arguments. made: the container, before or after. done(): whether its work is.
 
-    whole: a command that fails has undone what it began. struck_later(): whether init has ended after the command did, rightly.
+    failed(): lines of what is wrong where the command has; killed(): where it was. struck_later(): whether init has ended after the
+    command did, rightly.
     """
 
-    def __init__(self, words, made, done, whole=False, struck_later=lambda: False):
-        self.words, self.made, self.done, self.whole, self.struck_later = words, made, done, whole, struck_later
+    def __init__(self, words, made, done, failed=list, killed=list, struck_later=lambda: False):
+        self.words, self.made, self.done, self.failed, self.killed, self.struck_later = words, made, done, failed, killed, struck_later
 
 
 def new(world, *command, bundle=None, done, struck_later=lambda made: False):
+    """It makes a container, or leaves nothing."""
     made = Made(world, world.new_id(), 0)
-    return Case((*command, "--bundle", bundle or world.bundle, made.id), made, lambda: done(made), True, lambda: struck_later(made))
+    words = (*command, "--bundle", bundle or world.bundle, made.id)
+    return Case(words, made, lambda: done(made), world.left, struck_later=lambda: struck_later(made))
 
 
 def with_status(*wanted):
@@ -61,6 +67,32 @@ def on(status, words, done, of="--detach"):
     return case
 
 
+def checkpoint(world):
+    made, images = world.counting(), world.directory / "images"
+    shutil.rmtree(images, ignore_errors=True)
+
+    def saved():
+        return (images / "stats-dump").exists()  # criu's last file
+
+    def untouched():
+        """It runs on, when criu has ended: unless it was saved before."""
+        end = time.monotonic() + PATIENCE
+        while (living := world.living() - {made.pid}) and time.monotonic() < end:
+            time.sleep(0.01)
+        if living:
+            return [f"criu goes on: {living}"]
+        status = made.status()
+        return [] if (status == "running" and world.counts()) or (saved() and status in ("stopped", "")) else [f"{status}, and does not run on"]
+
+    return Case(("checkpoint", "--image-path", images, made.id), made, lambda: saved() and gone(made), untouched, untouched)
+
+
+def restore(world):
+    images, work = world.saved(), world.directory / "work"
+    return new(world, "restore", "--detach", "--image-path", images, "--work-path", work, bundle=world.counter,
+               done=lambda made: made.status() == "running" and world.counts())  # fmt: skip
+
+
 COMMANDS = {
     "create": create,
     "run": run,
@@ -77,6 +109,10 @@ COMMANDS = {
     "pause": on("running", ("pause", None), with_status("paused")),
     "resume": on("paused", ("resume", None), with_status("running")),
     "state": on("running", ("state", None), said('"running"')),
+    "checkpoint": checkpoint,
+    "restore": restore,
 }
-INIT = {"create", "run", "run --detach", "exec", "exec --detach", "start"}
+INIT = {"create", "run", "run --detach", "exec", "exec --detach", "start", "checkpoint", "restore"}
 """Those that have to do with an init."""
+CRIU = {"checkpoint", "restore"}
+"""Those that want criu (checkpoints.criu)."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 
+from checkpoints import COUNTER
 from faults.following import spawn
 from harness import children, default_config, make_rootfs, reap, state_files
 
@@ -45,12 +46,15 @@ class World:
         self.program, self.directory, self.name, self.count = program, directory, name, 0
         self.root = directory / "state"
         self.out, self.err = directory / "out", directory / "err"
+        self.count_file = directory / "bundle/rootfs/count"
         self.foreign = children()
         self.ended = {}  # exit codes by pid, of those that nobody has asked for
         make_rootfs(directory / "bundle/rootfs")
         (directory / "volume").mkdir()
+        self.bundles = []
         self.bundle = self._bundle("bundle", ["/bin/sleep", "1000"])
         self.short = self._bundle("short", ["/bin/echo", "done"])
+        self.counter = self._bundle("counter", ["/bin/sh", "-c", f"exec </dev/null >/dev/null 2>&1; {COUNTER}"])  # no file of ours is saved
         self.bystander = self.made("run", "--detach")
         self.foreign |= {self.bystander.pid}
         self.record = self.root / self.bystander.id / "state.json"
@@ -69,18 +73,18 @@ class World:
         path.mkdir(exist_ok=True)
         self.config = config
         (path / "config.json").write_text(json.dumps(config))
+        self.bundles.append(path)
         return path
 
     def new_id(self):
         """An id, for which the bundles' cgroup is named too."""
         self.count += 1
         name = f"{self.name}-{self.count}"
-        for bundle in (self.directory / "bundle", self.directory / "short"):
+        for bundle in self.bundles:
             path = bundle / "config.json"
-            if path.exists():
-                config = json.loads(path.read_text())
-                config["linux"]["cgroupsPath"] = f"/{self.name}/{name}"
-                path.write_text(json.dumps(config))
+            config = json.loads(path.read_text())
+            config["linux"]["cgroupsPath"] = f"/{self.name}/{name}"
+            path.write_text(json.dumps(config))
         return name
 
     def command(self, *words):
@@ -108,11 +112,32 @@ class World:
                 self.ended[ended] = os.waitstatus_to_exitcode(status)
         return self.ended.pop(pid)
 
-    def made(self, *command):
+    def made(self, *command, bundle=None):
         """A container that one of the commands has made."""
         name = self.new_id()
-        self.call(*command, "--bundle", self.bundle, "--pid-file", self.directory / "pid", name, out="made.out", err="made.err")
+        self.call(*command, "--bundle", bundle or self.bundle, "--pid-file", self.directory / "pid", name, out="made.out", err="made.err")
         return Made(self, name, int((self.directory / "pid").read_text()))
+
+    def counting(self):
+        """A container that counts, and has begun to."""
+        self.count_file.write_text("none")
+        made = self.made("run", "--detach", bundle=self.counter)
+        assert self.counts()
+        return made
+
+    def counts(self):
+        """Whether it goes on."""
+        before, end = self.count_file.read_text(), time.monotonic() + ENDS
+        while (count := self.count_file.read_text()) == before and time.monotonic() < end:
+            time.sleep(0.01)
+        return count != before
+
+    def saved(self):
+        """The directory of a checkpoint of one."""
+        images = self.directory / "saved"
+        if not images.exists():
+            self.call("checkpoint", "--image-path", images, self.counting().id)
+        return images
 
     # --- what must hold
 

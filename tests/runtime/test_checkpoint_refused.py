@@ -1,6 +1,8 @@
 """checkpoint and restore that fail: why, in one line, and nothing stays of them."""
 
+import contextlib
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -190,6 +192,81 @@ def test_a_signal(bundle, run, leftovers, tmp_path, number):
     assert f"interrupted by signal {number}" in process.communicate(timeout=20)[1]
     assert process.returncode == 128 + number
     assert gone(run, name) and leftovers() == [] and not pid_file.exists()
+
+
+@pytest.fixture
+def halted(bundle, run, tmp_path):
+    """halted(STAGE): a container that counts, and its `checkpoint` (Popen, in a process group of its own), which criu has brought to a stage.
+
+    go_on(): criu does.
+    """
+    script, reached, go = tmp_path / "script", tmp_path / "reached", tmp_path / "go"
+    here = f"[ $CRTOOLS_SCRIPT_ACTION = $(cat {tmp_path}/stage) ]"
+    script.write_text(f"#!/bin/sh\n{here} || exit 0\ntouch {reached}; until [ -e {go} ]; do sleep 0.01; done\n")
+    script.chmod(0o755)
+    (tmp_path / "criu.conf").write_text(f"action-script {script}\n")
+
+    def halt(stage):
+        (tmp_path / "stage").write_text(stage)
+        c = bundle(COUNTER).set("annotations", {"org.criu.config": str(tmp_path / "criu.conf")}).detached()
+        goes_on(c.bundle)
+        words = run.command("checkpoint", "--image-path", c.bundle.directory / "images", c.id)
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0)
+        until(reached.exists)
+        return c, process
+
+    yield halt, go.touch
+    go.touch()
+
+
+def criu_of(directory):
+    """Pids of criu whose images are there."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (path / "comm").read_text() == "criu\n" and any(os.readlink(file).startswith(str(directory)) for file in (path / "fd").iterdir()):
+                found.append(int(path.name))
+    return found
+
+
+@needs_saved
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_is_saved(halted, number):
+    """To all of the process group, as the terminal sends it. criu undoes what it did, and the container runs on."""
+    halt, go_on = halted
+    c, process = halt("network-lock")
+    os.killpg(process.pid, number)
+    go_on()
+    assert process.communicate(timeout=20)[1] == f"pyrun: interrupted by signal {number}\n" and process.returncode == 128 + number
+    assert c.status() == "running" and not criu_of(c.bundle.directory)
+    goes_on(c.bundle)
+    save(c)
+
+
+@needs_saved
+def test_a_signal_when_it_is_saved(halted, run):
+    halt, go_on = halted
+    c, process = halt("post-dump")
+    os.killpg(process.pid, signal.SIGTERM)
+    go_on()
+    assert process.communicate(timeout=20)[1] == "" and process.returncode == 0
+    assert gone(run, c.id)
+    goes_on(restore(c.bundle).bundle)
+
+
+@needs_saved
+def test_killed_while_it_is_saved(halted):
+    """criu does not go on without us, and the container runs on."""
+    halt, go_on = halted
+    c, process = halt("network-lock")
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    go_on()
+    until(lambda: not criu_of(c.bundle.directory), what="criu ends")
+    assert c.status() == "running"
+    goes_on(c.bundle)
+    save(c)
 
 
 @needs_saved
