@@ -12,6 +12,7 @@ import time
 
 from pyrun._native import lib
 from pyrun.base.errors import Error, words
+from pyrun.base.files import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SIGKILL = 9
 PATIENCE = 10_000  # ms for a process that must end: it may hang in the kernel, or be frozen
 SECOND = 1000  # ms
+TICK = 10**7  # ns: the kernel shows times in hundredths of a second, whatever its own ticks are
 LOOK = 10  # ms between two looks at a process
 REFUSED = frozenset((errno.ENOSYS, errno.EPERM, errno.EACCES))
 NEEDS = " (it takes Linux %s, and a seccomp filter around the runtime that allows it)"
@@ -118,6 +120,26 @@ def start_time(pid: int) -> int:
     if time < 0:
         raise OSError(-time, posix.strerror(-time), f"/proc/{pid}/stat")
     return time
+
+
+def started_at(pid: int, time: int) -> bool:
+    """Whether a process was started then, by a clock of the first time namespace. Raises OSError as start_time()."""
+    here = start_time(pid)
+    if here == time or not here:
+        return here == time
+    # /proc shows it with the offset of our own time namespace, which is no whole number of ticks.
+    offset = _boottime_offset()
+    return here - time in (offset // TICK, -(-offset // TICK))
+
+
+def _boottime_offset() -> int:
+    """ns by which our time namespace shows more since boot than the first one."""
+    try:
+        lines = read("/proc/self/timens_offsets").splitlines()
+    except FileNotFoundError:  # before Linux 5.5
+        return 0
+    seconds, rest = next(line.split()[1:] for line in lines if line.startswith(b"boottime"))
+    return int(seconds) * 10**9 + int(rest)
 
 
 def ended(pid: int) -> bool:

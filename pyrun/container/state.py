@@ -14,7 +14,7 @@ from pyrun import SPEC_VERSION, cgroup
 from pyrun._native import lib
 from pyrun.base import files, jsonio
 from pyrun.base.errors import Error, words
-from pyrun.base.processes import start_time
+from pyrun.base.processes import start_time, started_at
 from pyrun.container import record
 from pyrun.container.record import Gone
 
@@ -206,7 +206,7 @@ class Container:
     def alive(self) -> bool:
         """Whether init, or the program it became, still runs (and not another process with its pid). OSError: it cannot be found out."""
         data = self.data
-        if not data["pid"] or not data["startTime"] or data["startTime"] != start_time(data["pid"]):
+        if not data["pid"] or not data["startTime"] or not started_at(data["pid"], data["startTime"]):
             return False
         # Where one of them is unknown the time of the start decides.
         return data["bootId"] in (boot_id(), "") or not boot_id()

@@ -60,6 +60,7 @@ class Init:
 
     def _start(self, stdio: Sequence[int], fds: list[int], keep: int) -> None:
         self.first = must(lib.native_spawn(list(stdio), fds, len(fds), keep), "starting init")
+        _known.add(self.first)
         # The debug messages have the words of runc's log, for whoever follows a start there.
         log.debug(f"nsexec container setup: init is started, by process {self.first}")
 
@@ -128,6 +129,7 @@ class Init:
             if kind == lib.MSG_CHILD:
                 if self.pid or not _is_ours(pid):
                     _unasked()
+                _known.add(pid)
                 if stages > 0:
                     stages -= 1
                     self._reap_first()
@@ -277,12 +279,18 @@ def _is_ours(pid: int) -> bool:
     return True
 
 
+_known: set[int] = set()
+"""Pids of the processes of each init here that we have heard of: the container's, and those of its hooks."""
+
+
 def _silent_child() -> int:
-    """Pid of an init among our children, 0 if there is none: a container stops (SIGSTOP) one that enters it before it can speak."""
+    """Pid of an init among our children that nobody has heard of, 0 if there is none: a container stops (SIGSTOP) one that enters it before
+    it can speak.
+    """
     try:
-        for pid in read_line("/proc/thread-self/children").split():
-            if read_line(f"/proc/{int(pid)}/comm") == b"pyrun:init\n":
-                return int(pid)
+        for pid in map(int, read_line("/proc/thread-self/children").split()):
+            if pid not in _known and read_line(f"/proc/{pid}/comm") == b"pyrun:init\n":
+                return pid
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN, or it has just gone
         pass
     return 0

@@ -9,7 +9,7 @@ import subprocess
 import threading
 
 import pytest
-from harness import cgroups_named, until
+from harness import Runner, cgroups_named, until
 
 
 def record(run, id):
@@ -360,3 +360,24 @@ def test_a_proc_that_shows_processes_alone(bundle, run):
     assert code == 0 and json.loads(text)["status"] == "running"
     assert there("delete", "--force", "box") == (0, "")
     until(lambda: run("list", "-q").out == "")
+
+
+@pytest.mark.parametrize("offset", ["100000", "-100"])
+def test_seen_from_another_time_namespace(bundle, run, tmp_path, offset):
+    """There /proc shows another time at which init was started."""
+    if not os.path.exists("/proc/self/ns/time"):
+        pytest.skip("no time namespaces")
+    c = bundle("sleep 100").detached()
+    program = tmp_path / "elsewhere"
+    program.write_text(f'#!/bin/sh\nexec unshare --time --boottime {offset} --fork {run.program} "$@"\n')
+    program.chmod(0o755)
+    elsewhere = Runner(str(program), tmp_path / "other", run.token)
+    elsewhere.directory.mkdir()
+    elsewhere.root = run.root
+    assert json.loads(elsewhere("state", c.id).out)["status"] == "running"
+    assert [entry["status"] for entry in json.loads(elsewhere("list", "--format", "json").out)] == ["running"]
+    assert elsewhere("exec", c.id, "echo", "here").out == "here\n"
+    elsewhere("kill", c.id, "KILL")
+    c.wait()
+    assert json.loads(elsewhere("state", c.id).out)["status"] == "stopped"
+    elsewhere("delete", c.id)
