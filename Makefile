@@ -112,7 +112,7 @@ security: test-needs ext build
 	$(VENV)/bin/python -m pytest -q -rP --show-capture=stdout tests/security
 
 POINTS ?=
-## faults: each command killed or failing at each of its system calls, as root (hours); POINTS="--stride 7 create exec" for some
+## faults: each command killed or failing at each of its system calls, as root (an hour); POINTS="--stride 7 create exec" for some
 faults: test-needs ext build
 	PYTHONPATH=tests:. $(VENV)/bin/python tests/faults/sweep.py $(POINTS)
 

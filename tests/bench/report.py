@@ -1,4 +1,4 @@
-"""results/figures.json -> a table on stdout, the short table in the README, and the charts results/times.svg and growth.svg."""
+"""results/figures.json and figures-v2.json -> tables on stdout, the short tables in the README, and the charts results/times.svg and growth.svg."""
 
 import json
 import pathlib
@@ -72,35 +72,46 @@ def print_all(found):
         print(f"{name:36}" + "".join(f"{slope(lines[runtime]):20.1f}" for runtime in names))
 
 
-def readme_table(found):
+def times_table(found):
     names = list(found["runtimes"])
-    versions = ", ".join(found["runtimes"].values())
-    floor = found["floor"][0]
-    lines = [
-        f"{found['machine']}; {versions}; {found['date']}. Milliseconds, best / median of {found['runs']}; a `/bin/true` without a",
-        f"runtime takes {floor}. ![times](tests/bench/results/times.svg)",
-        "",
-        f"| command | {' | '.join(names)} | {' | '.join(f'{names[0]} : {name}' for name in names[1:])} |",
-        f"|---|{'---|' * (2 * len(names) - 1)}",
-    ]
+    lines = [f"| command | {' | '.join(names)} | {' | '.join(f'{names[0]} : {name}' for name in names[1:])} |"]
+    lines.append(f"|---|{'---|' * (2 * len(names) - 1)}")
     for row, cells in shown(found).items():
         texts = [f"{best:g} / {median:g}" for best, median in cells.values()] + [f"{ratio:.2f}" for ratio in ratios(lambda c: c[0], cells).values()]
         lines.append(f"| {row} | {' | '.join(texts)} |")
-    lines += ["", f"| memory, KiB | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    lines += [f"| {row} | {' | '.join(map(str, cells.values()))} |" for row, cells in found["memory"].items()]
-    lines += ["", "What one more of them adds, in microseconds ![growth](tests/bench/results/growth.svg)", ""]
-    lines += [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    lines += [
+    return lines
+
+
+def memory_table(found):
+    names = list(found["runtimes"])
+    lines = [f"| memory, KiB | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    return lines + [f"| {row} | {' | '.join(map(str, cells.values()))} |" for row, cells in found["memory"].items()]
+
+
+def growth_table(found):
+    names = list(found["runtimes"])
+    lines = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    return lines + [
         f"| {name}, {line[names[0]][0][0]} to {line[names[0]][-1][0]} | {' | '.join(f'{slope(line[runtime]):.0f}' for runtime in names)} |"
         for name, line in curves(found).items()
     ]
+
+
+def readme_text(found, on_v2):
+    machine = f"{found['machine']}; {', '.join(found['runtimes'].values())}; {found['date']}"
+    lines = [f"{machine}. Milliseconds, best / median of {found['runs']}; a `/bin/true` without a runtime takes {found['floor'][0]}.",
+             "![times](tests/bench/results/times.svg)", "", *times_table(found), "", *memory_table(found), "",
+             "What one more of them adds, in microseconds ![growth](tests/bench/results/growth.svg)", "", *growth_table(found)]  # fmt: skip
+    if on_v2:
+        lines += ["", f"The same with nothing but cgroup v2 ({on_v2['date']}, best / median of {on_v2['runs']}):", "", *times_table(on_v2), ""]
+        lines += growth_table(on_v2)
     return "\n".join(lines)
 
 
-def write_readme(found):
+def write_readme(text_of_figures):
     text = README.read_text()
     before, rest = text.split(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n{readme_table(found)}\n{END}{rest.split(END)[1]}")
+    README.write_text(f"{before}{BEGIN}\n{text_of_figures}\n{END}{rest.split(END)[1]}")
 
 
 def draw_growth(found):
@@ -138,9 +149,13 @@ def draw(found):
 
 
 def main():
-    found = json.loads((RESULTS / "figures.json").read_text())
+    v1, v2 = (RESULTS / name for name in ("figures.json", "figures-v2.json"))
+    found = json.loads(v1.read_text())
+    on_v2 = json.loads(v2.read_text()) if v2.exists() else None
     print_all(found)
-    write_readme(found)
+    if on_v2:
+        print_all(on_v2)
+    write_readme(readme_text(found, on_v2))
     draw(found)
     draw_growth(found)
 
