@@ -180,7 +180,7 @@ build/e2e/buildkitd:
 	    go get $(foreach name,buildkitd buildctl,github.com/moby/buildkit/cmd/$(name)@v0.34.2) && \
 	    go build -o .. $(foreach name,buildkitd buildctl,github.com/moby/buildkit/cmd/$(name))
 
-.PHONY: kubernetes kubernetes-costs kubernetes-needs
+.PHONY: kubernetes kubernetes-costs kubernetes-needs kubernetes-suites
 KUBERNETES := build/kubernetes
 STEPS ?=
 ## a real Kubernetes of one node, built where there is Go: its steps with pyrun and with runc, as root; STEPS="-k probe" for some
@@ -191,6 +191,13 @@ PODS ?= 50
 ## what a runtime costs on a node of Kubernetes: RUNTIMES="pyrun runc crun" PODS=50
 kubernetes-costs: kubernetes-needs test-needs build
 	PYTHONPATH=tests:. $(VENV)/bin/python tests/kubernetes/costs.py $(PODS)
+
+SUITES ?=
+## Kubernetes' own tests of a node and of the CRI, by hand, an hour each: RUNTIMES="pyrun runc crun" SUITES=node FOCUS="Security Context"
+kubernetes-suites: kubernetes-needs test-needs build
+	@csrc/needs.sh bash curl gcc hostname netcat-openbsd procps util-linux
+	tests/kubernetes/build.sh $(KUBERNETES) suites
+	PYTHONPATH=tests:. $(VENV)/bin/python tests/kubernetes/suites.py $(SUITES)
 
 ## build what the cluster takes from Go's modules: some 20 minutes and 2 GB of Go's caches at the first time
 kubernetes-needs:

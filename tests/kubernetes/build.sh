@@ -1,6 +1,7 @@
 #!/bin/sh -eu
 # The programs of a Kubernetes, from the Go module proxy into the directory $1: what is there already stays. Some 20 minutes on two cores.
-into=$1
+# $2: "suites" for Kubernetes' own tests too.
+into=$1 suites=${2:-}
 kubernetes=1.37.2 etcd=3.7.3 containerd=2.4.2 plugins=1.10.0 tools=1.37.0 runc=1.5.3
 mkdir -p "$into/modules"
 into=$(realpath "$into")
@@ -58,3 +59,20 @@ build crictl sigs.k8s.io/cri-tools/cmd/crictl
 # The one to compare with, with Debian's libseccomp-dev.
 module github.com/opencontainers/runc "v$runc" "v$runc"
 build runc github.com/opencontainers/runc "-X main.version=$runc" '-tags seccomp'
+
+[ "$suites" ] || exit 0
+# $1: the program, $2: the package whose tests it runs
+tests() {
+    [ -x "$into/$1" ] || { echo "build $1" && nice -n 10 go test -c -ldflags "-s -w" -o "$into/$1" "$2"; }
+}
+
+module k8s.io/kubernetes "v$kubernetes" "v0.${kubernetes#1.}"
+tests e2e_node.test k8s.io/kubernetes/test/e2e_node
+build ginkgo github.com/onsi/ginkgo/v2/ginkgo
+build nnp k8s.io/kubernetes/test/images/nonewprivs
+
+module sigs.k8s.io/cri-tools "v$tools" "v$tools"
+tests critest sigs.k8s.io/cri-tools/cmd/critest
+
+# Unpacked and not installed, which would start it.
+[ -d "$into/nginx" ] || { cd "$into" && apt-get -q download nginx && dpkg -x nginx_*.deb nginx && rm nginx_*.deb; }

@@ -132,8 +132,8 @@ class Cluster:
         for name in ("cni", "containerd"):
             (here / name).mkdir()  # of mode 755: the root of a user namespace passes through
         ranges = {"type": "host-local", "dataDir": f"{here}/ipam", "ranges": [[{"subnet": "10.93.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}
-        bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": False, "ipam": ranges}
-        plugins = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]
+        bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipMasq": True, "hairpinMode": True, "ipam": ranges}
+        plugins = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}]
         (here / "cni/10-tests.conflist").write_text(json.dumps({"cniVersion": "1.0.0", "name": "tests", "plugins": plugins}))
         settings = VERSION + CONTAINERD + CRI_SETTINGS[VERSION]
         (here / "containerd.toml").write_text(settings.format(directory=here, plugins=f"{PROGRAMS}/cni", socket=SOCKET))
