@@ -16,8 +16,8 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NGINX = """user root root; daemon off; pid /var/run/nginx.pid; error_log stderr; events {{}}
 http {{ access_log off; server {{ listen {port}; root /www; }} }}
 """
-# For `nmeter -d0 %3t`, which Debian's busybox lacks. The shell has a `date` of its own, without parts of a second.
-NMETER = "#!/bin/sh\nexec /bin/date -u +%H:%M:%S.%3N\n"
+# For `nmeter -d0 %3t`, which Debian's busybox lacks.
+NMETER = "#!/bin/sh\nexec date -u +%H:%M:%S.%3N\n"
 PORTS = {"nginx": 80, "hostnet-nginx-amd64": 12003}
 USERS = {"uid": "1002", "username": "www-data", "uid-group": "1003:1004", "username-group": "www-data:1004"}
 ALONE = ("latest", "tag", "tag:all", "1", "2", "3", "tags", "digest")
@@ -34,15 +34,24 @@ def with_programs(root, *programs, origin=pathlib.Path("/")):
             shutil.copy(path, target)
 
 
+def link(path, target):
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
 def make_base(root, make_rootfs):
-    """busybox, whose names are hard links as in the usual image: one of them can be masked and the others stay."""
+    """busybox, whose names are hard links as in the usual image: one of them can be masked and the others stay.
+
+    But the shell is bash: Debian's busybox runs its own `ls` and others whatever lies at their paths, and hands on no variable like `data-1`.
+    """
     root.mkdir()
     make_rootfs(root)
     for name in (root / "bin").iterdir():
         if name.is_symlink():
             name.unlink()
             name.hardlink_to(root / "bin/busybox")
-    with_programs(root, "bin/date", "usr/bin/pgrep", "usr/bin/ipcs")
+    with_programs(root, "bin/bash", "bin/date", "usr/bin/pgrep", "usr/bin/ipcs")
+    link(root / "bin/sh", "bash")
     (root / "bin/nmeter").write_text(NMETER)
     (root / "bin/nmeter").chmod(0o755)
     (root / "www").mkdir()
@@ -79,20 +88,20 @@ def made(make_rootfs, here, programs):
     yield "pause", pause, {"Entrypoint": ["/pause"]}
 
     agnhost = copy("agnhost")
-    with_programs(agnhost, "bin/bash", "usr/bin/curl", "bin/nc.openbsd")
-    for name, target in {"bin/sh": "bash", "bin/nc": "nc.openbsd", "agnhost-2": "agnhost"}.items():
-        (agnhost / name).unlink(missing_ok=True)  # busybox's shell would run its own `nc`, which knows no UDP
-        (agnhost / name).symlink_to(target)
+    with_programs(agnhost, "usr/bin/curl", "bin/nc.openbsd")
+    link(agnhost / "bin/nc", "nc.openbsd")  # busybox's knows no UDP
+    link(agnhost / "agnhost-2", "agnhost")
     shutil.copy(programs / "agnhost", agnhost)
     (agnhost / "uploads").mkdir()
+    files = ["-keyout", agnhost / "localhost.key", "-out", agnhost / "localhost.crt"]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", *files], capture_output=True, check=True)
+    (agnhost / "localhost.key").chmod(0o644)
     passwd = agnhost / "etc/passwd"
     passwd.write_text(passwd.read_text().replace("user:x:1000:", "user-defined-in-image:x:1000:"))
     yield "agnhost", agnhost, {"Entrypoint": ["/agnhost"], "Cmd": ["pause"]}
 
     glibc = copy("glibc-dns-testing")
-    with_programs(glibc, "bin/dash", "bin/hostname")
-    (glibc / "bin/sh").unlink()
-    (glibc / "bin/sh").symlink_to("dash")  # busybox's shell would run its own `hostname`
+    with_programs(glibc, "bin/hostname")
     yield "glibc-dns-testing", glibc, {"Cmd": ["/bin/sh"]}
 
     nnp = copy("nonewprivs")

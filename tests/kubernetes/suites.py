@@ -36,7 +36,7 @@ version = 3
 """
 FOCUS = os.environ.get("FOCUS", "")
 # Most tests of node conformance wait most of their time.
-PROCESSES = 10
+PROCESSES = 14
 # What the suite adds to or wants otherwise than the steps: the settings it is usually run with.
 KUBELET = {"allowedUnsafeSysctls": [], "podPidsLimit": -1, "fileCheckFrequency": "10s", "serializeImagePulls": False, "podCIDR": "10.93.0.0/16"}
 
@@ -58,7 +58,9 @@ class Node(Cluster):
         self._containerd()
         (here / "certs.d/_default").mkdir(parents=True)
         (here / "certs.d/_default/hosts.toml").write_text(HOSTS)
-        (here / "conf.d/20-suites.toml").write_text(CONTAINERD.format(directory=here, name=next(iter(self.runtimes))))
+        ((name, path),) = self.runtimes.items()
+        (here / "conf.d/20-suites.toml").write_text(CONTAINERD.format(directory=here, name=name))
+        (here / "conf.d/30-handler.toml").write_text(cluster.plugged_in("containerd 2", "toml", "test-handler", path))
         self.restart("containerd")
 
 
@@ -82,10 +84,11 @@ def node(made, report):
     for program in ("e2e_node.test", "kubelet"):
         (made.directory / program).symlink_to(PROGRAMS / program)
     return [
-        "env", "-C", made.directory, PROGRAMS / "ginkgo", f"--procs={PROCESSES}", "-v", "--no-color", "--timeout=60m", f"--focus={FOCUS}.*NodeConformance",
-        r"--skip=\[Serial\]|\[Flaky\]|\[Slow\]", f"--output-dir={report}", "--json-report=report.json", made.directory / "e2e_node.test", "--",
-        f"--node-name={cluster.NODE}", f"--report-dir={report}", f"--container-runtime-endpoint=unix://{SOCKET}", "--prepull-images=false",
+        "env", "-C", made.directory, PROGRAMS / "ginkgo", f"--procs={PROCESSES}", "-v", "--no-color", "--timeout=60m",
+        f"--focus={FOCUS}.*NodeConformance", r"--skip=\[Serial\]|\[Flaky\]|\[Slow\]", f"--output-dir={report}", "--json-report=report.json",
+        made.directory / "e2e_node.test", "--", f"--node-name={cluster.NODE}", f"--report-dir={report}", "--prepull-images=false",
         f"--kubelet-config-file={made.directory}/kubelet.json", "--kubelet-flags=--kubelet-cgroups= --system-cgroups= --runtime-cgroups=",
+        f"--container-runtime-endpoint=unix://{SOCKET}",
     ]  # fmt: skip
 
 
