@@ -77,7 +77,8 @@ class Containerd:
         return [self.client, "--address", self.address, "--namespace", namespace, *args]
 
     def crictl(self, *args, **options):
-        return self.sandbox.run(self.crictl_path, "-r", f"unix://{self.address}", "-i", f"unix://{self.address}", *args, **options)
+        where = ["-r", f"unix://{self.address}", "-i", f"unix://{self.address}"]
+        return self.sandbox.run(self.crictl_path, "--timeout", "60s", *where, *args, **options)  # by itself it is 2 s
 
 
 class Docker:

@@ -50,14 +50,17 @@ def begun(pid):
     return INFO if INFO.op == ENTRY else None
 
 
-class Kill:
-    name = "SIGKILL"
+class Signal:
+    """Comes to the process there."""
+
+    def __init__(self, name):
+        self.name, self.number = name, getattr(signal, name)
 
     def applies(self, call):
         return True
 
     def strike(self, pid, call):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, self.number)
 
 
 class Fail:
@@ -104,7 +107,8 @@ class Cut:
         ptrace_setregs(pid, registers)
 
 
-FAULTS = [Kill(), *map(Fail, ("ENOSPC", "EIO", "ENOMEM", "EMFILE", "EINTR", "EPERM")), Cut()]
+TERM = Signal("SIGTERM")
+FAULTS = [Signal("SIGKILL"), *map(Fail, ("ENOSPC", "EIO", "ENOMEM", "EMFILE", "EINTR", "EPERM")), Cut()]
 
 
 class Followed(Follower):

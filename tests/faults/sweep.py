@@ -15,7 +15,7 @@ import time
 import uuid
 
 from checkpoints import criu
-from faults.following import FAULTS, Followed, Kill
+from faults.following import FAULTS, TERM, Followed
 from faults.table import COMMANDS, CRIU, INIT
 from faults.world import PATIENCE, Hangs, World, limit
 from harness import PROJECT
@@ -33,7 +33,9 @@ def points(world, name, whom):
         calls = followed.calls()
     assert followed.code == 0 and case.done(), f"{name} fails when nothing is done to it: {world.err.read_text()}"
     world.removed(case.made.id)
-    return [(number, call, fault) for number, call in enumerate(calls) for fault in FAULTS if fault.applies(call)]
+    # What SIGTERM does to the others is seen by tests/runtime/test_kill_anywhere.py.
+    faults = [*FAULTS, TERM] if name in CRIU and whom == "pyrun" else FAULTS
+    return [(number, call, fault) for number, call in enumerate(calls) for fault in faults if fault.applies(call)]
 
 
 def strike(world, name, whom, number, call, fault):
@@ -49,7 +51,7 @@ def strike(world, name, whom, number, call, fault):
         world.removed(case.made.id)
         return [f"hangs: {world.err.read_text()}"]
     said = world.err.read_text()
-    killed = isinstance(fault, Kill) and whom == "pyrun" and struck
+    killed = whom == "pyrun" and struck and followed.code in (-signal.SIGKILL, -signal.SIGTERM)
     try:
         found = case.killed() if killed else judged(case, whom, followed.code, said)
         found += world.forgotten(case.made.id) + world.removed(case.made.id) + world.touched()

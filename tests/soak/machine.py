@@ -14,9 +14,18 @@ def counts():
     return found
 
 
-def grown(before, after, containers):
-    """What has grown by as much as the containers were: nothing may have."""
-    return {name: (before[name], count) for name, count in after.items() if count - before[name] >= max(containers, 200)}
+class Counts:
+    """Those at some moment. grown: {what: (then, now)} of what back() has found last."""
+
+    def __init__(self):
+        self.then, self.grown = counts(), {}
+
+    def back(self, containers):
+        """Whether nothing has grown by as much as the containers were: what others do meanwhile is less."""
+        now = counts()
+        self.grown.clear()
+        self.grown.update({name: (count, now[name]) for name, count in self.then.items() if now[name] - count >= max(containers, 200)})
+        return not self.grown
 
 
 def _text(path):

@@ -37,13 +37,13 @@ def report(capsys):
 @pytest.fixture
 def no_leak(leftovers, report):
     """A function: no_leak(n) says that n containers have left nothing."""
-    before = machine.counts()
+    before = machine.Counts()
 
     def check(containers):
         assert leftovers() == []
-        until(lambda: not machine.grown(before, machine.counts(), containers), what=f"counts go back to {before}")
+        until(lambda: before.back(containers), what=before.grown)
         after = machine.counts()
-        report("afterwards", **{f"{name} more": count - before[name] for name, count in after.items()})
+        report("afterwards", **{f"{name} more": count - before.then[name] for name, count in after.items()})
 
     return check
 
@@ -135,14 +135,14 @@ def test_probes(bundle, run, no_leak, report):
     b = bundle(["sleep", "100000"]).write()
     all_of(run, names, "run", "--detach", "--bundle", b.directory)
     end, rounds, begin = time.monotonic() + size("probing"), 0, time.monotonic()
-    before = machine.counts()
+    before = machine.Counts()
     while time.monotonic() < end:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             assert set(pool.map(lambda name: quietly(run, "exec", name, "true"), names)) == {0}
         rounds += 1
         time.sleep(max(0, begin + rounds * size("every") - time.monotonic()))
     report(f"{len(names)} containers probed", **{"probes": rounds * len(names), "probes a second": rounds * len(names) / (time.monotonic() - begin)})
-    assert not machine.grown(before, machine.counts(), rounds * len(names))
+    assert before.back(rounds * len(names)), before.grown
     for name in names:
         assert len(run("ps", "--format", "json", name).out.split(",")) == 1
     assert set(statuses(run).values()) == {"running"}
