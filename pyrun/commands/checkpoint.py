@@ -96,9 +96,8 @@ def _dump(container: Container, config: dict, options: dict, directories: argume
     try:
         process.require("lazy_pages" if options["lazy_pages"] else "mem_track" if pre_dump else None)
         directories.forget_log()
-        process.must_undo = True
         try:
-            process.ask({"type": service.SINGLE_PRE_DUMP if pre_dump else service.DUMP, "opts": options}, notified)
+            process.ask({"type": service.SINGLE_PRE_DUMP if pre_dump else service.DUMP, "opts": options}, notified, must_undo=True)
         except service.Refused as error:
             raise directories.explain(error) from None
     except BaseException:

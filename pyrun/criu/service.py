@@ -162,7 +162,7 @@ class Criu:
             if not answer.get("features", {}).get(feature):
                 raise Error(f"{self.command}: {MISSING[feature]}")
 
-    def ask(self, request: dict, notify: Notify | None = None) -> dict:
+    def ask(self, request: dict, notify: Notify | None = None, must_undo: bool = False) -> dict:
         """Sends a request and returns the response. Raises Refused where that says that criu failed.
 
         notify(script, pid, fds): called for what criu tells meanwhile; if it raises, criu is told to give up, has its time to
@@ -170,6 +170,7 @@ class Criu:
         """
         failure: BaseException | None = None
         self._send(request)
+        self.must_undo = must_undo
         while True:
             try:
                 response, fds = self._receive()

@@ -52,7 +52,7 @@ class World:
         make_rootfs(directory / "bundle/rootfs")
         (directory / "volume").mkdir()
         self.bundles = []
-        self.bundle = self._bundle("bundle", ["/bin/sleep", "1000"])
+        self.bundle = self._bundle("bundle", ["/bin/sleep", "1000000"])  # a sweep takes hours
         self.short = self._bundle("short", ["/bin/echo", "done"])
         self.counter = self._bundle("counter", ["/bin/sh", "-c", f"exec </dev/null >/dev/null 2>&1; {COUNTER}"])  # no file of ours is saved
         self.bystander = self.made("run", "--detach")

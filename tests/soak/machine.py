@@ -1,5 +1,6 @@
 """What a machine has: counts that a leak of one for each container would raise by as many."""
 
+import os
 import pathlib
 
 
@@ -8,7 +9,8 @@ def counts():
     found = {"mounts": _lines("/proc/self/mountinfo"), "files": int(_text("/proc/sys/fs/file-nr").split()[0])}
     found["processes"] = sum(path.name.isdigit() for path in pathlib.Path("/proc").iterdir())
     found["keys"] = _lines("/proc/keys")
-    found["cgroups"] = sum(int(line.split()[2]) for line in _text("/proc/cgroups").splitlines()[1:])
+    # Not /proc/cgroups: there it is a memory cgroup until all that it has in the page cache is reclaimed.
+    found["cgroups"] = sum(len(directories) for _, directories, _ in os.walk("/sys/fs/cgroup"))
     memory = dict(line.split(":") for line in _text("/proc/meminfo").splitlines())
     found["MiB of the kernel"] = (int(memory["SUnreclaim"].split()[0]) + int(memory["KernelStack"].split()[0])) // 1024
     return found
