@@ -63,6 +63,9 @@ KUBELET = {
 class Cluster:
     """runtimes: name -> path, each of them a handler and a RuntimeClass."""
 
+    prefix = ()
+    """What starts the daemons, if not they themselves."""
+
     def __init__(self, directory, runtimes):
         self.driver, place = ("systemd", machine.Machine) if machine.HERE else ("cgroupfs", Sandbox)
         self.sandbox, self.directory = place(directory), directory
@@ -177,7 +180,7 @@ class Cluster:
     def start(self, name, *args):
         """A daemon, whose output goes to NAME.log."""
         with open(self.directory / f"{name}.log", "ab") as out:
-            process = subprocess.Popen(self.sandbox.command(name, *args), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            process = subprocess.Popen(self.sandbox.command(*self.prefix, name, *args), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         self.daemons[name] = (process, args)
         if name == "containerd":
             # The kubelet ends where it does not find it.

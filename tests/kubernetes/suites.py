@@ -39,10 +39,15 @@ FOCUS = os.environ.get("FOCUS", "")
 PROCESSES = 14
 # What the suite adds to or wants otherwise than the steps: the settings it is usually run with.
 KUBELET = {"allowedUnsafeSysctls": [], "podPidsLimit": -1, "fileCheckFrequency": "10s", "serializeImagePulls": False, "podCIDR": "10.93.0.0/16"}
+# Cgroups of the daemons, which go with those of the Pods. The kubelet moves all but the runtime.
+KUBELET_FLAGS = "--kubelet-cgroups=/kubepods-kubelet --system-cgroups=/kubepods-system --runtime-cgroups=/kubepods-runtime"
+INTO_CGROUP = 'for c in memory cpu cpuacct; do d=/sys/fs/cgroup/$c/kubepods-runtime; mkdir -p $d; echo $$ >$d/cgroup.procs; done; exec "$@"'
 
 
 class Node(Cluster):
     """containerd alone, with one runtime: node conformance brings its own API server and starts the kubelet."""
+
+    prefix = ("sh", "-c", INTO_CGROUP, "sh")
 
     def _components(self):
         here = self.directory
@@ -87,7 +92,7 @@ def node(made, report):
         "env", "-C", made.directory, PROGRAMS / "ginkgo", f"--procs={PROCESSES}", "-v", "--no-color", "--timeout=60m",
         f"--focus={FOCUS}.*NodeConformance", r"--skip=\[Serial\]|\[Flaky\]|\[Slow\]", f"--output-dir={report}", "--json-report=report.json",
         made.directory / "e2e_node.test", "--", f"--node-name={cluster.NODE}", f"--report-dir={report}", "--prepull-images=false",
-        f"--kubelet-config-file={made.directory}/kubelet.json", "--kubelet-flags=--kubelet-cgroups= --system-cgroups= --runtime-cgroups=",
+        f"--kubelet-config-file={made.directory}/kubelet.json", f"--kubelet-flags={KUBELET_FLAGS}",
         f"--container-runtime-endpoint=unix://{SOCKET}",
     ]  # fmt: skip
 
