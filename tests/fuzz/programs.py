@@ -18,7 +18,7 @@ BUILT = PROJECT / "build/fuzz"
 # All of init, for which csrc/build.py has made the table.
 INIT = [HERE / "init_calls.c", *sorted((CSRC / "init").glob("*.c")), PROJECT / "build/plan_table.c"]
 JSON = [CSRC / f"json{part}.c" for part in ("", "_decode", "_encode")]
-TARGETS = {"plan": INIT, "rest": INIT, "home": INIT, "json": JSON}
+TARGETS = {"plan": INIT, "rest": INIT, "home": INIT, "json": JSON, "form": [CSRC / "native.c"]}
 COMPILERS = {"clang": (["-fsanitize=fuzzer-no-link"], ["-fsanitize=fuzzer"], []), "gcc": ([], [], [HERE / "standalone.c"])}
 """(options, options for the linker, sources) that give a program its main(): libFuzzer, which sees what code an input reaches; or chance."""
 CHECKS = ["-g", "-O2", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-fno-strict-aliasing"]

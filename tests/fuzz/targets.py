@@ -17,7 +17,7 @@ import time
 import configs
 from fuzz import programs
 
-from pyrun.base import errors, log, output
+from pyrun.base import errors, jsonio, log, output
 from pyrun.base.errors import Error
 from pyrun.base.facts import Facts
 from pyrun.cgroup import bpf, devices, layout, resources
@@ -322,6 +322,14 @@ def states():
     return as_json([value, value | {"cgroup": group, "stdio": ["pipe:[1]"]}, {name: one for name, one in value.items() if name != "version"}])
 
 
+def written_states():
+    """As pyrun writes them."""
+    usual = {"paths": {"cpu": "/sys/fs/cgroup/cpu/box", "freezer": "/sys/fs/cgroup/freezer/box"}, "claimed": True}
+    value = record.BLANK | {"id": "box", "pid": 7, "startTime": 1, "cgroup": usual, "annotations": {"a": "b"}, "notes": {"3": ["exec", "", ""]}}
+    systemd = {"paths": {"": "/sys/fs/cgroup/box"}, "claimed": True, "systemd": ["box.scope", False]}
+    return [jsonio.encode(value), jsonio.encode(value | {"cgroup": systemd, "stdio": ["/dev/null", "pipe:[1]"]})]
+
+
 def links():
     attribute = netdevices._attribute(netdevices.IFLA_IFNAME, b"eth0\0")
     link = netdevices._LINK.pack(0, 1, 1, 0, 0) + attribute
@@ -350,6 +358,7 @@ SEEDS = {
     "process": lambda: as_json(value["process"] for value in configs.configs()),
     "update": lambda: as_json(value["linux"]["resources"] for value in configs.configs() if value.get("linux", {}).get("resources")),
     "state": states,
+    "form": written_states,
     "json": lambda: as_json(configs.configs()),
     "plan": plan_parts,
     "rest": rest_messages,

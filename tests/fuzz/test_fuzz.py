@@ -12,7 +12,7 @@ from fuzz import mutate, programs, targets
 # How many inputs each gets, so that all together take less than a minute.
 COUNTS = {"config": 1500, "process": 2000, "update": 3000, "state": 8000, "argv": 1500, "mountinfo": 8000, "netlink": 3000, "gvariant": 8000,
           "bus": 8000, "criu": 8000}  # fmt: skip
-RUNS = {"plan": 500_000, "rest": 20_000, "home": 20_000, "json": 30_000}
+RUNS = {"plan": 500_000, "rest": 20_000, "home": 20_000, "json": 30_000, "form": 500_000}
 SEED = 1
 MEMORY = 1 << 30
 """Bytes that a target may take beyond what there is."""
