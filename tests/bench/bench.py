@@ -143,7 +143,7 @@ class Bench:
     def measure_crowds(self, runtimes):
         """So many creates at once, and what the created containers hold."""
         for number in AT_ONCE:
-            self.in_turns(runtimes, 5, lambda runtime, turn, _, number=number: self.crowd(runtime, turn, number))
+            self.in_turns(runtimes, GROWTH_RUNS, lambda runtime, turn, _, number=number: self.crowd(runtime, turn, number))
 
     def crowd(self, runtime, turn, number):
         ids = [f"crowd-{runtime.name}-{turn}-{index}" for index in range(number)]
