@@ -139,12 +139,12 @@ class Criu:
             posix.close(pair[1])
             pair[1] = -1
             self.process.drive()
+            self.process.close()
         except BaseException:
             if pair[1] >= 0:
-                posix.close(pair[1])
+                posix.closerange(pair[1], pair[1] + 1)  # it may be closed: close(2) lets go of a file whatever it says
             self.kill()
             raise
-        self.process.close()
 
     @property
     def pid(self) -> int:

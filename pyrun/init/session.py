@@ -236,9 +236,9 @@ class Init:
         self.first = 0
 
     def close(self) -> None:
-        if self.sock >= 0:
-            posix.close(self.sock)
-            self.sock = -1
+        sock, self.sock = self.sock, -1  # close(2) lets go of it, whatever it says
+        if sock >= 0:
+            posix.close(sock)
 
     def kill(self) -> None:
         """Ends and reaps whatever of it is left."""
