@@ -98,6 +98,11 @@ def read_owned(path: str, flags: int = 0) -> tuple[bytes, int]:
         posix.close(fd)
 
 
+def drop(fd: int) -> None:
+    """Closes a file whose error would matter to nobody, or that may be closed: close(2) lets go of a file whatever it says."""
+    posix.closerange(fd, fd + 1)
+
+
 def write(path: str, *texts: str) -> None:
     """Writes texts to a file of the kernel's, each with one write(2), as it wants them. OSError."""
     fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from pyrun.base.errors import Error, words
-from pyrun.base.files import make_tree
+from pyrun.base.files import drop, make_tree
 from pyrun.config.annotations import CRIU_CONFIG
 from pyrun.criu.service import last_errors
 from pyrun.plan.namespaces import CLONE_NEWNET
@@ -88,7 +88,7 @@ class Directories:
     def close(self) -> None:
         for fd in (self.images, self.work):
             if fd >= 0:
-                posix.closerange(fd, fd + 1)  # whose errors matter to nobody, now that all is done
+                drop(fd)
         self.images = self.work = -1
 
 

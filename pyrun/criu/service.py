@@ -8,7 +8,7 @@ import posix
 from pyrun._native import ffi, lib
 from pyrun.base import log
 from pyrun.base.errors import Error, words
-from pyrun.base.files import find_program, read
+from pyrun.base.files import drop, find_program, read
 from pyrun.base.interrupts import Interrupted, waiting
 from pyrun.base.processes import readable
 from pyrun.criu import protobuf
@@ -142,7 +142,7 @@ class Criu:
             self.process.close()
         except BaseException:
             if pair[1] >= 0:
-                posix.closerange(pair[1], pair[1] + 1)  # it may be closed: close(2) lets go of a file whatever it says
+                drop(pair[1])
             self.kill()
             raise
 
@@ -226,7 +226,7 @@ class Criu:
 
     def _hang_up(self) -> None:
         if self.socket >= 0:
-            posix.closerange(self.socket, self.socket + 1)  # whose errors matter to nobody, now that all is done
+            drop(self.socket)
         self.socket = -1
 
 

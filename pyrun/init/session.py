@@ -247,10 +247,10 @@ class Init:
             self.first = 0
             if not self.pid and self._clones():
                 self.first = self._unannounced()
-        self.close()
         if self.pid:
             end(self.pid)
         self.pid = 0
+        self.close()
 
     def _clones(self) -> bool:
         """Whether init clones the program's process; the one that holds a scope's place for systemd does not."""
