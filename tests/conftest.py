@@ -38,6 +38,7 @@ from harness import PROJECT, SYSTEMD, Bundle, Runner, cgroups_named, children, d
 
 PR_SET_CHILD_SUBREAPER = 36
 OWN_DIRECTORY = pytest.StashKey[str]()
+PASSED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser):
@@ -60,6 +61,18 @@ def pytest_sessionfinish(session, exitstatus):
     """After a failure it stays, to be looked at."""
     if exitstatus == 0 and OWN_DIRECTORY in session.config.stash:
         subprocess.run(["rm", "-rf", "--one-file-system", session.config.stash[OWN_DIRECTORY]], check=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """The files of a test that failed stay as well. Those of some thousands that passed are gigabytes, and go at once:
+    after the look at what is left behind, for nothing may be mounted there.
+    """
+    report = yield
+    item.stash[PASSED] = item.stash.get(PASSED, True) and not report.failed
+    if report.when == "teardown" and item.stash[PASSED] and "tmp_path" in item.funcargs:
+        subprocess.run(["rm", "-rf", "--one-file-system", item.funcargs["tmp_path"]], check=False)
+    return report
 
 
 def pytest_collection_modifyitems(config, items):
