@@ -6,6 +6,7 @@ from pyrun.base.errors import HostError
 from pyrun.cgroup import layout, resources, tree
 from pyrun.cgroup.available import V2_NAMES, Available
 from pyrun.cgroup.base import may_make
+from pyrun.cgroup.stats import page_sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,11 +31,17 @@ class Limit:
             controller = resources.controller_of(names[-1])
             if write.version == 2 and controller != "cgroup" and V2_NAMES.get(controller, controller) not in self.host.v2:
                 raise self.host.controller_missing(controller, self.where)
-            sample = self.host.sample(controller)
-            if sample is None or isinstance(text, resources.Spare) or names[-1] in resources.DEPRECATED:
+            if isinstance(text, resources.Spare) or names[-1] in resources.DEPRECATED:
                 continue
-            if not any(tree.exists(f"{sample}/{name}") for name in names):
+            if not any(self.is_known(controller, name) for name in names):
                 raise HostError(self.where, f"this kernel's cgroups have no file {' or '.join(names)}", cure=_cure(names[-1]))
+
+    def is_known(self, controller: str, file: str) -> bool:
+        """Whether the kernel has this file of a controller. Where no cgroup has the controller's files, nobody can tell, but for those of page sizes."""
+        if controller == "hugetlb":
+            return file.split(".")[1] in page_sizes()
+        sample = self.host.sample(controller)
+        return sample is None or tree.exists(f"{sample}/{file}")
 
 
 def _cure(file: str) -> str:
