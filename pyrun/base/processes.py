@@ -123,23 +123,22 @@ def start_time(pid: int) -> int:
 
 
 def started_at(pid: int, time: int) -> bool:
-    """Whether a process was started then, by a clock of the first time namespace. Raises OSError as start_time()."""
+    """Whether a process was started then, by a clock of the first time namespace, or of the process's own. Raises OSError as start_time()."""
     here = start_time(pid)
     if here == time or not here:
         return here == time
     # /proc shows it with the offset of our own time namespace, which is no whole number of ticks.
-    offset = _boottime_offset()
-    return here - time in (offset // TICK, -(-offset // TICK))
+    ours = boottime_offset()
+    return any(here - time in (offset // TICK, -(-offset // TICK)) for offset in (ours, ours - boottime_offset(pid)))
 
 
-def _boottime_offset() -> int:
-    """ns by which our time namespace shows more since boot than the first one."""
+def boottime_offset(pid: int | str = "self") -> int:
+    """ns by which the time namespace of a process shows more since boot than the first one; 0 where the process is gone."""
     try:
-        lines = read("/proc/self/timens_offsets").splitlines()
-    except FileNotFoundError:  # before Linux 5.5
+        lines = read(f"/proc/{pid}/timens_offsets").splitlines()
+    except (FileNotFoundError, ProcessLookupError):  # before Linux 5.5, or gone
         return 0
-    seconds, rest = next(line.split()[1:] for line in lines if line.startswith(b"boottime"))
-    return int(seconds) * 10**9 + int(rest)
+    return sum(int(seconds) * 10**9 + int(rest) for clock, seconds, rest in map(bytes.split, lines) if clock == b"boottime")
 
 
 def ended(pid: int) -> bool:

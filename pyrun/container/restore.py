@@ -174,9 +174,9 @@ class Revival(Making):
 
     def _restored(self, pid: int) -> None:
         """All is there, stopped still."""
-        self.container.set_process(pid)
         # criu may have added a time namespace.
         self.container.data["mask"] = namespaces.mask_of(pid)
+        self.container.set_process(pid)
         if self.config["root"]["readonly"]:
             _make_root_read_only(pid)
         self.set_limits()

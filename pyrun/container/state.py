@@ -14,9 +14,10 @@ from pyrun import SPEC_VERSION, cgroup
 from pyrun._native import lib
 from pyrun.base import files, jsonio
 from pyrun.base.errors import Error, words
-from pyrun.base.processes import start_time, started_at
+from pyrun.base.processes import TICK, boottime_offset, start_time, started_at
 from pyrun.container import record
 from pyrun.container.record import Gone
+from pyrun.plan.namespaces import CLONE_NEWTIME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,7 +202,10 @@ class Container:
 
     def set_process(self, pid: int) -> None:
         self.data["pid"] = pid
-        self.data["startTime"] = start_time(pid)
+        time = start_time(pid)
+        if time and self.data["mask"] & CLONE_NEWTIME:  # else started_at() can see by the process whose clock that is
+            time -= boottime_offset() // TICK
+        self.data["startTime"] = time
 
     def alive(self) -> bool:
         """Whether init, or the program it became, still runs (and not another process with its pid). OSError: it cannot be found out."""

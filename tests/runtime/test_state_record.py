@@ -362,22 +362,47 @@ def test_a_proc_that_shows_processes_alone(bundle, run):
     until(lambda: run("list", "-q").out == "")
 
 
-@pytest.mark.parametrize("offset", ["100000", "-100"])
-def test_seen_from_another_time_namespace(bundle, run, tmp_path, offset):
-    """There /proc shows another time at which init was started."""
+@pytest.fixture
+def elsewhere(run, tmp_path):
+    """A function: the runtime as it is called in a new time namespace of this offset (s), where /proc shows other times of a start."""
     if not os.path.exists("/proc/self/ns/time"):
         pytest.skip("no time namespaces")
-    c = bundle("sleep 100").detached()
-    program = tmp_path / "elsewhere"
-    program.write_text(f'#!/bin/sh\nexec unshare --time --boottime {offset} --fork {run.program} "$@"\n')
-    program.chmod(0o755)
-    elsewhere = Runner(str(program), tmp_path / "other", run.token)
-    elsewhere.directory.mkdir()
-    elsewhere.root = run.root
-    assert json.loads(elsewhere("state", c.id).out)["status"] == "running"
-    assert [entry["status"] for entry in json.loads(elsewhere("list", "--format", "json").out)] == ["running"]
-    assert elsewhere("exec", c.id, "echo", "here").out == "here\n"
-    elsewhere("kill", c.id, "KILL")
+
+    def runner(offset):
+        program = tmp_path / f"elsewhere{offset}"
+        program.write_text(f'#!/bin/sh\nexec unshare --time --boottime {offset} --fork {run.program} "$@"\n')
+        program.chmod(0o755)
+        there = Runner(str(program), tmp_path / f"other{offset}", run.token)
+        there.directory.mkdir()
+        there.root = run.root
+        return there
+
+    return runner
+
+
+def works_from(run, c):
+    """What a caller in another time namespace than the container's maker does with it."""
+    assert json.loads(run("state", c.id).out)["status"] == "running"
+    assert [entry["status"] for entry in json.loads(run("list", "--format", "json").out)] == ["running"]
+    assert run("exec", c.id, "echo", "here").out == "here\n"
+    run("kill", c.id, "KILL")
     c.wait()
-    assert json.loads(elsewhere("state", c.id).out)["status"] == "stopped"
-    elsewhere("delete", c.id)
+    assert json.loads(run("state", c.id).out)["status"] == "stopped"
+    run("delete", c.id)
+
+
+@pytest.mark.parametrize("offset", ["100000", "-100"])
+def test_seen_from_another_time_namespace(bundle, elsewhere, offset):
+    works_from(elsewhere(offset), bundle("sleep 100").detached())
+
+
+@pytest.mark.parametrize("seen", ["outside", "the same", "a third"])
+@pytest.mark.parametrize("own", [False, True], ids=["its maker's", "its own"])
+def test_made_in_another_time_namespace(bundle, run, elsewhere, own, seen):
+    b = bundle("sleep 100")
+    if own:
+        b.config["linux"]["namespaces"].append({"type": "time"})
+        b.set("linux.timeOffsets", {"boottime": {"secs": 5000}})
+    b.runner = elsewhere("100000")
+    c = b.detached()
+    works_from({"outside": run, "the same": b.runner, "a third": elsewhere("-100")}[seen], c)
