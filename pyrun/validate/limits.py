@@ -37,7 +37,7 @@ class Limit:
                 raise HostError(self.where, f"this kernel's cgroups have no file {' or '.join(names)}", cure=_cure(names[-1]))
 
     def is_known(self, controller: str, file: str) -> bool:
-        """Whether the kernel has this file of a controller. Where no cgroup has the controller's files, nobody can tell, but for those of page sizes."""
+        """Whether the kernel has this file of a controller. Where no cgroup has such files, nobody can tell, but for those of page sizes."""
         if controller == "hugetlb":
             return file.split(".")[1] in page_sizes()
         sample = self.host.sample(controller)
