@@ -11,6 +11,11 @@ from harness import until
 
 # Its state is in memory: a container that began anew would count from 1.
 COUNTER = "i=0; while true; do i=$((i+1)); echo $i > /count.new; mv /count.new /count; sleep 0.05; done"
+# One connection, over which numbers go there and back, to /out.
+TALKER = (
+    "nc -l -p 5000 -e cat & sleep 0.5; mkfifo /in; while true; do sleep 1; done > /in & nc 127.0.0.1 5000 < /in > /out & exec 3> /in; "
+    "i=0; while true; do i=$((i+1)); echo $i >&3; sleep 0.05; done"
+)
 
 
 @functools.cache
@@ -86,3 +91,21 @@ def goes_on(b):
 def gone(run, id):
     """Whether there is no such container."""
     return "container does not exist" in run("state", id, code=1).err
+
+
+def said(b):
+    """The numbers that have come back in TALKER's container."""
+    return list(map(int, (b.rootfs / "out").read_text().split("\n")[:-1])) if (b.rootfs / "out").exists() else []
+
+
+def talks_on(b):
+    """Waits until there are more of them; none is missing."""
+    before = len(said(b))
+    until(lambda: len(said(b)) > before, what="the connection works")
+    assert (numbers := said(b)) == list(range(1, len(numbers) + 1))
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return str(one.getsockname()[1])

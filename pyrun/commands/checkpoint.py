@@ -15,10 +15,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrun.cgroup.base import Cgroup
     from pyrun.cli.settings import Settings
     from pyrun.container.state import Container
 
-LOG = "dump.log"
+LOG, UNDO_LOG = "dump.log", "undo.log"
 
 
 def checkpoint(
@@ -79,10 +80,16 @@ def _dump(container: Container, config: dict, options: dict, directories: argume
         options["external"] += outside.external_files(stdio)
         options["ext_mnt"] = outside.saved_mounts(config, container)
         jsonio.write(f"{directories.image_path}/{outside.DESCRIPTORS}", stdio)
+    serves, paused = False, bool(group and group.frozen())
 
     def notified(script: str, *_: object) -> None:
+        nonlocal serves
         if script == "post-dump" and options["lazy_pages"]:
+            container.keep_criu(process.pid)
+            if paused or options["tcp_established"]:  # what is sent by a connection that criu has stopped would be lost
+                _hold(group)
             process.must_undo = False  # from now on it waits for whoever takes the pages, and for nothing that we say
+            serves = True
         # Pages may be asked for from now on: whoever waits to start the restore elsewhere may do so.
         if script == "status-ready" and status_fd is not None:
             try:
@@ -101,8 +108,51 @@ def _dump(container: Container, config: dict, options: dict, directories: argume
         except service.Refused as error:
             raise directories.explain(error) from None
     except BaseException:
-        if not process.must_undo:
+        if serves:
+            _take_back(process, container, options)
+        elif not process.must_undo:
             process.kill()
         raise
     finally:
         process.wait()
+        if serves:
+            container.forget_criu()
+            if group and not paused:
+                group.thaw()
+
+
+def _hold(group: Cgroup | None) -> None:
+    """Lets no process run when criu ends, before all is as it was."""
+    if group and group.FREEZER in group.paths:
+        try:
+            group.freeze(1)
+        except Error as error:  # as kernels do not freeze what is traced
+            log.debug(str(error))
+
+
+def _take_back(process: service.Criu, container: Container, options: dict) -> None:
+    """Ends criu while it gives pages away: the container's network and connections work again.
+
+    criu has shut them, and opens them only when it gives up earlier. So it is asked to save once more, and told to give up: where it
+    would shut the network, which takes no second lock, and at the end, when it knows the connections.
+    """
+    process.kill()
+    for moment in ("network-lock", "post-dump") if container.alive() else ():
+        _save_no_more(moment, options)
+
+
+def _save_no_more(moment: str, options: dict) -> None:
+    """criu begins a checkpoint, and gives up at a moment that it tells of."""
+
+    def notified(script: str, *_: object) -> None:
+        if script == moment:
+            raise service.Refused(moment)
+
+    try:
+        again = service.Criu("checkpoint")
+        try:
+            again.ask({"type": service.DUMP, "opts": options | {"log_file": UNDO_LOG}}, notified, must_undo=True)
+        finally:
+            again.wait()
+    except Error as error:  # there is one to report already
+        log.debug(f"{moment}: {error}")

@@ -6,7 +6,7 @@ import posix
 
 from pyrun.base import log
 from pyrun.base.errors import Error
-from pyrun.base.processes import PATIENCE, SIGKILL, await_end
+from pyrun.base.processes import PATIENCE, SECOND, SIGKILL, await_end
 from pyrun.cgroup import tree
 from pyrun.container import hooks
 
@@ -29,6 +29,9 @@ def kill_init(container: Container) -> None:
     if group:
         # On v1 a frozen process does not die before it is thawed; it may be a cgroup below that is frozen.
         group.thaw(recursive=True)
+    if await_end(pid, SECOND):
+        return
+    container.end_criu()
     if not await_end(pid):
         raise kept(container, [pid], f"killed, and not gone after {PATIENCE // 1000} s")
 

@@ -14,7 +14,7 @@ from pyrun import SPEC_VERSION, cgroup
 from pyrun._native import lib
 from pyrun.base import files, jsonio
 from pyrun.base.errors import Error, words
-from pyrun.base.processes import TICK, boottime_offset, start_time, started_at
+from pyrun.base.processes import TICK, boottime_offset, end, start_time, started_at
 from pyrun.container import record
 from pyrun.container.record import Gone
 from pyrun.plan.namespaces import CLONE_NEWTIME
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyrun.cgroup.base import Cgroup
     from pyrun.host.notify import Proxy
 
-CONFIG, START_SOCKET = "config.json", "start.sock"
+CONFIG, START_SOCKET, CRIU = "config.json", "start.sock", "criu"
 _STREAM = 1  # SOCK_STREAM
 LOCK_PATIENCE, LOCK_LOOK = 10, 0.01  # s
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -251,6 +251,23 @@ class Container:
         if group and group.frozen():
             return "paused"
         return ""
+
+    # --- criu, where it holds the processes for longer than `checkpoint` may live
+
+    def keep_criu(self, pid: int) -> None:
+        files.replace(f"{self.directory}/{CRIU}", b"%d %d" % (pid, start_time(pid)), 0o600)
+
+    def forget_criu(self) -> None:
+        files.remove(f"{self.directory}/{CRIU}")
+
+    def end_criu(self) -> None:
+        """Kills it: a process that it holds can be killed, and is not gone before criu is."""
+        try:
+            pid, _, time = files.read_line(f"{self.directory}/{CRIU}").partition(b" ")
+        except FileNotFoundError:
+            return
+        if pid.isdigit() and time.isdigit() and int(time) and started_at(int(pid), int(time)):
+            end(int(pid))
 
     # --- what others see
 

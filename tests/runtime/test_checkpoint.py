@@ -2,14 +2,13 @@
 
 import os
 import pathlib
-import re
 import signal
 import socket
 import subprocess
 
 import limits
 import pytest
-from checkpoints import COUNTER, counted, goes_on, gone, locker, needs, needs_criu, needs_tcp, restore, save
+from checkpoints import COUNTER, TALKER, counted, free_port, goes_on, gone, locker, needs, needs_criu, needs_tcp, restore, said, save, talks_on
 from console import Listener
 from harness import Terminal, until
 from looks import user_namespace
@@ -307,26 +306,16 @@ def test_a_user_namespace(bundle):
 
 def test_tcp_connections(bundle):
     needs_tcp()
-    server = "nc -l -p 5000 -e cat & "
-    b = bundle(server + "sleep 0.5; mkfifo /in; while true; do sleep 1; done > /in & nc 127.0.0.1 5000 < /in > /out & exec 3> /in; "
-               "i=0; while true; do i=$((i+1)); echo $i >&3; sleep 0.05; done")
+    b = bundle(TALKER)
     c = b.detached()
-
-    def lines():
-        return len((b.rootfs / "out").read_text().split()) if (b.rootfs / "out").exists() else 0
-
-    until(lambda: lines() > 3)
+    until(lambda: len(said(b)) > 3)
     refused = save(c, code=1)
     assert "Connected TCP socket" in refused.err and "dump.log" in refused.err
     assert c.status() == "running"
-    before = lines()
-    until(lambda: lines() > before, what="the connection works on")
+    talks_on(b)
     save(c, "--tcp-established")
-    before = lines()
     restore(b, "--tcp-established")
-    until(lambda: lines() > before, what="the connection works again")
-    numbers = list(map(int, (b.rootfs / "out").read_text().split()))
-    assert numbers == list(range(1, len(numbers) + 1))
+    talks_on(b)
 
 
 # --- what else is in a container
@@ -401,32 +390,3 @@ def test_memory_on_a_page_server(counter):
     before = counted(b)
     restore(b)
     assert goes_on(b)[0] >= before
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
-
-
-def test_memory_can_follow(counter, token):
-    needs("uffd-noncoop")
-    if not 1 << 24 & int(re.search(r"CapEff:\s+(\w+)", pathlib.Path("/proc/self/status").read_text())[1], 16):
-        pytest.skip("without CAP_SYS_RESOURCE criu cannot have pipes as large as it wants (/proc/sys/fs/pipe-max-size)")
-    b = counter.bundle
-    port = free_port()
-    status, status_fd = os.pipe()
-    images, work = b.directory / "images", b.directory / "work"
-    words = ["checkpoint", "--lazy-pages", "--page-server", f"127.0.0.1:{port}", "--status-fd", str(status_fd), "--image-path", images,
-             "--work-path", work, counter.id]
-    dump = subprocess.Popen(counter.runner.command(*words), pass_fds=[status_fd])
-    os.close(status_fd)
-    assert os.read(status, 1) == b"\0"
-    os.close(status)
-    before = counted(b)
-    pages = subprocess.Popen(["criu", "lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", port, "-D", images, "-W", work])
-    until((work / "lazy-pages.socket").exists)
-    c = restore(b, "--lazy-pages", "--work-path", work)
-    assert goes_on(b)[0] >= before
-    assert pages.wait(30) == 0 and dump.wait(30) == 0
-    assert c.status() == "running"
