@@ -44,7 +44,7 @@ def build_binary() -> None:
     python = sorted((ROOT / "pyrun").rglob("*.py"))
     own = [CSRC / "main.c", CSRC / "image.c"]
     sources = [*SOURCES, *JSON, native_source(), init_source(build_init()), cffi_source()]
-    others = [*CSRC.glob("*.h"), CSRC / "image.ld", *(ROOT / "specs").glob("*.json"), CSRC / "requirements.txt"]
+    others = [*CSRC.glob("*.h"), CSRC / "image.ld", CSRC / "order.txt", *(ROOT / "specs").glob("*.json"), CSRC / "requirements.txt"]
     if not stale(target, [*python, *sources, *own, *others]):
         return
     modules.make(ROOT, BUILD / "modules.bin")
@@ -99,11 +99,26 @@ def link_image(target: Path, objects: list[Path]) -> None:
     script = script.replace("SECTIONS\n{\n", f"SECTIONS\n{{\n{first}", 1)
     script = re.sub(r"^  \.data +:", lambda found: data + found[0], script, count=1, flags=re.MULTILINE)
     script = re.sub(r"^  \.bss +:.*?^  }", lambda found: bss, script, count=1, flags=re.MULTILINE | re.DOTALL)
+    for name, beginning in (("text", "*(.text.unlikely "), ("rodata", "*(.rodata ")):
+        script = script.replace(beginning, "\n    ".join([*first_of(name), beginning]), 1)
     own = write_if_changed(BUILD / "image.ld", script)
-    command = [*TARGET.cc, *IMAGE, f"-Wl,-T,{own}", "-o", target, *objects, "-lseccomp", "-lzstd", "-lffi", "-lz", "-lm"]
+    command = [*TARGET.cc, *IMAGE, f"-Wl,-T,{own}", f"-Wl,-Map,{target}.map", "-o", target, *objects, "-lseccomp", "-lzstd", "-lffi", "-lz", "-lm"]
     done = run(*command, capture_output=True, text=True, check=False)
     if done.returncode:  # otherwise the linker only warns that names of users and hosts want libc's libraries: they are not asked for
         sys.exit(f"{done.stderr}build: the linker ended with {done.returncode}: {' '.join(map(str, command))}")
+
+
+def first_of(section: str) -> list[str]:
+    """The patterns of what the linker puts first into a section: that of the object files in csrc/order.txt. Of libpython's code only what its
+    compiler has found to be hot.
+    """
+    found = []
+    for line in (CSRC / "order.txt").read_text().splitlines():
+        archive, _, names = line.partition(": ")
+        if not line.startswith("#"):
+            part = ".hot" if (archive, section) == ("libpython3", "text") else f" .{section}.*"
+            found += [f"*{archive}*.a:{name}.o(.{section}{part})" if archive else f"*/{name}.o(.{section}{part})" for name in names.split()]
+    return found
 
 
 def cffi_source() -> Path:

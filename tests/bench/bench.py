@@ -44,7 +44,7 @@ class Runtime:
 
     def __init__(self, path, directory):
         self.path, self.name = path, os.path.basename(path)
-        self.root = directory / f"root-{self.name}"
+        self.root = directory / "run" / f"root-{self.name}"
         self.root.mkdir()
         self.times, self.memory = {}, {}
 
@@ -58,8 +58,8 @@ class Runtime:
 class Bench:
     def __init__(self, directory, peak, made):
         self.directory, self.peak, self.bundles = directory, peak, made
-        self.log = directory / "stderr"
-        self.pid_file = directory / "pid"
+        self.log = directory / "run/stderr"
+        self.pid_file = directory / "run/pid"
 
     def start(self, command):
         """Starts a command, stdio on /dev/null and a log; returns its pid."""
@@ -255,9 +255,11 @@ def main():
         sys.exit("bench: making containers needs root")
     cgroups = private_view()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    # /run: where a runtime's state lies as a rule, in memory.
-    with tempfile.TemporaryDirectory(prefix="pyrun-bench-", dir="/run") as name:
+    with tempfile.TemporaryDirectory(prefix="pyrun-bench-", dir="/var/tmp") as name:
         directory = pathlib.Path(name)
+        # As /run is, where runtimes keep their state: on a disk's file system each new inode would cost more the more have gone before.
+        (directory / "run").mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "run", directory / "run"], check=True)
         peak = directory / "peak"
         subprocess.run(["cc", "-O2", "-static", "-o", peak, HERE / "peak.c"], check=True)
         runtimes = find_runtimes(directory)
@@ -273,6 +275,7 @@ def main():
             bench.measure_docker(runtimes)
         finally:
             remove_all(runtimes)
+            subprocess.run(["umount", directory / "run"], check=True)
         found = figures(runtimes, describe_machine(cgroups), floor)
     (HERE / "results").mkdir(exist_ok=True)
     name = "figures-v2.json" if cgroups.endswith("v2") else "figures.json"
