@@ -20,12 +20,13 @@ from e2e.engines import CRI_SETTINGS, readme_block
 from e2e.sandbox import Sandbox
 from harness import PROJECT
 from kubernetes import certificates, machine
-from kubernetes.machine import soon
+from kubernetes.machine import SLOWNESS, soon
 
 PROGRAMS = pathlib.Path(os.environ.get("KUBERNETES_PROGRAMS") or PROJECT / "build/kubernetes")
 HERE = pathlib.Path(__file__).parent
 # Where the kubelet looks for containerd's own figures of Pods, whatever it has been told of the socket.
 SOCKET = "/run/containerd/containerd.sock"
+BUILT_IN = ["/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"]
 NODE, ADDRESS = "node", "10.92.0.1"
 # What the kubelet sets for the whole machine; it is put back.
 TUNED = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"]
@@ -37,6 +38,14 @@ root = "{directory}/containerd/root"
 state = "{directory}/containerd/run"
 [grpc]
   address = "{socket}"
+[timeouts]
+  "io.containerd.timeout.task.state" = "{state}s"
+"""
+# The kubelet's cgroup driver is the one that containerd says, which is the default runtime's.
+DEFAULT = """\
+version = 3
+[plugins."io.containerd.cri.v1.runtime".containerd]
+  default_runtime_name = "{name}"
 """
 KUBELET = {
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -54,7 +63,10 @@ KUBELET = {
     "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
     "evictionPressureTransitionPeriod": "0s",
     "imageGCHighThresholdPercent": 100,
-    "nodeStatusUpdateFrequency": "4s",
+    # Of these three come the time limits of its calls of the API server and of containerd.
+    "nodeStatusUpdateFrequency": f"{4 * SLOWNESS}s",
+    "nodeLeaseDurationSeconds": 40 * SLOWNESS,
+    "runtimeRequestTimeout": f"{2 * SLOWNESS}m",
     "shutdownGracePeriod": "0s",
     "volumeStatsAggPeriod": "10s",
 }
@@ -81,21 +93,22 @@ class Cluster:
 
     def _start(self):
         if self.driver == "cgroupfs":
-            self._clear()
+            self._cgroups()
+        # Directories whose names are built into programs, as they are on a machine that has just started.
+        names = " ".join(BUILT_IN if machine.HERE else ["/run", *BUILT_IN])
         self.sandbox.shell(
+            f"for d in {names}; do mkdir -p $d; mount -t tmpfs -o mode=755 new $d; done; "
             # The name of the node, and an address of it that Pods reach.
             f"hostname {NODE}; ip link add node0 type bridge; ip address add {ADDRESS}/24 dev node0; ip link set node0 up; "
             f"ip route add default via {ADDRESS}; sysctl -qw net.ipv4.ip_forward=1; echo 127.0.0.1 localhost {NODE} >>/etc/hosts"
         )
         self._components()
 
-    def _clear(self):
+    def _cgroups(self):
         self.sandbox.shell(
             # The cgroup2 of a hybrid machine has no controller that a Pod needs, and the kubelet looks at one kind. crun goes by the directory.
             "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; mount -o remount,rw /sys/fs/cgroup; "
-            "rmdir /sys/fs/cgroup/unified; mount -o remount,ro /sys/fs/cgroup; fi; "
-            # Directories whose names are built into programs, as they are on a machine that has just started.
-            "mkdir -p /var/lib/cni; for d in /run /var/lib/cni; do mount -t tmpfs -o mode=755 run $d; done"
+            "rmdir /sys/fs/cgroup/unified; mount -o remount,ro /sys/fs/cgroup; fi"
         )
 
     def _components(self):
@@ -127,6 +140,7 @@ class Cluster:
         self.start(
             "kube-controller-manager", f"--kubeconfig={keys}/controller-manager.conf", "--use-service-account-credentials",
             f"--service-account-private-key-file={keys}/tokens.key", f"--root-ca-file={keys}/ca.crt", "--leader-elect=false",
+            f"--node-monitor-grace-period={50 * SLOWNESS}s",
         )  # fmt: skip
         self.start("kube-scheduler", f"--kubeconfig={keys}/scheduler.conf", "--leader-elect=false")
 
@@ -139,8 +153,9 @@ class Cluster:
         plugins = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}]
         (here / "cni/10-tests.conflist").write_text(json.dumps({"cniVersion": "1.0.0", "name": "tests", "plugins": plugins}))
         settings = VERSION + CONTAINERD + CRI_SETTINGS[VERSION]
-        (here / "containerd.toml").write_text(settings.format(directory=here, plugins=f"{PROGRAMS}/cni", socket=SOCKET))
+        (here / "containerd.toml").write_text(settings.format(directory=here, plugins=f"{PROGRAMS}/cni", socket=SOCKET, state=2 * SLOWNESS))
         (here / "conf.d").mkdir()
+        (here / "conf.d/00-default.toml").write_text(DEFAULT.format(name=next(iter(self.runtimes))))
         for name, path in self.runtimes.items():
             lines = plugged_in("containerd 2", "toml", name, path) + ("    SystemdCgroup = true\n" if self.driver == "systemd" else "")
             (here / f"conf.d/10-{name}.toml").write_text(lines)

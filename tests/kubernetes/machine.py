@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import time
 
 from e2e import sandbox
 
@@ -30,4 +31,15 @@ class Machine(sandbox.Sandbox):
 
 
 def soon(condition, timeout=20, what="condition"):
-    return sandbox.soon(condition, timeout * SLOWNESS, what)
+    """As that of a sandbox. In an emulated machine it asks less often, since each call of kubectl takes seconds of the processor."""
+
+    def attempt():
+        try:
+            value = condition()
+        except AssertionError:
+            value = None
+        if HERE and not value:
+            time.sleep(2)
+        return value
+
+    return sandbox.soon(attempt, timeout * SLOWNESS, what)

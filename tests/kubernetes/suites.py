@@ -31,8 +31,6 @@ version = 3
   config_path = "{directory}/certs.d"
 [plugins."io.containerd.cri.v1.runtime"]
   enable_unprivileged_ports = false
-[plugins."io.containerd.cri.v1.runtime".containerd]
-  default_runtime_name = "{name}"
 """
 FOCUS = os.environ.get("FOCUS", "")
 # Most tests of node conformance wait most of their time.
@@ -63,8 +61,8 @@ class Node(Cluster):
         self._containerd()
         (here / "certs.d/_default").mkdir(parents=True)
         (here / "certs.d/_default/hosts.toml").write_text(HOSTS)
-        ((name, path),) = self.runtimes.items()
-        (here / "conf.d/20-suites.toml").write_text(CONTAINERD.format(directory=here, name=name))
+        (path,) = self.runtimes.values()
+        (here / "conf.d/20-suites.toml").write_text(CONTAINERD.format(directory=here))
         (here / "conf.d/30-handler.toml").write_text(cluster.plugged_in("containerd 2", "toml", "test-handler", path))
         self.restart("containerd")
 
