@@ -1,6 +1,5 @@
 """The table of specs/kubernetes.md: a run of all steps writes it."""
 
-import datetime
 import re
 
 from harness import PROJECT
@@ -42,7 +41,7 @@ class Table:
             PAGE.write_text(PAGE.read_text().partition(MARK)[0] + MARK + self.text())
 
     def text(self):
-        lines = [f"\nLast run: {datetime.date.today()}.\n", f"| | step | {' | '.join(self.runtimes)} |", f"|---|---{'|---' * len(self.runtimes)}|"]
+        lines = [f"\n| | step | {' | '.join(self.runtimes)} |", f"|---|---{'|---' * len(self.runtimes)}|"]
         for (file, step), results in self.steps.items():
             lines.append(f"| {file} | {escape(step)} | {' | '.join(results.get(name, '') for name in self.runtimes)} |")
         return "\n".join(lines) + "\n"
