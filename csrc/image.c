@@ -127,7 +127,8 @@ static void arena_free(void *context, void *arena, size_t size) {
 }
 
 /* What Python takes in an awake process: blocks one behind the other, whatever their sizes, each with its size in the word before it. Python's own
- * allocator has a pool of pages for each size: a command would write to a page for each, and copy pages of the image's pools besides. */
+ * allocator has a pool of pages for each size: a command would write to a page for each, and copy pages of the image's pools besides. Who calls
+ * these holds Python's lock. */
 
 #define CHUNK (256UL << 10)
 #define SMALL 504UL
