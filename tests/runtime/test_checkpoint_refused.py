@@ -212,7 +212,11 @@ def halted(bundle, run, tmp_path):
         goes_on(c.bundle)
         words = run.command("checkpoint", "--image-path", c.bundle.directory / "images", c.id)
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0)
-        until(reached.exists)
+        until(lambda: reached.exists() or process.poll() is not None)
+        if not reached.exists():
+            said = process.communicate()[1]
+            assert "BUG at criu/action-scripts.c" in said
+            pytest.skip("this criu (3.17, say) ends when it is to run a script of its configuration and to tell its caller too")
         return c, process
 
     yield halt, go.touch
