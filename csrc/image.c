@@ -126,80 +126,22 @@ static void arena_free(void *context, void *arena, size_t size) {
         memset(arena, 0, size);
 }
 
-/* What Python takes in an awake process: blocks one behind the other, whatever their sizes, each with its size in the word before it. Python's own
- * allocator has a pool of pages for each size: a command would write to a page for each, and copy pages of the image's pools besides. Who calls
- * these holds Python's lock. */
-
-#define CHUNK (256UL << 10)
-#define SMALL 504UL
-static char *fresh, *chunk_end;
-static void *freed[SMALL / 16 + 1]; /* small ones, by size; the first word of each is the next */
-
-static size_t *size_of(void *block) {
-    return (size_t *)block - 1;
+static char *small(size_t size) {
+    char *block = PyObject_Malloc(size);
+    if (!block)
+        Py_FatalError("no memory");
+    return memset(block, 0, size); /* what was there before is of the build's machine */
 }
 
-static void *large(char *begin, size_t size) {
-    if (!begin)
-        return NULL;
-    *size_of(begin + HEADER) = size;
-    return begin + HEADER;
-}
-
-static void *awake_malloc(void *context, size_t size) {
-    if (size > SMALL)
-        return size > PY_SSIZE_T_MAX ? NULL : large(__real_malloc(size + HEADER), size);
-    size = ((size + 23) & -16UL) - 8; /* with the word before it a multiple of 16 */
-    void **list = &freed[size / 16], *block = *list;
-    if (block) {
-        *list = *(void **)block;
-        return block;
-    }
-    if ((size_t)(chunk_end - fresh) < size + 8) {
-        char *chunk = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (chunk == MAP_FAILED)
-            return NULL;
-        fresh = chunk + 16, chunk_end = chunk + CHUNK;
-    }
-    block = fresh, fresh += size + 8;
-    *size_of(block) = size;
-    return block;
-}
-
-static void *awake_calloc(void *context, size_t count, size_t size) {
-    if (size && count > PY_SSIZE_T_MAX / size)
-        return NULL;
-    void *block = awake_malloc(context, count * size);
-    return block ? memset(block, 0, count * size) : NULL;
-}
-
-/* Of the image nothing is taken back: that would write to it. */
-static void awake_free(void *context, void *block) {
-    if (!block || in_image(block))
-        return;
-    if (*size_of(block) > SMALL) {
-        __real_free((char *)block - HEADER);
-    } else {
-        void **list = &freed[*size_of(block) / 16];
-        *(void **)block = *list, *list = block;
-    }
-}
-
-static void *awake_realloc(void *context, void *block, size_t size) {
-    /* Of a block of the image nobody knows its size; what lies behind it can be read as well. */
-    size_t old = !block ? 0 : in_image(block) ? (size_t)(image_memory + memory_size - (char *)block) : *size_of(block);
-    if (block && !in_image(block)) {
-        if (old > SMALL && size > SMALL)
-            return size > PY_SSIZE_T_MAX ? NULL : large(__real_realloc((char *)block - HEADER, size + HEADER), size);
-        if (old <= SMALL && size <= old)
-            return block;
-    }
-    void *moved = awake_malloc(context, size);
-    if (block && moved) {
-        memcpy(moved, block, old < size ? old : size);
-        awake_free(context, block);
-    }
-    return moved;
+/* Fills up what is free in Python's pools, so that the awake process takes its small objects from new ones, one after the other,
+ * and does not copy a page of the image for each. 16 to 512: the sizes of small objects (obmalloc.c). */
+static void fill_pools(void) {
+    size_t used = memory_used;
+    while (memory_used == used)
+        small(512);
+    for (size_t size = 16; size <= 512; size += 16)
+        while (small(size) < image_memory + used)
+            ;
 }
 
 /* --- objects of the image ------------------------------------------------------------------------------------------ */
@@ -386,29 +328,27 @@ static void set_environment(void) {
 
 /* --- writing, waking ----------------------------------------------------------------------------------------------- */
 
-static const PyMemAllocatorDomain domains[] = {PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ};
-
 /* While the seed runs, small objects begin as zeroes: what was there before is of this machine (times of files, say), and part of it
  * would stay where an object does not use all of its block. */
+static PyMemAllocatorEx usual[2];
+
 static void *clean_malloc(void *allocator, size_t size) {
     PyMemAllocatorEx *next = allocator;
-    void *block = next->malloc(next->ctx, size);
-    return block ? memset(block, 0, size) : NULL;
+    void *fresh = next->malloc(next->ctx, size);
+    return fresh ? memset(fresh, 0, size) : NULL;
 }
 
-static void take_clean_memory(void) {
-    static PyMemAllocatorEx usual[2];
+static void set_allocators(int clean) {
+    static const PyMemAllocatorDomain domains[2] = {PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ};
     for (size_t i = 0; i < 2; i++) {
-        PyMem_GetAllocator(domains[i], &usual[i]);
-        PyMemAllocatorEx clean = usual[i];
-        clean.ctx = &usual[i], clean.malloc = clean_malloc; /* the others do not look at ctx */
-        PyMem_SetAllocator(domains[i], &clean);
+        PyMemAllocatorEx allocator;
+        if (clean)
+            PyMem_GetAllocator(domains[i], &usual[i]);
+        allocator = usual[i];
+        if (clean)
+            allocator.ctx = &usual[i], allocator.malloc = clean_malloc; /* the others do not look at ctx */
+        PyMem_SetAllocator(domains[i], &allocator);
     }
-}
-
-static void take_awake_memory(void) {
-    for (size_t i = 0; i < 2; i++)
-        PyMem_SetAllocator(domains[i], &(PyMemAllocatorEx){NULL, awake_malloc, awake_calloc, awake_realloc, awake_free});
 }
 
 void image_prepare(void) {
@@ -417,18 +357,19 @@ void image_prepare(void) {
     main_thread = __real_pthread_self();
     PyObjectArenaAllocator allocator = {NULL, arena_take, arena_free};
     PyObject_SetArenaAllocator(&allocator);
-    take_clean_memory();
+    set_allocators(1);
 }
 
 void image_write(void) {
     find_all();
     make_all_immortal();
+    set_allocators(0);
+    fill_pools();
     memory_used = memory_size = (memory_used + PAGE - 1) & -PAGE;
     thread = PyThreadState_Get();
     /* Frames that have ended have left addresses of the C stack. */
     memset(thread->datastack_top, 0, (thread->datastack_limit - thread->datastack_top) * sizeof *thread->datastack_top);
     PyEval_SaveThread();
-    take_awake_memory();
     seeding = 0, image_awake = 1, main_thread = 0;
     for (const char *at = image_start, *end = image_memory + memory_used; at < end;) {
         ssize_t written = write(1, at, end - at);
