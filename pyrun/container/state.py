@@ -17,7 +17,6 @@ from pyrun.base.errors import Error, words
 from pyrun.base.processes import TICK, boottime_offset, end, start_time, started_at
 from pyrun.container import record
 from pyrun.container.record import Gone
-from pyrun.plan.namespaces import CLONE_NEWTIME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,6 +200,8 @@ class Container:
     # --- the process
 
     def set_process(self, pid: int) -> None:
+        from pyrun.plan.namespaces import CLONE_NEWTIME  # which `create` has imported, and those that only look at a container do without
+
         self.data["pid"] = pid
         time = start_time(pid)
         if time and self.data["mask"] & CLONE_NEWTIME:  # else started_at() can see by the process whose clock that is

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests/bench")]
@@ -26,10 +27,11 @@ GRAIN = 16
 ENOUGH = 0.03
 """The part of a section of more than SMALL bytes that is run. One with less would fill the pages with what nobody wants."""
 SMALL = 4096
+WIDTH = 130
 # libm's choose their version at each start. libc's are written for other processors than that of valgrind.
 MORE = {"libm-": ["*"], "libc": ["mem*-avx512*", "mem*-evex*", "str*-evex*"]}
 HEAD = """\
-# The object files whose code hot commands run, by the archive that they are in; the last line is of our own. tests/bench/order.py made it.
+# The object files whose code hot commands run, by the archive that they are in; our own are in none. tests/bench/order.py made it.
 # csrc/binary.py has the linker lay their code and constants together.
 """
 
@@ -69,9 +71,8 @@ def main():
             chosen[re.sub(r"^(libpython3|libm-).*", r"\1", archive)].add(member)
     for archive, names in MORE.items():
         chosen[archive] = set(names) if "*" in names else chosen[archive] | set(names)
-    own = chosen.pop("")
-    rows = [f"{archive}: {' '.join(sorted(names))}\n" for archive, names in sorted(chosen.items(), reverse=True)]
-    (ROOT / "csrc/order.txt").write_text(HEAD + "".join(rows) + f": {' '.join(sorted(own))}\n")
+    rows = [f"{archive}: {line}\n" for archive in sorted(chosen, reverse=True) for line in textwrap.wrap(" ".join(sorted(chosen[archive])), WIDTH)]
+    (ROOT / "csrc/order.txt").write_text(HEAD + "".join(rows))
 
 
 if __name__ == "__main__":
